@@ -1,0 +1,99 @@
+"""Turn an executed notebook into the notebook that Sphinx shows."""
+import html
+import re
+from copy import deepcopy
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
+
+import api
+
+DIRECTIVE = re.compile(r"^\s*#\s*\|\s*(.+?)\s*$")
+EXPORTS = ("export", "exports", "exporti")
+
+
+def split_directives(
+    source: str,
+) -> tuple[dict[str, str], str]:  # {"export": "", "eval": "false"}, the source without them
+    "Take nbdev's directives (`#| export`) off a cell."
+    lines, found = source.split("\n"), {}
+    while lines and (match := DIRECTIVE.match(lines[0])):
+        words = match[1].replace(":", " ").split()
+        found[words[0]] = " ".join(words[1:])
+        lines.pop(0)
+    return found, "\n".join(lines).strip("\n")
+
+
+def title(nb: NotebookNode) -> str:
+    "The notebook's `# title`."
+    return next(line[2:].strip() for c in nb.cells if c.cell_type == "markdown" for line in c.source.split("\n") if line.startswith("# "))
+
+
+def promise(nb: NotebookNode) -> str:
+    "The notebook's `> promise`, empty if it has none."
+    return next((line[2:].strip() for c in nb.cells if c.cell_type == "markdown" for line in c.source.split("\n") if line.startswith("> ")), "")
+
+
+def default_module(nb: NotebookNode) -> str:
+    "The module that the notebook exports, empty if there is none."
+    found = (split_directives(c.source)[0].get("default_exp") for c in nb.cells if c.cell_type == "code")
+    return next((f"musicnb.{name}" for name in found if name), "")
+
+
+def entries(nb: NotebookNode) -> list[api.Entry]:
+    "API entries of all names that a notebook exports, in its order."
+    return [e for c in nb.cells if c.cell_type == "code" for e in _cell_entries(c.source, default_module(nb))]
+
+
+def _cell_entries(source: str, default: str) -> list[api.Entry]:
+    directives, code = split_directives(source)
+    if "export" not in directives and "exports" not in directives:
+        return []
+    named = directives.get("export") or directives.get("exports")
+    return [api.describe(f"musicnb.{named}" if named else default, n) for n in api.exported_names(code)]
+
+
+def page(
+    nb: NotebookNode,  # as executed
+    note: str = "",    # Markdown that goes below title and promise
+) -> NotebookNode:
+    "The notebook for Sphinx: no directives, hidden cells gone, exported cells as an API entry above their folded source."
+    nb, module, kept = deepcopy(nb), default_module(nb), []
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            kept += _code(cell, module)
+        elif "papermill-error-cell-tag" not in cell.metadata.get("tags", []):
+            kept.append(cell)
+    top = [note] if note else []
+    if module:
+        top.append(f"```{{py:module}} {module}\n```")
+    kept[1:1] = [new_markdown_cell(text) for text in top]
+    nb.cells = kept
+    return nb
+
+
+def _code(cell: NotebookNode, module: str) -> list[NotebookNode]:
+    tags = cell.metadata.setdefault("tags", [])
+    if "injected-parameters" in tags:
+        return []  # the values of the run stand on the report page
+    directives, code = split_directives(cell.source)
+    if "hide" in directives or not code:
+        return []
+    found = _cell_entries(cell.source, module)
+    folded = ("export" in directives or "exporti" in directives) and "exports" not in directives
+    if folded:
+        tags.append("hide-input")
+    if directives.get("echo") == "false" or "hide_input" in directives:
+        tags.append("remove-input")
+    cell.source = code
+    for output in cell.get("outputs", []):
+        _output(output)
+    return [new_markdown_cell(e.markdown()) for e in found] + [cell]
+
+
+def _output(output: NotebookNode) -> None:
+    "A figure or table with a caption becomes the same `<figure>` as on the report page."
+    if output.output_type in ("display_data", "execute_result") and "musicnb" in output.metadata:
+        from musicnb.page import figure_html
+
+        output.data = NotebookNode({"text/html": figure_html(output)})

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCORE_COLUMNS', 'SCORE_KEY', 'METRICS', 'LEDGER_COLUMNS', 'VERDICTS', 'MusicnbError', 'UserError', 'DataError',
            'find_root', 'cache_dir', 'atomic_path', 'write_text', 'round_floats', 'dump_json', 'file_sha256',
-           'Provenance', 'Finding', 'verdict', 'Run', 'read_published']
+           'Provenance', 'Finding', 'verdict', 'Run', 'read_published', 'complete_ledger', 'read_book', 'write_csv']
 
 # %% ../nbs/00_core.ipynb #b19e86d1
 import contextlib
@@ -333,3 +333,40 @@ def read_published() -> dict[str, dict]:  # id -> row, in the file's order
     for row in rows.values():
         row["published"] = float(row["published"]) if row["published"] else None
     return rows
+
+# %% ../nbs/00_core.ipynb #938f70bf
+def complete_ledger(
+    entered: list[dict],  # rows from `Run.judge`
+) -> list[dict]:          # one row for each published figure, in the file's order
+    "Fill the ledger up with the published figures that nobody entered. Raises `ValueError` for unknown and doubled ids."
+    published = read_published()
+    rows = {row["id"]: row for row in entered}
+    if strange := sorted(set(rows) - set(published)):
+        raise ValueError(f"no published figure is called {', '.join(strange)}")
+    if len(rows) < len(entered):
+        raise ValueError("two chapters entered the same published figure")
+    blank = dict.fromkeys(LEDGER_COLUMNS) | dict(verdict="not run", reason="no chapter of this run recomputes it")
+    return [rows.get(id) or blank | dict(id=id, published=row["published"]) for id, row in published.items()]
+
+
+def read_book() -> list[dict]:  # one dict a chapter: chapter, data, findings, scores, ledger
+    "What the other chapters of this run said, for the chapters that sum up. Nothing outside a run."
+    path = os.environ.get("MUSICNB_BOOK")
+    return json.loads(Path(path).read_text(encoding="utf-8")) if path else []
+
+# %% ../nbs/00_core.ipynb #0087156d
+def write_csv(
+    path: Path | str,
+    rows: list[dict],
+    columns: list[str],  # order of the columns; other keys are left out
+) -> Path:
+    "Write rows as CSV, numbers with six significant digits, missing ones empty, text never as a formula."
+    def cell(value):
+        value = round_floats(value)
+        return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+    with atomic_path(path) as aside, aside.open("w", encoding="utf-8", newline="") as f:
+        writer = csv.writer(f, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([cell(row.get(c)) for c in columns] for row in rows)
+    return Path(path)

@@ -88,8 +88,9 @@ def describe(
         kind = "exception"
     comments = {k: v["docment"] for k, v in getattr(doc.dm, "dm", {}).items() if v.get("docment")}
     fields = [f":returns: {text}" if key == "return" else f":param {key}: {text}" for key, text in comments.items()]
-    plain = inspect.isclass(symbol) and "__init__" not in vars(symbol)  # its signature is its parent's
-    return Entry(module, name, kind, "" if plain or not doc.sig else signature(doc.sig), inspect.getdoc(symbol) or "", tuple(fields))
+    if inspect.isclass(symbol) and "__init__" not in vars(symbol):  # signature and comments are its parent's
+        return Entry(module, name, kind, "", inspect.getdoc(symbol) or "")
+    return Entry(module, name, kind, signature(doc.sig) if doc.sig else "", inspect.getdoc(symbol) or "", tuple(fields))
 
 
 def exported_names(

@@ -16,7 +16,9 @@ from functools import cached_property
 from pathlib import Path
 
 import nbformat
+from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
@@ -24,10 +26,12 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path[:0] = [str(DOCS), str(ROOT)]
 
-import cells  # noqa: E402  (the two lines above make these importable)
-from musicnb.core import UserError, cache_dir, write_text  # noqa: E402
+import cells  # noqa: E402  (the line above makes these importable)
+from musicnb.core import UserError, cache_dir, file_sha256, write_text  # noqa: E402
+from musicnb.report import code_of, reached_modules  # noqa: E402
 
 TIME_LIMIT = 300  # seconds for one cell of a tool's notebook
+SKIP = "skip-execution"  # tag of a cell that is shown and not run
 
 
 # The notebooks: tools are executed here, chapters come from the report.
@@ -39,28 +43,12 @@ def notebooks(
     return {p.stem: nbformat.read(p, as_version=4) for p in sorted((ROOT / "nbs").glob(f"{pattern}.ipynb"))}
 
 
-def reached(
-    text: str,  # code that imports from musicnb
-) -> dict[str, str]:  # module name -> its source
-    "The modules of musicnb that a text imports, and those that they import."
-    found, todo = {}, [text]
-    while todo:
-        code = todo.pop()
-        names = re.findall(r"(?:from|import) musicnb\.(\w+)", code)
-        for names_list in re.findall(r"from musicnb import ([\w, ]+)", code):
-            names += names_list.replace(",", " ").split()
-        for name in set(names) - set(found):
-            path = ROOT / "musicnb" / f"{name}.py"
-            found[name] = path.read_text(encoding="utf-8") if path.is_file() else ""
-            todo.append(found[name])
-    return dict(sorted(found.items()))
-
-
 def content_key(nb: NotebookNode) -> str:
     "What a tool's outputs depend on: its cells, the modules they reach, and the committed data."
-    code = [c.source for c in nb.cells if c.cell_type == "code"]
-    data = {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((ROOT / "data").glob("[!ri]*/*.json"))}
-    return hashlib.sha256(json.dumps([code, reached("\n".join(code)), data, sys.version]).encode()).hexdigest()[:16]
+    code = code_of(nb.cells)
+    parts = [code, sys.version, *sorted(reached_modules(code, ROOT / "musicnb").items())]
+    parts += [file_sha256(p) for p in sorted((ROOT / "data").rglob("*.*")) if p.parent.name in ("data", "twins")]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def execute(
@@ -81,11 +69,12 @@ def execute(
     for cell in (c for c in nb.cells if c.cell_type == "code"):
         directives = cells.split_directives(cell.source)[0]
         if directives.get("eval") == "false" or {"notest", "slow"} & set(directives):
-            cell.metadata.tags = [*cell.metadata.get("tags", []), "skip-execution"]
+            cell.metadata.tags = [*cell.metadata.get("tags", []), SKIP]
     print(f"running {stem}", flush=True)
-    folder = {"metadata": {"path": str(ROOT / "nbs")}}
-    NotebookClient(nb, timeout=TIME_LIMIT, kernel_name="python3", resources=folder).execute(env=os.environ | {
-        "MUSICNB_DATA": "twin", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])})
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    client = NotebookClient(nb, km=AsyncKernelManager(kernel_name="python3", transport="ipc"), timeout=TIME_LIMIT,
+                            resources={"metadata": {"path": str(ROOT / "nbs")}}, skip_cells_with_tag=SKIP)
+    client.execute(env=os.environ | {"MUSICNB_DATA": "twin", "PYTHONPATH": os.pathsep.join(paths)})
     write_text(kept, nbformat.writes(nb))
     return nb
 
@@ -110,9 +99,9 @@ class Report:
         return (self.folder / f"{stem}.html").is_file()
 
     def copy(self, target: Path) -> None:
-        "Put the report's pages into the site, where `../chapters/CHAPTER.html` is their chapter in the docs."
+        "Put the report's pages and the files that they link to into the site, beside chapters/."
         target.mkdir()
-        for path in self.folder.glob("*.html"):
+        for path in (p for p in self.folder.iterdir() if p.suffix in (".html", ".json", ".csv") and p.is_file()):
             shutil.copyfile(path, target / path.name)
 
 
@@ -203,7 +192,7 @@ def write_pages(folder: Path, report: Report, fresh: bool) -> None:
     tools, chapters = notebooks("0?_*"), notebooks("[1-9]?_*")
     with ThreadPoolExecutor(2) as pool:
         executed = dict(zip(tools, pool.map(lambda s: execute(s, tools[s], fresh), tools), strict=True))
-    pages = {f"tools/{s}": cells.page(nb) for s, nb in executed.items()}
+    pages = {f"tools/{s}": cells.page(nb, clean=False) for s, nb in executed.items()}  # no text from strangers there
     pages |= {f"chapters/{s}": chapter_page(s, nb, report) for s, nb in notebooks("[1-9]?_*").items()}
     pages["index"] = index_page(notebooks("index")["index"])
     texts = {
@@ -271,6 +260,9 @@ def main() -> int:
     except UserError as e:
         print(e, file=sys.stderr)
         return 2
+    except CellExecutionError as e:
+        print(e, file=sys.stderr)
+        return 1
     if not code:
         print(args.out.resolve() / "index.html")
     return code

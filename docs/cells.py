@@ -1,5 +1,5 @@
 """Turn an executed notebook into the notebook that Sphinx shows."""
-import html
+import ast
 import re
 from copy import deepcopy
 
@@ -7,6 +7,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 import api
+from musicnb.page import clean_html, dress_tables, figure_html
 
 DIRECTIVE = re.compile(r"^\s*#\s*\|\s*(.+?)\s*$")
 EXPORTS = ("export", "exports", "exporti")
@@ -56,13 +57,17 @@ def _cell_entries(source: str, default: str) -> list[api.Entry]:
 def page(
     nb: NotebookNode,  # as executed
     note: str = "",    # Markdown that goes below title and promise
+    clean: bool = True,  # hold the outputs' HTML against the report's list of what is harmless
 ) -> NotebookNode:
     "The notebook for Sphinx: no directives, hidden cells gone, exported cells as an API entry above their folded source."
     nb, module, kept = deepcopy(nb), default_module(nb), []
     for cell in nb.cells:
-        if cell.cell_type == "code":
-            kept += _code(cell, module)
-        elif "papermill-error-cell-tag" not in cell.metadata.get("tags", []):
+        tags = cell.metadata.setdefault("tags", [])
+        if "injected-parameters" in tags:
+            kept.append(new_markdown_cell(changed_values(kept[-1].source if kept else "", cell.source)))
+        elif cell.cell_type == "code":
+            kept += _code(cell, module, clean)
+        elif "papermill-error-cell-tag" not in tags:
             kept.append(cell)
     top = [note] if note else []
     if module:
@@ -72,10 +77,8 @@ def page(
     return nb
 
 
-def _code(cell: NotebookNode, module: str) -> list[NotebookNode]:
-    tags = cell.metadata.setdefault("tags", [])
-    if "injected-parameters" in tags:
-        return []  # the values of the run stand on the report page
+def _code(cell: NotebookNode, module: str, clean: bool) -> list[NotebookNode]:
+    tags = cell.metadata.tags
     directives, code = split_directives(cell.source)
     if "hide" in directives or not code:
         return []
@@ -87,13 +90,31 @@ def _code(cell: NotebookNode, module: str) -> list[NotebookNode]:
         tags.append("remove-input")
     cell.source = code
     for output in cell.get("outputs", []):
-        _output(output)
+        _output(output, clean)
     return [new_markdown_cell(e.markdown()) for e in found] + [cell]
 
 
-def _output(output: NotebookNode) -> None:
-    "A figure or table with a caption becomes the same `<figure>` as on the report page."
-    if output.output_type in ("display_data", "execute_result") and "musicnb" in output.metadata:
-        from musicnb.page import figure_html
+def changed_values(
+    defaults: str,  # source of the parameters cell
+    injected: str,  # source of the cell that papermill put after it
+) -> str:  # Markdown
+    "Which parameters had another value than their default in this run."
+    def values(source):
+        pairs = ((n.targets[0] if isinstance(n, ast.Assign) else n.target, n.value) for n in ast.parse(source).body
+                 if isinstance(n, ast.Assign | ast.AnnAssign) and n.value)
+        return {target.id: ast.literal_eval(value) for target, value in pairs}
 
+    before = values(defaults)
+    changed = [f"`{n} = {v!r}`" for n, v in values(injected).items() if before.get(n) != v]
+    return "In this run: " + ", ".join(changed) + "." if changed else "In this run: the values above."
+
+
+def _output(output: NotebookNode, clean: bool) -> None:
+    "Figures and tables become what they are on the report page; text from data stays text."
+    if output.output_type not in ("display_data", "execute_result"):
+        return
+    if "musicnb" in output.metadata or {"image/svg+xml", "image/png"} & set(output.data):
         output.data = NotebookNode({"text/html": figure_html(output)})
+    elif "text/html" in output.data:
+        text = output.data["text/html"]
+        output.data = NotebookNode({"text/html": dress_tables(clean_html(text) if clean else text)})

@@ -18,21 +18,22 @@ nb_execution_mode = "off"  # the tools are executed by build.py, the chapters by
 nb_merge_streams = True
 nb_code_prompt_show = "Show the source"
 nb_code_prompt_hide = "Hide the source"
-myst_enable_extensions = ["dollarmath", "fieldlist", "colon_fence"]
+myst_enable_extensions = ["dollarmath", "fieldlist", "colon_fence", "deflist"]
 myst_heading_anchors = 4
 myst_dmath_allow_space = False  # "$5 or $6" is no formula
 myst_dmath_allow_digits = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = "musicnb"
-html_static_path = [str(DOCS / "static")]
-html_css_files = ["site.css"]
+html_static_path = [str(DOCS / "static"), str(DOCS.parent / "nbs" / "assets" / "theme.css")]  # the report's colours
+html_css_files = ["theme.css", "site.css"]
+html_context = {"default_mode": "auto"}
 html_copy_source = html_show_sourcelink = html_use_index = html_domain_indices = False
 html_math_renderer = "mathml"
 html_show_search_summary = False  # a summary is fetched, which a page opened from a file must not do
 python_maximum_signature_line_length = 72
 add_module_names = False
-toc_object_entries_show_parents = "hide"
+toc_object_entries_show_parents = "domain"
 html_theme_options = {
     "navbar_end": ["theme-switcher"],
     "footer_start": ["copyright"],

@@ -16,11 +16,11 @@ from functools import cached_property
 from pathlib import Path
 
 import nbformat
-from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
+from traitlets.config import Config
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -72,9 +72,11 @@ def execute(
             cell.metadata.tags = [*cell.metadata.get("tags", []), SKIP]
     print(f"running {stem}", flush=True)
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    client = NotebookClient(nb, km=AsyncKernelManager(kernel_name="python3", transport="ipc"), timeout=TIME_LIMIT,
-                            resources={"metadata": {"path": str(ROOT / "nbs")}}, skip_cells_with_tag=SKIP)
-    client.execute(env=os.environ | {"MUSICNB_DATA": "twin", "PYTHONPATH": os.pathsep.join(paths)})
+    with tempfile.TemporaryDirectory() as sockets:  # files in place of ports, which others could listen at
+        client = NotebookClient(nb, kernel_name="python3", timeout=TIME_LIMIT, skip_cells_with_tag=SKIP,
+                                resources={"metadata": {"path": str(ROOT / "nbs")}},
+                                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}))
+        client.execute(env=os.environ | {"MUSICNB_DATA": "twin", "PYTHONPATH": os.pathsep.join(paths)})
     write_text(kept, nbformat.writes(nb))
     return nb
 

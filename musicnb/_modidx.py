@@ -49,4 +49,9 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'musicnb.data.load_checked': ('data.html#load_checked', 'musicnb/data.py'),
                               'musicnb.data.read_file': ('data.html#read_file', 'musicnb/data.py'),
                               'musicnb.data.schema': ('data.html#schema', 'musicnb/data.py'),
-                              'musicnb.data.table_datasets': ('data.html#table_datasets', 'musicnb/data.py')}}}
+                              'musicnb.data.table_datasets': ('data.html#table_datasets', 'musicnb/data.py')},
+            'musicnb.plot': { 'musicnb.plot._table_html': ('plot.html#_table_html', 'musicnb/plot.py'),
+                              'musicnb.plot.format_number': ('plot.html#format_number', 'musicnb/plot.py'),
+                              'musicnb.plot.show': ('plot.html#show', 'musicnb/plot.py'),
+                              'musicnb.plot.to_svg': ('plot.html#to_svg', 'musicnb/plot.py'),
+                              'musicnb.plot.use_style': ('plot.html#use_style', 'musicnb/plot.py')}}}

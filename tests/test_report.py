@@ -130,7 +130,7 @@ def test_profiles_and_parameters(clone):
 def test_unchanged_run_is_cached_and_changes_are_seen(clone):
     clone.add("10_test_one", finding("10_test_one"))
     clone.add("11_test_two", "import musicnb.plot\nprint(1)", parameters='depends: list[str] = ["10_test_one"]')
-    clone.add("12_test_three", "print(3)")
+    clone.add("12_test_three", "print(3)", parameters="size: int = 1  # of something")
     ok, cached = "ok", "cached"
     expect = lambda a, b, c, *args: (clone.run("report", *args).returncode, list(clone.statuses().values())) == (0, [a, b, c])  # noqa: E731
     assert expect(ok, ok, ok)
@@ -141,7 +141,7 @@ def test_unchanged_run_is_cached_and_changes_are_seen(clone):
     assert before == {p.name: p.read_bytes() for p in clone.out.glob("*.html") if p.name != "index.html"}
     assert expect(cached, cached, cached, "-p", "seed=1"), "the same value by another way"
 
-    clone.add("12_test_three", "print(4)")
+    clone.add("12_test_three", "print(4)", parameters="size: int = 1  # of something")
     assert expect(cached, cached, ok), "a changed cell runs its own chapter only"
     assert expect(ok, ok, cached, "--seed", "2"), "a changed value runs those that declare it, and those that build on other findings"
     plot = clone.root / "musicnb" / "plot.py"

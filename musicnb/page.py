@@ -200,8 +200,10 @@ def _failed(cell) -> bool:
     return not expected and any(o.output_type == "error" for o in cell.get("outputs", []))
 
 
-def _short(text: str) -> str:
-    "Plain text of an output, cut where no one would read on."
+def _readable(text: str) -> str:
+    "Plain text of an output: no colours that only one theme can show, no file that lives as long as its kernel, not too long."
+    text = re.sub(r"\x1b\[[\d;]*[34]8;[\d;]*m", "", text)
+    text = re.sub(r"\S*ipykernel_\d+\S*?\.py:(\d+)", r"this cell, line \1", text)
     more = len(text) - _TEXT_LIMIT
     return text if more <= 0 else f"{text[:_TEXT_LIMIT]}\n… {more:,} more characters are in the executed notebook"
 
@@ -214,9 +216,9 @@ def _prepare(cell, number: int, failed: bool):
         flags = _DIRECTIVES.match(cell.source)[0]
         cell.source = cell.source[len(flags):].strip("\n")
     for output in cell.get("outputs", []):
-        if output.output_type == "stream":  # a warning names a file that lasts as long as the kernel
-            output.text = _short(re.sub(r"\S*ipykernel_\d+\S*?\.py:(\d+)", r"this cell, line \1", output.text))
-        for kind, translate in (("text/plain", _short), ("text/markdown", mathml)):
+        if output.output_type == "stream":
+            output.text = _readable(output.text)
+        for kind, translate in (("text/plain", _readable), ("text/markdown", mathml)):
             if kind in output.get("data", {}):
                 output.data[kind] = translate(output.data[kind])
     hidden = bool(re.search(r"\|\s*hide\s*$", flags, re.M)) and not failed
@@ -419,7 +421,7 @@ def _error(cover: dict, failed, of: int) -> dict:
     if failed is not None:
         source = Markup(f"<pre>{html.escape(failed.source[:2000])}</pre>")
     return {"line": line[:300], "number": failed and failed.metadata.page["number"], "of": of, "source": source,
-            "traceback": Markup(ansi2html(_short(trace))) if trace else ""}
+            "traceback": Markup(ansi2html(_readable(trace))) if trace else ""}
 
 
 def render_chapter(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCORE_COLUMNS', 'SCORE_KEY', 'METRICS', 'LEDGER_COLUMNS', 'VERDICTS', 'MusicnbError', 'UserError', 'DataError',
            'find_root', 'cache_dir', 'atomic_path', 'write_text', 'round_floats', 'dump_json', 'file_sha256',
-           'Provenance', 'Finding', 'verdict', 'Run', 'read_published']
+           'Provenance', 'Finding', 'verdict', 'Run', 'read_published', 'complete_ledger', 'read_book', 'write_csv']
 
 # %% ../nbs/00_core.ipynb #b19e86d1
 import contextlib
@@ -223,10 +223,10 @@ class Run:
         return next((k for k in ("twin", "sample", "real") if k in kinds), "none")
 
     def use(self,
-            df,  # a DataFrame from `load`
-            ) -> Provenance:
-        "Record where `df` came from. Call it once for each table, before the first finding."
-        found = df.attrs["provenance"]
+            data,  # a DataFrame from `load`, or a Provenance
+            ) -> Provenance:  # shows itself as a badge
+        "Record where the data came from. Call it once for each table, before the first finding."
+        found = data if isinstance(data, Provenance) else data.attrs["provenance"]
         if found not in self.data:
             self.data.append(found)
         self._save()
@@ -299,32 +299,6 @@ def score(self: Run,
     self._save()
     return row
 
-# %% ../nbs/00_core.ipynb #347f6183
-@patch_method
-def judge(self: Run,
-          id: str,                    # of the row in published_figures.csv
-          published: float | None,    # its figure; None for a claim without a number
-          ours: float | None = None,  # under the published protocol
-          low: float | None = None, high: float | None = None,
-          strict: float | None = None,   # under the stricter protocol
-          strict_low: float | None = None, strict_high: float | None = None,
-          reason: str = "",           # what differs, what was tested
-          comparable: bool = True,    # False: other rows or an unknown setting
-          ) -> dict:
-    "Enter a published figure into the ledger with our number and a verdict."
-    if any(row["id"] == id for row in self.ledger):
-        raise ValueError(f"ledger row {id!r} was entered before in {self.chapter}")
-    row = dict(id=id, published=published, ours=ours, low=low, high=high, strict=strict, strict_low=strict_low,
-               strict_high=strict_high, verdict="not comparable", reason=reason)
-    if self.profile != "full" or self.kind != "real":
-        blank = dict.fromkeys(("ours", "low", "high", "strict", "strict_low", "strict_high"))
-        row |= blank | dict(verdict="not run", reason=f"needs the full profile on real data; this run: {self.profile} profile, {self.kind} data")
-    elif comparable:
-        row["verdict"] = verdict(published, ours, low, high)
-    self.ledger.append(row)
-    self._save()
-    return row
-
 # %% ../nbs/00_core.ipynb #fa447620
 def read_published() -> dict[str, dict]:  # id -> row, in the file's order
     "The published figures that the ledger recomputes: `data/published_figures.csv`. A figure without a number has the value None."
@@ -333,3 +307,69 @@ def read_published() -> dict[str, dict]:  # id -> row, in the file's order
     for row in rows.values():
         row["published"] = float(row["published"]) if row["published"] else None
     return rows
+
+# %% ../nbs/00_core.ipynb #347f6183
+@patch_method
+def judge(self: Run,
+          id: str,                    # of the row in published_figures.csv
+          ours: float | None = None,  # our figure under the published protocol
+          low: float | None = None, high: float | None = None,
+          strict: float | None = None,   # under the stricter protocol
+          strict_low: float | None = None, strict_high: float | None = None,
+          reason: str = "",           # what differs, what was tested
+          comparable: bool = True,    # False: other rows or an unknown setting
+          holds: bool | None = None,  # of a claim without a number: was it borne out?
+          ) -> dict:
+    "Enter a published figure into the ledger with our number and a verdict. Raises `ValueError` for an unknown or repeated id."
+    if any(row["id"] == id for row in self.ledger):
+        raise ValueError(f"ledger row {id!r} was entered before in {self.chapter}")
+    if id not in (figures := read_published()):
+        raise ValueError(f"no published figure is called {id!r}")
+    published = figures[id]["published"]
+    row = dict(id=id, published=published, ours=ours, low=low, high=high, strict=strict, strict_low=strict_low,
+               strict_high=strict_high, verdict="not comparable", reason=reason)
+    if self.profile != "full" or self.kind != "real":
+        blank = dict.fromkeys(("ours", "low", "high", "strict", "strict_low", "strict_high"))
+        row |= blank | dict(verdict="not run", reason=f"needs the full profile on real data; this run: {self.profile} profile, {self.kind} data")
+    elif comparable:
+        row["verdict"] = verdict(published, ours, low, high) if holds is None else "reproduced" if holds else "refuted"
+    self.ledger.append(row)
+    self._save()
+    return row
+
+# %% ../nbs/00_core.ipynb #938f70bf
+def complete_ledger(
+    entered: list[dict],  # rows from `Run.judge`
+) -> list[dict]:          # one row for each published figure, in the file's order
+    "Fill the ledger up with the published figures that nobody entered. Raises `ValueError` for unknown and doubled ids."
+    published = read_published()
+    rows = {row["id"]: row for row in entered}
+    if strange := sorted(set(rows) - set(published)):
+        raise ValueError(f"no published figure is called {', '.join(strange)}")
+    if len(rows) < len(entered):
+        raise ValueError("two chapters entered the same published figure")
+    blank = dict.fromkeys(LEDGER_COLUMNS) | dict(verdict="not run", reason="no chapter of this run recomputes it")
+    return [rows.get(id) or blank | dict(id=id, published=row["published"]) for id, row in published.items()]
+
+
+def read_book() -> list[dict]:  # one dict a chapter: chapter, data, findings, scores, ledger
+    "What the other chapters of this run said, for the chapters that sum up. Nothing outside a run."
+    path = os.environ.get("MUSICNB_BOOK")
+    return json.loads(Path(path).read_text(encoding="utf-8")) if path else []
+
+# %% ../nbs/00_core.ipynb #0087156d
+def write_csv(
+    path: Path | str,
+    rows: list[dict],
+    columns: list[str],  # order of the columns; other keys are left out
+) -> Path:
+    "Write rows as CSV, numbers with six significant digits, missing ones empty, text never as a formula."
+    def cell(value):
+        value = round_floats(value)
+        return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+    with atomic_path(path) as aside, aside.open("w", encoding="utf-8", newline="") as f:
+        writer = csv.writer(f, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([cell(row.get(c)) for c in columns] for row in rows)
+    return Path(path)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SOUND', 'POPULARITY', 'ARTISTS', 'YOUTUBE', 'ENRICHED', 'GENRE', 'SONGS', 'PLAYLISTS', 'DATASETS', 'Column',
            'DataSet', 'data_set', 'data_home', 'find_files', 'read_file', 'schema', 'check_frame', 'content_key',
-           'load_checked', 'load', 'fetch', 'table_datasets', 'data_cards']
+           'cached_table', 'load_checked', 'prepare', 'check_file', 'load', 'fetch', 'table_datasets', 'data_cards']
 
 # %% ../nbs/01_data.ipynb #e5d94d20
 import gzip
@@ -240,6 +240,7 @@ def data_home(
 def find_files(
     dataset: DataSet,
     home: Path | None,  # from data_home
+    every: bool = False,  # all the forms that are there, not only the preferred one
 ) -> list[Path]:  # one file, all slices of a glob, or nothing
     "The files of a data set in a folder: `tracks.csv`, `.csv.gz`, `.csv.zip`, `.zip`, `.csv.parquet` or `.parquet`."
     if home is None:
@@ -248,7 +249,7 @@ def find_files(
         return sorted(home.glob(dataset.file))
     stem = dataset.file.removesuffix(".csv")
     names = [dataset.file + e for e in ("", ".gz", ".zip", ".parquet")] + [stem + e for e in (".zip", ".parquet")]
-    return [home / n for n in names if (home / n).is_file()][:1]
+    return [home / n for n in names if (home / n).is_file()][:None if every else 1]
 
 # %% ../nbs/01_data.ipynb #77884c6b
 _AGAIN = "download the file again, or see `musicnb data list`"
@@ -397,14 +398,22 @@ def content_key(
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
+def cached_table(
+    dataset: DataSet,
+    paths: list[Path],
+) -> tuple[str, Path]:  # sha256 of the content, and the file that holds the checked table or will
+    "Where the checked table of these files is kept."
+    sha = content_key(paths)
+    rules = hashlib.sha256(repr(dataset).encode()).hexdigest()
+    return sha, cache_dir() / "tables" / f"{dataset.name}-{sha[:16]}-{rules[:8]}.parquet"
+
+
 def load_checked(
     dataset: DataSet,
     paths: list[Path],  # from find_files
 ) -> tuple[pd.DataFrame, str]:  # the table and its sha256
     "The checked table, from the cache if it is there. Raises `DataError` naming the first fault and the number of others."
-    sha = content_key(paths)
-    rules = hashlib.sha256(repr(dataset).encode()).hexdigest()
-    cached = cache_dir() / "tables" / f"{dataset.name}-{sha[:16]}-{rules[:8]}.parquet"
+    sha, cached = cached_table(dataset, paths)
     if cached.is_file():
         return pq.read_table(cached, memory_map=True).to_pandas(), sha
     frame, faults = check_frame(read_file(dataset, paths), dataset)
@@ -414,6 +423,37 @@ def load_checked(
     with atomic_path(cached) as aside:
         pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), aside, compression="lz4")
     return frame, sha
+
+# %% ../nbs/01_data.ipynb #81024079
+def prepare(
+    name: str,           # a data set
+    data_dir: str = "",  # as for load
+) -> str:                # sha256 of the content, "twin " and that of the twin, or "missing"
+    "Check a data set ahead of its use. Raises `DataError` as `load` does, but not for a file that is not there."
+    from musicnb.twin import twin_path
+
+    dataset, twin = data_set(name), twin_path(name)
+    paths = find_files(dataset, data_home(data_dir))
+    if paths:
+        sha, cached = cached_table(dataset, paths)
+        if not cached.is_file():
+            load_checked(dataset, paths)
+        return sha
+    return f"twin {file_sha256(twin)}" if twin.is_file() else "missing"
+
+
+def check_file(
+    path: Path,  # with the name that it has after download
+) -> tuple[int, list[str]]:  # rows; one line for each thing that is wrong
+    "Check one file against the schema that its name stands for. Raises `UserError` for a name that no data set has."
+    for dataset in DATASETS.values():
+        if path.is_file() and (path.match(dataset.file) or path in find_files(dataset, path.parent, every=True)):
+            try:
+                frame, faults = check_frame(read_file(dataset, [path]), dataset)
+            except DataError as e:
+                return 0, [str(e)]
+            return len(frame), faults
+    raise UserError(f"'{path}' {'has no known name' if path.is_file() else 'does not exist'}", "one of " + ", ".join(d.file for d in DATASETS.values()))
 
 # %% ../nbs/01_data.ipynb #3be1f8d5
 def load(

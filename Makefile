@@ -1,0 +1,41 @@
+# Each target makes .venv when it is missing. A newer Python can be named: make report PYTHON=python3.12
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export JUPYTER_PREFER_ENV_PATH = 1
+
+.PHONY: report test docs lab bench sync clean
+
+report: $(STAMP)  ## the book in the quick profile; ends with the path of index.html
+	$(BIN)/musicnb report
+
+test: $(STAMP)  ## everything, on the twin; tests marked `real` run too where real data is
+	$(BIN)/python -m pytest
+
+docs: $(STAMP)  ## the docs site, from the executed notebooks, in site/
+	$(BIN)/musicnb report
+	$(BIN)/python docs/build.py
+
+lab: $(STAMP)  ## JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir=nbs
+
+bench: $(STAMP)  ## ratios against the published or the plain way, in reports/bench.csv
+	$(BIN)/python benchmarks/bench.py
+
+sync: $(STAMP)  ## after editing notebooks: strip and clean them, export modules, README and cards
+	$(BIN)/nbstripout nbs/*.ipynb
+	$(BIN)/nbdev-clean
+	$(BIN)/nbdev-export
+	$(BIN)/python docs/build.py --readme
+	$(BIN)/python -c "from musicnb import core, data; core.write_text('data/CARDS.md', data.data_cards())"
+
+$(STAMP): settings.ini setup.py pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "musicnb: $$($(PYTHON) --version) is too old; expected Python 3.11 or newer; name one with PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+clean:  ## what a run made; never data/raw
+	rm -rf $(VENV) site data/interim reports/quick reports/full

@@ -119,6 +119,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'musicnb.plot._mark_pools': ('plot.html#_mark_pools', 'musicnb/plot.py'),
                               'musicnb.plot._table_html': ('plot.html#_table_html', 'musicnb/plot.py'),
                               'musicnb.plot.format_number': ('plot.html#format_number', 'musicnb/plot.py'),
+                              'musicnb.plot.plain_ticks': ('plot.html#plain_ticks', 'musicnb/plot.py'),
                               'musicnb.plot.plot_bands': ('plot.html#plot_bands', 'musicnb/plot.py'),
                               'musicnb.plot.plot_correlations': ('plot.html#plot_correlations', 'musicnb/plot.py'),
                               'musicnb.plot.plot_forest': ('plot.html#plot_forest', 'musicnb/plot.py'),

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['INK', 'MUTED', 'GRID', 'BLUE', 'ORANGE', 'GREEN', 'VERMILLION', 'PURPLE', 'SKY', 'PALETTE', 'SEQUENTIAL', 'DIVERGING',
-           'STYLE', 'use_style', 'to_svg', 'format_number', 'show', 'pool_sparse', 'plot_bands', 'table_share',
-           'plot_share', 'plot_ridgelines', 'plot_correlations', 'plot_forest', 'plot_hexbin']
+           'STYLE', 'use_style', 'plain_ticks', 'to_svg', 'format_number', 'show', 'pool_sparse', 'plot_bands',
+           'table_share', 'plot_share', 'plot_ridgelines', 'plot_correlations', 'plot_forest', 'plot_hexbin']
 
 # %% ../nbs/07_plot.ipynb #21a192e0
 import copy
@@ -19,14 +19,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.axis import Axis
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 
 # %% ../nbs/07_plot.ipynb #98e97564
 INK, MUTED, GRID = "#1f2328", "#59636e", "#d1d9e0"  # text and axes, secondary text, grid lines
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
 PALETTE = [BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY]  # Okabe & Ito (2008), in the order of use
-SEQUENTIAL, DIVERGING = "cividis", "RdBu_r"  # colour maps for amounts, and for signed values around zero
+SEQUENTIAL = ListedColormap(matplotlib.colormaps["cividis"](np.linspace(0.22, 1, 256)))  # amounts; neither end vanishes on black or white
+DIVERGING = matplotlib.colormaps["RdBu_r"]  # signed values around zero
 
 STYLE = {
     "figure.figsize": (7.2, 3.6), "figure.constrained_layout.use": True, "figure.dpi": 96,
@@ -39,7 +41,7 @@ STYLE = {
     "text.color": INK, "axes.labelcolor": INK, "axes.titlecolor": INK, "axes.edgecolor": MUTED,
     "xtick.color": MUTED, "ytick.color": MUTED, "axes.linewidth": 0.8, "xtick.major.size": 3, "ytick.major.size": 3,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-    "grid.color": GRID, "grid.linewidth": 0.7, "lines.linewidth": 1.8, "image.cmap": SEQUENTIAL,
+    "grid.color": GRID, "grid.linewidth": 0.7, "lines.linewidth": 1.8, "axes.formatter.limits": (-5, 7),
     "axes.prop_cycle": matplotlib.cycler(color=PALETTE), "axes.unicode_minus": True,
 }
 
@@ -54,6 +56,15 @@ def use_style() -> None:
         return
     if getattr(get_ipython(), "kernel", None) is not None:
         set_matplotlib_formats("svg")
+
+# %% ../nbs/07_plot.ipynb #ef389dc8
+def plain_ticks(
+    axis: Axis,  # such as ax.xaxis, on a logarithmic scale
+) -> Axis:
+    "Label the powers of ten as plain numbers: 0.001, 1, 10,000."
+    axis.set_major_formatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:.6g}")
+    axis.set_minor_formatter(lambda v, _: "")
+    return axis
 
 # %% ../nbs/07_plot.ipynb #791785eb
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -181,7 +192,7 @@ def plot_bands(
 def _mark_pools(ax, x, pools, level, color):
     pooled = pd.Series(x).groupby(pools).nunique()
     level = level[pooled.index[pooled > 1]]
-    ax.plot(level.index, level, "o", color=color, mfc="none", ms=4, mew=1)
+    ax.plot(level.index, level, "o", color=color, mfc="none", ms=6, mew=1)
 
 # %% ../nbs/07_plot.ipynb #195b5a6c
 def table_share(
@@ -256,26 +267,29 @@ def plot_ridgelines(
 
 # %% ../nbs/07_plot.ipynb #72df98f3
 def plot_correlations(
-    lower: pd.DataFrame,                # square, rows and columns named alike; drawn below the diagonal
-    upper: pd.DataFrame | None = None,  # drawn above it; `lower` again if none is given
+    table: pd.DataFrame,                # coefficients; a square with the same names on both sides loses its diagonal
+    upper: pd.DataFrame | None = None,  # drawn above the diagonal of such a square
     *,
+    limit: float = 1,                   # coefficient with the strongest colour, in either direction
     ax: Axes | None = None,
 ) -> Axes:
-    "Heat map of correlations from -1 to 1, each cell with its number."
-    names, n = list(lower.columns), len(lower)
-    ax = _axes(ax, figsize=(1.6 + 0.44 * n, 1.3 + 0.38 * n))
-    both = np.where(np.tri(n, k=-1, dtype=bool), lower.to_numpy(float), (lower if upper is None else upper.to_numpy(float)))
-    np.fill_diagonal(both, np.nan)
-    cells = np.ma.masked_invalid(both)
-    cmap = matplotlib.colormaps[DIVERGING]
-    ax.pcolormesh(cells, cmap=cmap, vmin=-1, vmax=1, edgecolors="none")
-    for (i, j), r in np.ndenumerate(both):
-        if np.isfinite(r):
-            dark = np.dot(cmap((r + 1) / 2)[:3], (0.299, 0.587, 0.114)) < 0.5
-            ax.text(j + 0.5, i + 0.5, f"{r:.2f}".replace("0.", ".").replace("-", "−"), ha="center", va="center",
-                    fontsize=7.5, color="white" if dark else "black")
-    ax.set_xticks(np.arange(n) + 0.5, names, rotation=45, ha="left")
-    ax.set_yticks(np.arange(n) + 0.5, names)
+    "Heat map of correlations, red above zero and blue below, each cell with its number."
+    rows, columns = list(table.index), list(table.columns)
+    ax = _axes(ax, figsize=(1.6 + 0.44 * len(columns), 0.9 + 0.32 * len(rows)))
+    r = table.to_numpy(float, copy=True)
+    if upper is not None:
+        r = np.where(np.tri(len(rows), dtype=bool), r, upper.to_numpy(float))
+    if rows == columns:
+        np.fill_diagonal(r, np.nan)
+    ax.pcolormesh(np.ma.masked_invalid(r), cmap=DIVERGING, vmin=-limit, vmax=limit, edgecolors="none")
+    for (i, j), value in np.ndenumerate(r):
+        if np.isfinite(value):
+            dark = np.dot(DIVERGING((value / limit + 1) / 2)[:3], (0.299, 0.587, 0.114)) < 0.5
+            text = f"{value:.2f}".replace("0.", ".").replace("-", "−")
+            ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
+    turn = 45 if max(len(str(c)) for c in columns) > 6 else 0
+    ax.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=turn, ha="left" if turn else "center")
+    ax.set_yticks(np.arange(len(rows)) + 0.5, rows)
     ax.xaxis.tick_top()
     ax.invert_yaxis()
     ax.tick_params(length=0)
@@ -327,6 +341,7 @@ def plot_hexbin(
     else:
         cells = ax.hexbin(x, y, gridsize=gridsize, mincnt=1, norm=LogNorm(), cmap=SEQUENTIAL, linewidths=0.1, rasterized=True)
         bar = ax.figure.colorbar(cells, ax=ax, label=unit, pad=0.02)
+        plain_ticks(bar.ax.yaxis)
         bar.solids.set_rasterized(True)
         bar.outline.set_visible(False)
     ax.set(xlabel=x.name, ylabel=y.name)

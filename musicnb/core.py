@@ -223,10 +223,10 @@ class Run:
         return next((k for k in ("twin", "sample", "real") if k in kinds), "none")
 
     def use(self,
-            df,  # a DataFrame from `load`
-            ) -> Provenance:
-        "Record where `df` came from. Call it once for each table, before the first finding."
-        found = df.attrs["provenance"]
+            data,  # a DataFrame from `load`, or a Provenance
+            ) -> Provenance:  # shows itself as a badge
+        "Record where the data came from. Call it once for each table, before the first finding."
+        found = data if isinstance(data, Provenance) else data.attrs["provenance"]
         if found not in self.data:
             self.data.append(found)
         self._save()
@@ -299,32 +299,6 @@ def score(self: Run,
     self._save()
     return row
 
-# %% ../nbs/00_core.ipynb #347f6183
-@patch_method
-def judge(self: Run,
-          id: str,                    # of the row in published_figures.csv
-          published: float | None,    # its figure; None for a claim without a number
-          ours: float | None = None,  # under the published protocol
-          low: float | None = None, high: float | None = None,
-          strict: float | None = None,   # under the stricter protocol
-          strict_low: float | None = None, strict_high: float | None = None,
-          reason: str = "",           # what differs, what was tested
-          comparable: bool = True,    # False: other rows or an unknown setting
-          ) -> dict:
-    "Enter a published figure into the ledger with our number and a verdict."
-    if any(row["id"] == id for row in self.ledger):
-        raise ValueError(f"ledger row {id!r} was entered before in {self.chapter}")
-    row = dict(id=id, published=published, ours=ours, low=low, high=high, strict=strict, strict_low=strict_low,
-               strict_high=strict_high, verdict="not comparable", reason=reason)
-    if self.profile != "full" or self.kind != "real":
-        blank = dict.fromkeys(("ours", "low", "high", "strict", "strict_low", "strict_high"))
-        row |= blank | dict(verdict="not run", reason=f"needs the full profile on real data; this run: {self.profile} profile, {self.kind} data")
-    elif comparable:
-        row["verdict"] = verdict(published, ours, low, high)
-    self.ledger.append(row)
-    self._save()
-    return row
-
 # %% ../nbs/00_core.ipynb #fa447620
 def read_published() -> dict[str, dict]:  # id -> row, in the file's order
     "The published figures that the ledger recomputes: `data/published_figures.csv`. A figure without a number has the value None."
@@ -333,6 +307,35 @@ def read_published() -> dict[str, dict]:  # id -> row, in the file's order
     for row in rows.values():
         row["published"] = float(row["published"]) if row["published"] else None
     return rows
+
+# %% ../nbs/00_core.ipynb #347f6183
+@patch_method
+def judge(self: Run,
+          id: str,                    # of the row in published_figures.csv
+          ours: float | None = None,  # our figure under the published protocol
+          low: float | None = None, high: float | None = None,
+          strict: float | None = None,   # under the stricter protocol
+          strict_low: float | None = None, strict_high: float | None = None,
+          reason: str = "",           # what differs, what was tested
+          comparable: bool = True,    # False: other rows or an unknown setting
+          holds: bool | None = None,  # of a claim without a number: was it borne out?
+          ) -> dict:
+    "Enter a published figure into the ledger with our number and a verdict. Raises `ValueError` for an unknown or repeated id."
+    if any(row["id"] == id for row in self.ledger):
+        raise ValueError(f"ledger row {id!r} was entered before in {self.chapter}")
+    if id not in (figures := read_published()):
+        raise ValueError(f"no published figure is called {id!r}")
+    published = figures[id]["published"]
+    row = dict(id=id, published=published, ours=ours, low=low, high=high, strict=strict, strict_low=strict_low,
+               strict_high=strict_high, verdict="not comparable", reason=reason)
+    if self.profile != "full" or self.kind != "real":
+        blank = dict.fromkeys(("ours", "low", "high", "strict", "strict_low", "strict_high"))
+        row |= blank | dict(verdict="not run", reason=f"needs the full profile on real data; this run: {self.profile} profile, {self.kind} data")
+    elif comparable:
+        row["verdict"] = verdict(published, ours, low, high) if holds is None else "reproduced" if holds else "refuted"
+    self.ledger.append(row)
+    self._save()
+    return row
 
 # %% ../nbs/00_core.ipynb #938f70bf
 def complete_ledger(

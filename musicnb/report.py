@@ -303,11 +303,11 @@ def execute_job() -> None:
     from papermill.engines import papermill_engines
     from papermill.exceptions import PapermillExecutionError
 
-    job, last = json.loads(sys.stdin.readline()), {"cell": 0}
+    job, last = json.loads(sys.stdin.readline()), {}
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
     def tell(message: dict) -> None:
-        last.update(message)
+        last.update(message if "cell" in message else {})
         print(json.dumps(message), flush=True)
 
     nb = nbformat.read(job["source"], as_version=4)
@@ -317,9 +317,9 @@ def execute_job() -> None:
     try:
         papermill.execute_notebook(nb, job["target"], job["values"], engine_name="chapter", kernel_name="python3", progress_bar=False, cwd=job["cwd"])
     except PapermillExecutionError as e:
-        error = {"ename": e.ename, "evalue": e.evalue, "traceback": "\n".join(e.traceback), "cell": e.cell_index + 1}
+        error = {"ename": e.ename, "evalue": e.evalue, "traceback": "\n".join(e.traceback), "cell": None}  # the cell carries the error
     except Exception as e:  # the kernel died or ran out of time: nbclient's own exceptions
-        error = {"ename": type(e).__name__, "evalue": str(e).splitlines()[0], "traceback": "", "cell": last["cell"]}
+        error = {"ename": type(e).__name__, "evalue": str(e).splitlines()[0], "traceback": "", "cell": last["cell"] - 1 if last else None}
         if "Timeout" in error["ename"]:
             error["evalue"] = f"the chapter took longer than its time limit of {job['time_limit']} s; give it more with -p time_limit=…"
     tell({"done": True, "error": error, "peak_mb": _peak_mb()})
@@ -331,7 +331,7 @@ def run_chapter(
     target: Path,      # where the executed notebook goes
     environment: dict,  # of the kernel, added to this process's
     tell: Callable = lambda message: None,  # called with {"cell": i, "of": n}
-) -> dict:             # seconds, peak_mb, error (None, or ename, evalue, traceback, cell)
+) -> dict:             # seconds, peak_mb, error (None, or ename, evalue, traceback, and the cell's index where it carries no error itself)
     "Run a chapter in a process of its own. Never raises for what fails inside."
     import psutil
 
@@ -359,7 +359,7 @@ def run_chapter(
                 for p in [*psutil.Process(process.pid).children(recursive=True), process]:
                     p.kill()
         log.seek(0)
-        lost = {"ename": "ChapterDied", "evalue": f"the process ended with code {process.returncode}", "traceback": log.read()[-4000:], "cell": 0}
+        lost = {"ename": "ChapterDied", "evalue": f"the process ended with code {process.returncode}", "traceback": log.read()[-4000:], "cell": None}
     target.with_suffix(".log").unlink()
     return {"seconds": round(time.monotonic() - start, 2), "peak_mb": outcome.get("peak_mb"), "error": outcome["error"] if outcome else lost}
 
@@ -578,7 +578,7 @@ def cover(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None)
     target = docs / "chapters" / f"{stem}.html" if docs else None
     return {"chapter": stem, "status": result.status.replace("cached", "ok"), "seconds": result.seconds, "peak_mb": result.peak_mb,
             "profile": plan.profile, "seed": values.get("seed"), "parameters": parameters, "data": result.results["data"],
-            "findings": result.results["findings"], "error": result.error, "reason": result.reason, "index_href": "index.html",
+            "findings": result.results["findings"], "error": result.error, "reason": result.reason, "index_href": "index.html", "pages": list(plan.chapters),
             "docs_href": relative_href(target, plan.book.out) if target and target.is_file() else None,
             "versions": facts["versions"], "commit": ""}  # the commit stands on the index: a cached page may be older
 
@@ -613,15 +613,17 @@ def write_index(plan: Plan, done: dict[str, Result], facts: dict, ledger: list[d
     "Write index.html, the book's first page."
     from collections import Counter
 
+    import nbformat
+
     from musicnb import page
 
     rows = []
     for stem, result in done.items():
         target = plan.book.out / f"{stem}.html"
-        title, promise = page.title_and_promise(plan.chapters[stem].path)
+        face = page.face(nbformat.read(plan.chapters[stem].path, as_version=4), stem)
         headline = next((f["claim"] for f in result.results["findings"] if f["headline"] and f["data"] != "twin"), "")
         kinds = {d["kind"] for d in result.results["data"]}
-        rows.append({"chapter": stem, "title": title, "promise": promise, "status": result.status, "seconds": result.seconds,
+        rows.append({"chapter": stem, "title": face["title"], "promise": face["promise"], "status": result.status, "seconds": result.seconds,
                      "peak_mb": result.peak_mb, "size_bytes": target.stat().st_size, "href": target.name, "headline": headline,
                      "data": next((k for k in ("twin", "sample", "real") if k in kinds), ""), "reason": result.reason})
     data = {(d["name"], d["kind"], d["rows"]): d for r in done.values() for d in r.results["data"]}
@@ -677,8 +679,8 @@ def run_report(plan: Plan, names: list[str], seed: int | None, console: Console)
     console.print(str(index), markup=False, highlight=False, soft_wrap=True)
     return 0 if all(r.status in ("ok", "cached") for r in done.values()) else 1
 
-# %% ../nbs/09_report.ipynb #ecefe7cb
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="What makes music popular: run the book, look after its data.")
+# %% ../nbs/09_report.ipynb #7350d2c2
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help="What makes music popular: run the book, look after its data.")
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets: what is there, is it whole, where to get it.")
 app.add_typer(data_app, name="data")
 

@@ -1,0 +1,71 @@
+"""Fixtures: a small clone with chapters of its own, the command line as a process, and the real data where it is."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from musicnb.core import find_root
+from musicnb.data import POPULARITY, data_home, find_files
+
+ROOT = find_root(__file__)
+_ASKED = os.environ.get("MUSICNB_DATA", "")
+_HOME = data_home("" if _ASKED == "twin" else _ASKED)
+REAL = _HOME if find_files(POPULARITY, _HOME) else None
+os.environ["MUSICNB_DATA"] = "twin"  # everything but what is marked `real`
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    if REAL is None:
+        pytest.skip(f"no {POPULARITY.file} in $MUSICNB_DATA or data/raw")
+    return REAL.resolve()
+
+
+def chapter(*cells: str, parameters: str = "seed: int = 1  # of every random draw", tags: list[str] | None = None):
+    """A small chapter: title, parameters cell, code cells."""
+    v4 = nbformat.v4
+    first = v4.new_code_cell(parameters, metadata={"tags": ["parameters"] if tags is None else tags})
+    body = [v4.new_code_cell(c) for c in cells]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
+    return v4.new_notebook(cells=[v4.new_markdown_cell("# A small chapter\n\n> Its promise."), first, *body], metadata=kernel)
+
+
+class Clone:
+    """A clone in a temporary folder with chapters of its own; the package is a copy that a test may change."""
+
+    def __init__(self, root: Path):
+        self.root, self.nbs, self.out = root, root / "nbs", root / "reports" / "quick"
+        shutil.copytree(ROOT / "musicnb", root / "musicnb", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "nbs" / "assets", root / "nbs" / "assets")
+        shutil.copytree(ROOT / "data" / "twins", root / "data" / "twins")
+        for name in ("settings.ini", "constraints.txt", "data/published_figures.csv"):
+            shutil.copy(ROOT / name, root / name)
+
+    def add(self, stem: str, *cells: str, **options) -> None:
+        nbformat.write(chapter(*cells, **options), self.nbs / f"{stem}.ipynb")
+
+    def popen(self, *arguments: str, **env: str) -> subprocess.Popen:
+        settings = {"PYTHONPATH": str(self.root), "MUSICNB_CACHE": str(self.root / "cache"), "MUSICNB_DATA": "twin"}
+        command = [sys.executable, "-c", "from musicnb.report import main; main()", *arguments]
+        return subprocess.Popen(command, cwd=self.root, env=os.environ | settings | env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess:
+        with self.popen(*arguments, **env) as process:
+            out, err = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def statuses(self) -> dict[str, str]:
+        return {c["chapter"]: c["status"] for c in json.loads((self.out / "run.json").read_text())["chapters"]}
+
+    def results(self, name: str = "findings.json"):
+        return json.loads((self.out / name).read_text())
+
+
+@pytest.fixture
+def clone(tmp_path) -> Clone:
+    return Clone(tmp_path)

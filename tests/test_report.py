@@ -1,0 +1,465 @@
+"""The runner, its files, and what it does when something is wrong. Chapters are small and live in a clone of their own."""
+import csv
+import errno
+import gzip
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+from conftest import ROOT
+
+from musicnb import core
+from musicnb.core import LEDGER_COLUMNS, SCORE_COLUMNS, read_published
+from musicnb.twin import make_twin
+
+FINDING = '''
+from musicnb.core import Run
+run = Run("{stem}", seed=seed)
+run.finding("one", "The seed is {{value:.0f}}.", "seed", seed, n=1, headline=True)
+run.score("Mean", "mse", 1 / 3, fit_seconds=0.1)
+'''
+LOADS = '''
+from musicnb.core import Run
+from musicnb.data import load
+run = Run("{stem}")
+tracks = load("popularity", data_dir)
+run.use(tracks)
+tracks.head()
+'''
+DATA_DIR = 'data_dir: str = ""  # folder of the data files'
+
+
+def finding(stem: str) -> str:
+    return FINDING.format(stem=stem)
+
+
+def one_line(done) -> str:
+    """The only line on standard error; no traceback, no box."""
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("musicnb: ")
+    return lines[0]
+
+
+def whole(clone) -> None:
+    """No half-written file is left anywhere."""
+    left = [p for p in clone.out.rglob("*") if p.name.startswith(".") and p.name != ".chapters" and p.is_file()]
+    assert not left, left
+    assert not list(clone.out.rglob("*.running.ipynb"))
+
+
+# -- the files of a run
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """A run of two chapters and the book's end."""
+    from conftest import Clone
+
+    clone = Clone(tmp_path_factory.mktemp("book"))
+    clone.add("10_test_one", finding("10_test_one"))
+    clone.add("11_test_two", LOADS.format(stem="11_test_two"), parameters=DATA_DIR + '\nsize: int = 3  # of something\nfull: dict = {"size": 9}')
+    clone.add("90_end", "from musicnb.core import read_book\nprint(sum(len(c['findings']) for c in read_book()))", parameters='depends: list[str] = ["*"]')
+    clone.done = clone.run("report", "test", "-p", "size=5")
+    return clone
+
+
+def test_files_of_a_run(book):
+    assert book.done.returncode == 0, book.done.stderr
+    assert book.done.stdout.strip().splitlines()[-1] == str(book.out / "index.html")
+    stems = ["10_test_one", "11_test_two", "90_end"]
+    for stem in stems:
+        assert (book.out / f"{stem}.html").stat().st_size < 10e6
+        assert (book.out / "notebooks" / f"{stem}.ipynb").is_file()
+    run = book.results("run.json")
+    assert [c["chapter"] for c in run["chapters"]] == stems
+    assert all(c["status"] == "ok" and c["seconds"] > 0 and c["peak_mb"] > 10 for c in run["chapters"])
+    assert run["parameters"]["11_test_two"]["size"] == 5
+    assert run["profile"] == "quick" and run["versions"]["python"] and "seed" in run and "commit" in run
+    assert run["data"] == [{"name": "popularity", "kind": "twin", "rows": 20000, "sha256": run["data"][0]["sha256"]}]
+    end = (book.out / "notebooks" / "90_end.ipynb").read_text()
+    assert '"1\\n"' in end, "the book's end sees what the others found"
+    whole(book)
+
+
+def test_findings_scores_ledger(book):
+    found = book.results()
+    assert list(found[0]) == "id chapter claim metric value low high unit n split data".split()
+    assert found[0]["claim"] == "The seed is 1."
+    with (book.out / "scores.csv").open() as f:
+        scores = list(csv.DictReader(f))
+    assert list(scores[0]) == SCORE_COLUMNS
+    assert scores[0]["value"] == "0.333333" and scores[0]["study"] == "test"
+    with (book.out / "ledger.csv").open() as f:
+        ledger = list(csv.DictReader(f))
+    assert list(ledger[0]) == LEDGER_COLUMNS
+    assert [row["id"] for row in ledger] == list(read_published()), "every published row, always, in the file's order"
+    assert {row["verdict"] for row in ledger} == {"not run"} and all(row["reason"] for row in ledger)
+
+
+def test_pages_of_a_run(book):
+    index, page = (book.out / "index.html").read_text(), (book.out / "11_test_two.html").read_text()
+    assert index.index("10_test_one.html") < index.index("11_test_two.html") < index.index("90_end.html")
+    assert "The seed is 1." in index and "The seed is 1." in (book.out / "10_test_one.html").read_text()
+    assert "synthetic" in page.lower() and "twin" in page
+
+
+def test_seed_option(clone):
+    clone.add("10_test_one", finding("10_test_one"))
+    assert clone.run("report", "--seed", "7").returncode == 0
+    assert clone.results()[0]["value"] == 7
+
+
+def test_profiles_and_parameters(clone):
+    clone.add("10_test_one", "print(profile, size)", parameters='profile: str = "quick"  # profile\nsize: int = 3  # of it\nfull: dict = {"size": 9}  # full')
+    assert clone.run("report", "--profile", "full").returncode == 0
+    clone.out = clone.root / "reports" / "full"
+    assert clone.results("run.json")["parameters"]["10_test_one"] == {"profile": "full", "size": 9}
+    assert clone.run("report", "--profile", "full", "-p", "size=4", "--out", str(clone.out)).returncode == 0
+    assert clone.results("run.json")["parameters"]["10_test_one"]["size"] == 4
+
+
+# -- what runs again
+
+def test_unchanged_run_is_cached_and_changes_are_seen(clone):
+    clone.add("10_test_one", finding("10_test_one"))
+    clone.add("11_test_two", "import musicnb.plot\nprint(1)", parameters='depends: list[str] = ["10_test_one"]')
+    clone.add("12_test_three", "print(3)", parameters="size: int = 1  # of something")
+    ok, cached = "ok", "cached"
+    expect = lambda a, b, c, *args: (clone.run("report", *args).returncode, list(clone.statuses().values())) == (0, [a, b, c])  # noqa: E731
+    assert expect(ok, ok, ok)
+    before = {p.name: p.read_bytes() for p in clone.out.glob("*.html") if p.name != "index.html"}
+    findings = (clone.out / "findings.json").read_bytes()
+    assert expect(cached, cached, cached)
+    assert (clone.out / "findings.json").read_bytes() == findings, "cached chapters count once"
+    assert before == {p.name: p.read_bytes() for p in clone.out.glob("*.html") if p.name != "index.html"}
+    assert expect(cached, cached, cached, "-p", "seed=1"), "the same value by another way"
+
+    clone.add("12_test_three", "print(4)", parameters="size: int = 1  # of something")
+    assert expect(cached, cached, ok), "a changed cell runs its own chapter only"
+    assert expect(ok, ok, cached, "--seed", "2"), "a changed value runs those that declare it, and those that build on other findings"
+    plot = clone.root / "musicnb" / "plot.py"
+    plot.write_text(plot.read_text() + "\n# a change\n")
+    assert expect(cached, ok, cached, "--seed", "2"), "a changed module runs those that reach it"
+    (clone.root / "constraints.txt").write_text("pandas==3.0\n")
+    assert expect(ok, ok, ok, "--seed", "2")
+    assert expect(ok, ok, ok, "--seed", "2", "--force")
+
+
+def test_changed_data_runs_again(clone):
+    clone.add("10_test_one", LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
+    folder = clone.root / "mine"
+    folder.mkdir()
+    make_twin("popularity", rows=50).to_csv(folder / "tracks.csv", index=False)
+    assert clone.run("report", "--data-dir", "mine").returncode == 0
+    assert clone.run("report", "--data-dir", str(folder)).returncode == 0
+    assert clone.statuses() == {"10_test_one": "cached"}, "the same rows by another path"
+    assert clone.results("run.json")["data"][0]["kind"] == "real"
+    make_twin("popularity", rows=60).to_csv(folder / "tracks.csv", index=False)
+    assert clone.run("report", "--data-dir", "mine").returncode == 0
+    assert clone.statuses() == {"10_test_one": "ok"}
+    assert clone.results("run.json")["data"][0]["rows"] == 60
+
+
+def test_jobs_give_the_same(clone):
+    for i in range(3):
+        clone.add(f"1{i}_test_x", finding(f"1{i}_test_x"))
+    assert clone.run("report", "--jobs", "3").returncode == 0
+    side_by_side = (clone.out / "findings.json").read_bytes()
+    assert clone.run("report", "--force").returncode == 0
+    assert (clone.out / "findings.json").read_bytes() == side_by_side
+
+
+def test_killed_run_is_finished_by_the_next(clone):
+    clone.add("10_test_one", finding("10_test_one"))
+    clone.add("11_test_two", "import time; time.sleep(nap)", finding("11_test_two"), parameters="seed: int = 1  # x\nnap: float = 600.0  # s")
+    process = clone.popen("report", "-p", "nap=600")
+    first = clone.out / ".chapters" / "10_test_one.json"
+    started = clone.out / ".chapters" / "11_test_two.upstream.json"
+    deadline = time.monotonic() + 120
+    while not (first.is_file() and started.is_file()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(2)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive, "a killed run takes its kernels along"
+    assert not (clone.out / "index.html").exists() and not (clone.out / "11_test_two.html").exists()
+    assert clone.run("report", "-p", "nap=0").returncode == 0
+    assert clone.statuses() == {"10_test_one": "cached", "11_test_two": "ok"}
+    assert [f["chapter"] for f in clone.results()] == ["10_test_one", "11_test_two"], "nothing lost, nothing counted twice"
+    whole(clone)
+
+
+def test_two_runs_in_one_folder(clone):
+    clone.add("10_test_one", "import time; time.sleep(60)")
+    first = clone.popen("report")
+    lock = clone.out / ".chapters" / "lock"
+    deadline = time.monotonic() + 60
+    while not lock.is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    second = clone.run("report")
+    first.kill()
+    first.communicate()
+    assert second.returncode == 2 and "another run" in one_line(second)
+
+
+# -- what fails inside a chapter: its page, exit code 1, and the others still run
+
+def test_failed_chapter(clone):
+    clone.add("10_test_one", "print('came before')", "raise ValueError('the <b>reason</b>')", "print('never')")
+    clone.add("11_test_two", "print(1)", parameters='depends: list[str] = ["10_test_one"]')
+    clone.add("12_test_three", finding("12_test_three"))
+    done = clone.run("report")
+    assert done.returncode == 1
+    assert clone.statuses() == {"10_test_one": "failed", "11_test_two": "skipped", "12_test_three": "ok"}
+    page = (clone.out / "10_test_one.html").read_text()
+    assert "ValueError" in page and "the &lt;b&gt;reason&lt;/b&gt;" in page and "came before" in page and "<b>reason</b>" not in page
+    assert "10_test_one" in (clone.out / "11_test_two.html").read_text()
+    index = (clone.out / "index.html").read_text()
+    assert "failed" in index and "skipped" in index
+    assert [f["chapter"] for f in clone.results()] == ["12_test_three"]
+    clone.add("10_test_one", "print('mended')")
+    assert clone.run("report").returncode == 0
+    assert clone.statuses() == {"10_test_one": "ok", "11_test_two": "ok", "12_test_three": "cached"}
+
+
+def test_chapter_that_hangs(clone):
+    clone.add("10_test_one", "import time\ntime.sleep(600)", parameters="time_limit: int = 4  # s")
+    start = time.monotonic()
+    assert clone.run("report").returncode == 1
+    assert time.monotonic() - start < 60
+    assert "time limit of 4 s" in (clone.out / "10_test_one.html").read_text()
+    assert clone.statuses() == {"10_test_one": "failed"}
+
+
+def test_chapter_whose_kernel_dies(clone):
+    clone.add("10_test_one", "import os; os._exit(3)")
+    assert clone.run("report").returncode == 1
+    assert "DeadKernelError" in (clone.out / "10_test_one.html").read_text()
+
+
+def test_chapter_that_meets_a_full_disk(clone):
+    clone.add("10_test_one", "import errno, os\nfrom unittest.mock import patch\nfrom musicnb.core import write_text",
+              "with patch('os.replace', side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))): write_text('full.txt', 'x')")
+    assert clone.run("report").returncode == 1
+    assert "No space left on device" in (clone.out / "10_test_one.html").read_text()
+    assert not list(clone.root.glob("*full.txt*"))
+
+
+# -- what the user can mend: one line, exit code 2, nothing written
+
+WRONG = {
+    "unknown study": (["report", "jazz"], "no study or chapter 'jazz'"),
+    "unknown profile": (["report", "--profile", "slow"], "--profile is 'slow'"),
+    "unknown option": (["report", "--colour"], "--colour"),
+    "no such folder": (["report", "--data-dir", "no/such"], "does not exist"),
+    "parameter that nobody declares": (["report", "-p", "smaple=3"], "no selected chapter declares it"),
+    "parameter of another type": (["report", "-p", "seed=many"], "a value of type int"),
+    "parameter without a value": (["report", "-p", "seed"], "NAME=VALUE"),
+    "no jobs": (["report", "--jobs", "0"], "--jobs is 0"),
+    "seed that is no number": (["report", "--seed", "x"], "--seed"),
+    "unwritable folder": (["report", "--out", "/proc/musicnb"], "cannot write to"),
+    "unknown data set": (["data", "fetch", "tracks"], "there is no data set 'tracks'"),
+    "data set that Kaggle has not": (["data", "fetch", "playlists"], "AIcrowd"),
+    "missing file": (["data", "check", "no/tracks.csv"], "does not exist"),
+    "file with an unknown name": (["data", "check", "settings.ini"], "has no known name"),
+    "twin without a file": (["data", "fit-twin", "popularity"], "no real file"),
+    "unknown command": (["crawl"], "crawl"),
+}
+
+
+@pytest.mark.parametrize("arguments, line", WRONG.values(), ids=WRONG)
+def test_wrong_command(clone, arguments, line):
+    clone.add("10_test_one", "print(1)")
+    done = clone.run(*arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert line in one_line(done)
+    assert not clone.out.exists() or not list(clone.out.glob("*.*"))
+
+
+def test_read_only_folder(clone):
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere; the unwritable folder above is one that root cannot write to either")
+    clone.add("10_test_one", "print(1)")
+    (clone.root / "reports").mkdir(mode=0o500)
+    done = clone.run("report")
+    assert done.returncode == 2 and "cannot write to" in one_line(done)
+
+
+def _bad_notebook(clone, kind):
+    if kind == "not JSON":
+        (clone.nbs / "10_test_one.ipynb").write_text('{"cells": [')
+    elif kind == "not a notebook":
+        (clone.nbs / "10_test_one.ipynb").write_text('{"a": 1}')
+    elif kind == "no parameters cell":
+        clone.add("10_test_one", "print(1)", tags=[])
+    elif kind == "two parameters cells":
+        import nbformat
+        from conftest import chapter
+        nb = chapter()
+        nb.cells += [nb.cells[-1].copy()]
+        nbformat.write(nb, clone.nbs / "10_test_one.ipynb")
+    elif kind == "computed parameter":
+        clone.add("10_test_one", parameters="seed: int = 1 + 1  # computed")
+    elif kind == "unknown dependency":
+        clone.add("10_test_one", parameters='depends: list[str] = ["19_test_none"]')
+    elif kind == "undeclared in full":
+        clone.add("10_test_one", parameters='profile: str = "quick"  # x\nfull: dict = {"sample": 0}')
+
+
+@pytest.mark.parametrize("kind, line", {
+    "not JSON": "is not a notebook", "not a notebook": "is not a notebook", "no parameters cell": "no cell tagged 'parameters'",
+    "two parameters cells": "2 cells tagged 'parameters'", "computed parameter": "more than plain values",
+    "unknown dependency": "depends on '19_test_none'", "undeclared in full": "names sample"}.items())
+def test_broken_notebook(clone, kind, line):
+    _bad_notebook(clone, kind)
+    done = clone.run("report", "--profile", "full")
+    assert done.returncode == 2 and line in one_line(done)
+
+
+def _tracks(**changes) -> pd.DataFrame:
+    return make_twin("popularity", rows=30).assign(**changes)
+
+
+def _first(column: str, value, kind=object) -> pd.DataFrame:
+    frame = _tracks().astype({column: kind})
+    frame.loc[3, column] = value
+    return frame
+
+
+BAD_DATA = {
+    "wrong file": (lambda: pd.DataFrame({"a": [1]}), "no column 'id', 'popularity'"),
+    "no rows": (lambda: _tracks().iloc[:0], "a header without rows"),
+    "missing column": (lambda: _tracks().drop(columns=["tempo"]), "no column 'tempo'"),
+    "text in numbers": (lambda: _first("tempo", "fast"), "column 'tempo': 'fast' in row 4; expected a number (BPM)"),
+    "impossible range": (lambda: _first("danceability", 7.5), "column 'danceability': 7.5 in row 4; expected 0 to 1"),
+    "empty cell": (lambda: _first("loudness", None), "column 'loudness': an empty cell in row 4"),
+    "duplicate ids": (lambda: _tracks(id="same"), "column 'id': 'same' in row 1"),
+    "impossible date": (lambda: _first("release_date", "1900-00-00"), "'1900-00-00' in row 4; expected a date"),
+}
+
+
+@pytest.mark.parametrize("make, line", BAD_DATA.values(), ids=BAD_DATA)
+def test_bad_data(clone, make, line):
+    clone.add("10_test_one", LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
+    (clone.root / "mine").mkdir()
+    make().to_csv(clone.root / "mine" / "tracks.csv", index=False)
+    for arguments in (["report", "--data-dir", "mine"], ["data", "check", "mine/tracks.csv"]):
+        done = clone.run(*arguments)
+        assert done.returncode == 2
+        assert line in (one_line(done) if arguments[0] == "report" else done.stdout), done.stdout + done.stderr
+    assert not list(clone.out.glob("*.*")), "nothing ran"
+
+
+@pytest.mark.parametrize("name, content, line", [
+    ("tracks.csv", b"", "'tracks.csv' is empty"),
+    ("tracks.csv.gz", gzip.compress(b"id,popularity\n" + b"a,1\n" * 9999)[:-30], "cut off"),
+    ("tracks.csv.gz", b"no gzip at all", "cut off or not a .gz file"),
+    ("tracks.parquet", b"PAR1 and no more", "cannot be read as a table"),
+    ("tracks.zip", b"PK and no more", "cut off or not a .zip file"),
+    ("tracks.csv", b"\x89PNG\r\n\x1a\n\x00\xff", "cannot be read as a table"),
+])
+def test_broken_file(clone, name, content, line):
+    clone.add("10_test_one", LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
+    (clone.root / "mine").mkdir()
+    (clone.root / "mine" / name).write_bytes(content)
+    done = clone.run("report", "--data-dir", "mine")
+    assert done.returncode == 2 and line in one_line(done)
+
+
+def test_missing_file_gives_the_twin_and_says_so(clone):
+    clone.add("10_test_one", LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
+    (clone.root / "mine").mkdir()
+    assert clone.run("report", "--data-dir", "mine").returncode == 0
+    assert "no tracks.csv in mine/" in (clone.out / "10_test_one.html").read_text()
+
+
+def test_missing_file_without_a_twin_is_a_failure_page(clone):
+    clone.add("10_test_one", LOADS.format(stem="10_test_one").replace("popularity", "artists"), parameters=DATA_DIR)
+    assert clone.run("report").returncode == 1
+    assert "there is no twin of" in (clone.out / "10_test_one.html").read_text()
+
+
+def test_full_disk_is_one_line(clone, monkeypatch, capsys):
+    from musicnb.report import main
+
+    clone.add("10_test_one", finding("10_test_one"))
+    assert clone.run("report").returncode == 0
+    before = {p: p.read_bytes() for p in clone.out.glob("*.*") if p.is_file()}
+    real_replace = os.replace
+
+    def full(source, target):
+        if Path(target).suffix in (".json", ".html", ".csv") and Path(target).parent == clone.out:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        real_replace(source, target)
+
+    monkeypatch.chdir(clone.root)
+    monkeypatch.setenv("MUSICNB_CACHE", str(clone.root / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(clone.root))
+    monkeypatch.setattr(core.os, "replace", full)
+    with pytest.raises(SystemExit) as stop:
+        main(["report", "--seed", "5"])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err.strip()
+    assert "the disk is full" in said and "\n" not in said
+    assert before == {p: p.read_bytes() for p in clone.out.glob("*.*") if p.is_file()}, "the last good book stays"
+    monkeypatch.undo()
+    whole(clone)
+    assert clone.run("report", "--seed", "5").returncode == 0
+    assert clone.statuses() == {"10_test_one": "cached"}, "what had run was not lost"
+
+
+def test_report_outside_a_clone(tmp_path):
+    """An installed package without its notebooks says what it needs."""
+    import shutil
+    import subprocess
+
+    shutil.copytree(ROOT / "musicnb", tmp_path / "site" / "musicnb", ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run([sys.executable, "-c", "from musicnb.report import main; main(['report'])"], cwd=tmp_path, text=True, capture_output=True,
+                          env=os.environ | {"PYTHONPATH": str(tmp_path / "site"), "MUSICNB_CACHE": str(tmp_path / "cache")})
+    assert done.returncode == 2 and "the clone of musicnb" in one_line(done)
+
+
+def test_lists_data_sets(clone):
+    done = clone.run("data", "list", COLUMNS="200")
+    assert done.returncode == 0
+    for name in ("popularity", "youtube-enriched", "mpd.slice.*.json"):
+        assert name in done.stdout
+
+
+# -- the real chapters
+
+def test_same_seed_same_bytes(tmp_path):
+    """The book on the twin, twice from nothing: the same findings to the byte, the same scores but for their seconds."""
+    from conftest import Clone
+
+    outs = [tmp_path / "first", tmp_path / "second"]
+    for out in outs:
+        with suppress(SystemExit):
+            from musicnb.report import main
+            main(["report", "--out", str(out), "--data-dir", "twin", "--jobs", str(os.cpu_count() or 1)])
+        run = json.loads((out / "run.json").read_text())
+        assert {c["status"] for c in run["chapters"]} == {"ok"}
+    assert (outs[0] / "findings.json").read_bytes() == (outs[1] / "findings.json").read_bytes()
+    scores = [pd.read_csv(out / "scores.csv").drop(columns=["fit_seconds", "predict_seconds"]) for out in outs]
+    pd.testing.assert_frame_equal(*scores)
+    assert len(scores[0]) and len(json.loads((outs[0] / "findings.json").read_text()))
+
+
+@pytest.mark.real
+def test_real_data_has_the_real_badge(real_data, tmp_path):
+    from musicnb.report import main
+
+    with pytest.raises(SystemExit) as stop:
+        main(["report", "20_popularity_eda", "--out", str(tmp_path), "--data-dir", str(real_data)])
+    assert stop.value.code == 0
+    assert {d["kind"] for d in json.loads((tmp_path / "run.json").read_text())["data"]} <= {"real", "sample"}
+    assert "synthetic twin: numbers are not findings" not in (tmp_path / "20_popularity_eda.html").read_text()

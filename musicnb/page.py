@@ -61,6 +61,7 @@ _TAGS = frozenset(_MATH_TAGS) | frozenset(
 _ATTRIBUTES = frozenset("class style colspan rowspan scope title open align start lang dir alt width height href "
                         "display accent stretchy fence form columnalign mathvariant linethickness".split())
 _STYLER = re.compile(r"<style[^>]*>(.*?)</style>", re.S | re.I)
+_STYLER_RULES = re.compile(r"(?:\s*#T_[^{},@\\<]*(?:,\s*#T_[^{},@\\<]*)*\{[^{}@\\<(]*\})+\s*")
 
 
 def _allowed(tag: str, name: str, value: str) -> bool:
@@ -76,7 +77,7 @@ def clean_html(
 ) -> str:
     "Keep tables, text and formulas; show every other element as text, and drop handlers, foreign images and styles."
     # A Styler's rules name its own cells only. Any other style sheet goes, with what it says.
-    rules = [r for r in _STYLER.findall(text) if re.fullmatch(r"(?:[^{}@\\<]*#T_[^{}@\\<]*\{[^{}@\\<(]*\}\s*)+", r)]
+    rules = [r for r in _STYLER.findall(text) if _STYLER_RULES.fullmatch(r)]
     cleaner = bleach.Cleaner(tags=_TAGS, attributes=_allowed, protocols={"http", "https", "mailto", "data"},
                              css_sanitizer=CSSSanitizer())
     return "".join(f"<style>{r}</style>" for r in rules) + cleaner.clean(_STYLER.sub("", text))

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['INK', 'MUTED', 'GRID', 'BLUE', 'ORANGE', 'GREEN', 'VERMILLION', 'PURPLE', 'SKY', 'PALETTE', 'SEQUENTIAL', 'DIVERGING',
-           'STYLE', 'use_style', 'to_svg', 'format_number', 'show']
+           'STYLE', 'use_style', 'plain_ticks', 'to_svg', 'format_number', 'show', 'pool_sparse', 'plot_bands',
+           'table_share', 'plot_share', 'plot_ridgelines', 'plot_correlations', 'plot_forest', 'plot_hexbin']
 
 # %% ../nbs/07_plot.ipynb #21a192e0
 import copy
@@ -18,14 +19,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.axis import Axis
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 
 # %% ../nbs/07_plot.ipynb #98e97564
 INK, MUTED, GRID = "#1f2328", "#59636e", "#d1d9e0"  # text and axes, secondary text, grid lines
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
 PALETTE = [BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY]  # Okabe & Ito (2008), in the order of use
-SEQUENTIAL, DIVERGING = "cividis", "RdBu_r"  # colour maps for amounts, and for signed values around zero
+SEQUENTIAL = ListedColormap(matplotlib.colormaps["cividis"](np.linspace(0.22, 1, 256)))  # amounts; neither end vanishes on black or white
+DIVERGING = matplotlib.colormaps["RdBu_r"]  # signed values around zero
 
 STYLE = {
     "figure.figsize": (7.2, 3.6), "figure.constrained_layout.use": True, "figure.dpi": 96,
@@ -38,7 +41,7 @@ STYLE = {
     "text.color": INK, "axes.labelcolor": INK, "axes.titlecolor": INK, "axes.edgecolor": MUTED,
     "xtick.color": MUTED, "ytick.color": MUTED, "axes.linewidth": 0.8, "xtick.major.size": 3, "ytick.major.size": 3,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-    "grid.color": GRID, "grid.linewidth": 0.7, "lines.linewidth": 1.8, "image.cmap": SEQUENTIAL,
+    "grid.color": GRID, "grid.linewidth": 0.7, "lines.linewidth": 1.8, "axes.formatter.limits": (-5, 7),
     "axes.prop_cycle": matplotlib.cycler(color=PALETTE), "axes.unicode_minus": True,
 }
 
@@ -53,6 +56,15 @@ def use_style() -> None:
         return
     if getattr(get_ipython(), "kernel", None) is not None:
         set_matplotlib_formats("svg")
+
+# %% ../nbs/07_plot.ipynb #ef389dc8
+def plain_ticks(
+    axis: Axis,  # such as ax.xaxis, on a logarithmic scale
+) -> Axis:
+    "Label the powers of ten as plain numbers: 0.001, 1, 10,000."
+    axis.set_major_formatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:.6g}")
+    axis.set_minor_formatter(lambda v, _: "")
+    return axis
 
 # %% ../nbs/07_plot.ipynb #791785eb
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -132,3 +144,205 @@ def show(
     else:
         raise TypeError(f"cannot show a {type(obj).__name__}; expected a figure or a table")
     display(data, metadata={"musicnb": {"caption": caption, "alt": alt}}, raw=True)
+
+# %% ../nbs/07_plot.ipynb #2216a82f
+def pool_sparse(
+    x,              # values with few distinct ones, such as years
+    at_least: int,  # rows that a pool needs
+) -> pd.Series:  # for each row the mean x of its pool
+    "Join neighbouring values of `x`, from the smallest on, until each pool has `at_least` rows; what is left at the end joins the last pool."
+    x = pd.Series(x)
+    counts = x.value_counts().sort_index()
+    pools, filled = [], 0
+    for n in counts:
+        pools.append((pools[-1] + (filled >= at_least)) if pools else 0)
+        filled = n if filled >= at_least else filled + n
+    if pools and filled < at_least:
+        pools = [min(p, max(pools[-1] - 1, 0)) for p in pools]
+    pools = pd.Series(pools, index=counts.index)
+    centre = (counts * counts.index).groupby(pools).sum() / counts.groupby(pools).sum()
+    return x.map(pools.map(centre))
+
+
+def _axes(ax: Axes | None, **size) -> Axes:
+    return ax if ax is not None else plt.subplots(**size)[1]
+
+# %% ../nbs/07_plot.ipynb #aefa3f33
+def plot_bands(
+    x: pd.Series,         # few distinct values in order, such as the year; its name labels the axis
+    y: pd.Series,         # the quantity, same rows; name it with its unit
+    *,
+    at_least: int = 100,  # rows behind each point; sparser neighbours are pooled and drawn hollow
+    color: str = BLUE,
+    ax: Axes | None = None,
+) -> Axes:
+    "Median of `y` over `x`, with the bands that hold the middle half and the middle 80 % of the rows."
+    ax = _axes(ax)
+    pools = pool_sparse(x, at_least)
+    q = y.groupby(pools).quantile([0.1, 0.25, 0.5, 0.75, 0.9]).unstack()
+    ax.fill_between(q.index, q[0.1], q[0.9], color=color, alpha=0.16, linewidth=0)
+    ax.fill_between(q.index, q[0.25], q[0.75], color=color, alpha=0.30, linewidth=0)
+    ax.plot(q.index, q[0.5], color=color)
+    _mark_pools(ax, x, pools, q[0.5], color)
+    ax.set(xlabel=x.name, ylabel=y.name)
+    ax.margins(x=0.01)
+    return ax
+
+
+def _mark_pools(ax, x, pools, level, color):
+    pooled = pd.Series(x).groupby(pools).nunique()
+    level = level[pooled.index[pooled > 1]]
+    ax.plot(level.index, level, "o", color=color, mfc="none", ms=6, mew=1)
+
+# %% ../nbs/07_plot.ipynb #195b5a6c
+def table_share(
+    x: pd.Series,       # groups, such as years
+    flag: pd.Series,    # true or false, same rows
+    at_least: int = 1,  # rows in a group; sparser neighbours are pooled
+) -> pd.DataFrame:  # one row a group: value, low, high (shares from 0 to 1) and n
+    "The share of true rows in each group with Wilson's 95 % interval."
+    from scipy.stats import binomtest
+
+    both = flag.astype(bool).groupby(pool_sparse(x, at_least)).agg(["sum", "size"])
+    spans = [binomtest(int(k), int(n)).proportion_ci(method="wilson") for k, n in both.to_numpy()]
+    return pd.DataFrame({"value": both["sum"] / both["size"], "low": [s.low for s in spans],
+                         "high": [s.high for s in spans], "n": both["size"]})
+
+# %% ../nbs/07_plot.ipynb #65a35192
+def plot_share(
+    x: pd.Series,         # few distinct values in order, such as the year
+    flag: pd.Series,      # true or false, same rows; its name labels the axis
+    *,
+    at_least: int = 100,  # rows behind each point; sparser neighbours are pooled and drawn hollow
+    color: str = BLUE,
+    label: str = "",      # written at the line's right end
+    ax: Axes | None = None,
+) -> Axes:
+    "The share of true rows over `x` in percent, with Wilson's 95 % interval."
+    from matplotlib.ticker import PercentFormatter
+
+    ax = _axes(ax)
+    share = table_share(x, flag, at_least)
+    ax.fill_between(share.index, share["low"], share["high"], color=color, alpha=0.25, linewidth=0)
+    ax.plot(share.index, share["value"], color=color)
+    _mark_pools(ax, x, pool_sparse(x, at_least), share["value"], color)
+    if label:
+        ax.annotate(label, (share.index[-1], share["value"].iloc[-1]), (5, 0), textcoords="offset points", color=color, va="center")
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    ax.set(xlabel=x.name, ylabel=flag.name)
+    ax.margins(x=0.01)
+    return ax
+
+# %% ../nbs/07_plot.ipynb #5eba6ffe
+def plot_ridgelines(
+    values: pd.Series,   # the quantity; missing values count in the size of their group but are not drawn
+    groups: pd.Series,   # same rows; drawn from the top in sorted order
+    *,
+    bins,                # edges of the bins
+    notes=None,          # mapping from group to a short text at the right end
+    overlap: float = 1.8,  # height of the highest ridge, in rows
+    color: str = BLUE,
+    ax: Axes | None = None,
+) -> Axes:
+    "A histogram for each group, stacked from the top, with a tick at each median."
+    names = sorted(groups.unique())
+    ax = _axes(ax, figsize=(7.2, 0.8 + 0.36 * len(names)))
+    heights = {g: np.histogram(v.dropna(), bins)[0] / len(v) for g, v in values.groupby(groups)}
+    scale = overlap / (max(h.max() for h in heights.values()) or 1)
+    for row, g in enumerate(names):
+        base, top = -row, -row + heights[g] * scale
+        ax.stairs(top, bins, baseline=base, fill=True, color=color, alpha=0.35, linewidth=0, zorder=2 + row)
+        ax.stairs(top, bins, baseline=None, color=color, linewidth=1.2, zorder=2 + row)
+        mid = values[groups == g].median()
+        ax.plot([mid, mid], [base, base + 0.28], color=INK, linewidth=1.8, zorder=3 + row)
+        if notes is not None:
+            ax.annotate(str(notes[g]), (1, base), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                        color=MUTED, fontsize=8, va="bottom", annotation_clip=False)
+    ax.set_yticks([-r for r in range(len(names))], [str(g) for g in names])
+    ax.set(xlabel=values.name, xlim=(bins[0], bins[-1]), ylim=(-len(names) + 0.8, overlap + 0.1))
+    ax.grid(axis="x", visible=False)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+# %% ../nbs/07_plot.ipynb #72df98f3
+def plot_correlations(
+    table: pd.DataFrame,                # coefficients; a square with the same names on both sides loses its diagonal
+    upper: pd.DataFrame | None = None,  # drawn above the diagonal of such a square
+    *,
+    limit: float = 1,                   # coefficient with the strongest colour, in either direction
+    ax: Axes | None = None,
+) -> Axes:
+    "Heat map of correlations, red above zero and blue below, each cell with its number."
+    rows, columns = list(table.index), list(table.columns)
+    ax = _axes(ax, figsize=(1.6 + 0.44 * len(columns), 0.9 + 0.32 * len(rows)))
+    r = table.to_numpy(float, copy=True)
+    if upper is not None:
+        r = np.where(np.tri(len(rows), dtype=bool), r, upper.to_numpy(float))
+    if rows == columns:
+        np.fill_diagonal(r, np.nan)
+    ax.pcolormesh(np.ma.masked_invalid(r), cmap=DIVERGING, vmin=-limit, vmax=limit, edgecolors="none")
+    for (i, j), value in np.ndenumerate(r):
+        if np.isfinite(value):
+            dark = np.dot(DIVERGING((value / limit + 1) / 2)[:3], (0.299, 0.587, 0.114)) < 0.5
+            text = f"{value:.2f}".replace("0.", ".").replace("-", "−")
+            ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
+    turn = 45 if max(len(str(c)) for c in columns) > 6 else 0
+    ax.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=turn, ha="left" if turn else "center")
+    ax.set_yticks(np.arange(len(rows)) + 0.5, rows)
+    ax.xaxis.tick_top()
+    ax.invert_yaxis()
+    ax.tick_params(length=0)
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+    return ax
+
+# %% ../nbs/07_plot.ipynb #051fb075
+def plot_forest(
+    tables: pd.DataFrame | dict[str, pd.DataFrame],  # columns value, low, high; the index names the rows. Several: by name
+    *,
+    xlabel: str,                 # what is estimated, with its unit
+    reference: float | None = 0,  # where a line is drawn
+    ax: Axes | None = None,
+) -> Axes:
+    "Dots with 95 % intervals, the first row on top; several tables share the rows of the first, each in its own colour and shape."
+    tables = {"": tables} if isinstance(tables, pd.DataFrame) else tables
+    rows = list(next(iter(tables.values())).index)
+    ax = _axes(ax, figsize=(7.2, 0.9 + len(rows) * (0.2 + 0.1 * len(tables))))
+    if reference is not None:
+        ax.axvline(reference, color=MUTED, linewidth=1)
+    for k, (name, table) in enumerate(tables.items()):
+        table = table.loc[[r for r in rows if r in table.index]]
+        y = np.array([rows.index(r) for r in table.index]) + (k - (len(tables) - 1) / 2) * 0.3
+        color = PALETTE[(0, 3, 2, 1, 4, 5)[k % 6]]  # blue, vermillion, green: the ones that read best as dots
+        ax.errorbar(table["value"], y, xerr=[table["value"] - table["low"], table["high"] - table["value"]],
+                    fmt="osD^vP"[k % 6], color=color, ms=5, elinewidth=1.6, label=name)
+    ax.set_yticks(range(len(rows)), [str(r) for r in rows])
+    ax.set(xlabel=xlabel, ylim=(len(rows) - 0.4, -0.6))
+    ax.grid(axis="y", visible=False)
+    if len(tables) > 1:
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(tables), borderaxespad=0.2, handletextpad=0.2)
+    return ax
+
+# %% ../nbs/07_plot.ipynb #ae4edca2
+def plot_hexbin(
+    x: pd.Series,          # its name labels the axis, with the unit
+    y: pd.Series,          # same rows
+    *,
+    limit: int = 5_000,    # up to so many points they are drawn one by one
+    gridsize: int = 60,    # hexagons across
+    unit: str = "tracks",  # what is counted
+    ax: Axes | None = None,
+) -> Axes:
+    "A scatter plot of few points; of many, their counts in hexagons on a logarithmic scale."
+    ax = _axes(ax, figsize=(7.2, 4.2))
+    if len(x) <= limit:
+        ax.scatter(x, y, s=9, alpha=0.4, linewidth=0, color=BLUE, rasterized=len(x) > 1_000)
+    else:
+        cells = ax.hexbin(x, y, gridsize=gridsize, mincnt=1, norm=LogNorm(), cmap=SEQUENTIAL, linewidths=0.1, rasterized=True)
+        bar = ax.figure.colorbar(cells, ax=ax, label=unit, pad=0.02)
+        plain_ticks(bar.ax.yaxis)
+        bar.solids.set_rasterized(True)
+        bar.outline.set_visible(False)
+    ax.set(xlabel=x.name, ylabel=y.name)
+    return ax

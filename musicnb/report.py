@@ -679,8 +679,8 @@ def run_report(plan: Plan, names: list[str], seed: int | None, console: Console)
     console.print(str(index), markup=False, highlight=False, soft_wrap=True)
     return 0 if all(r.status in ("ok", "cached") for r in done.values()) else 1
 
-# %% ../nbs/09_report.ipynb #ecefe7cb
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="What makes music popular: run the book, look after its data.")
+# %% ../nbs/09_report.ipynb #7350d2c2
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help="What makes music popular: run the book, look after its data.")
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets: what is there, is it whole, where to get it.")
 app.add_typer(data_app, name="data")
 

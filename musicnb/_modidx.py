@@ -193,6 +193,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'musicnb.twin.Roles.numbers': ('twin.html#roles.numbers', 'musicnb/twin.py'),
                               'musicnb.twin.check_table': ('twin.html#check_table', 'musicnb/twin.py'),
                               'musicnb.twin.code_groups': ('twin.html#code_groups', 'musicnb/twin.py'),
+                              'musicnb.twin.describe_table': ('twin.html#describe_table', 'musicnb/twin.py'),
                               'musicnb.twin.draw_cells': ('twin.html#draw_cells', 'musicnb/twin.py'),
                               'musicnb.twin.draw_groups': ('twin.html#draw_groups', 'musicnb/twin.py'),
                               'musicnb.twin.draw_labels': ('twin.html#draw_labels', 'musicnb/twin.py'),

@@ -573,7 +573,7 @@ def write_results(
 def cover(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None) -> dict:
     "What a chapter's page shows above the chapter."
     chapter, values = plan.chapters[stem], plan.values[stem]
-    parameters = [{"name": n, "value": v, "default": (p := chapter.parameters[n]).default, "meaning": p.meaning, "changed": v != p.default}
+    parameters = [{"name": n, "value": repr(v), "default": repr((p := chapter.parameters[n]).default), "meaning": p.meaning, "changed": v != p.default}
                   for n, v in values.items()]
     target = docs / "chapters" / f"{stem}.html" if docs else None
     return {"chapter": stem, "status": result.status.replace("cached", "ok"), "seconds": result.seconds, "peak_mb": result.peak_mb,

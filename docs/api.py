@@ -66,6 +66,14 @@ def signature(sig: inspect.Signature) -> str:
     return str(sig.replace(parameters=kept, return_annotation=_type(sig.return_annotation)))
 
 
+def plain(
+    text: str,  # a docstring or a comment
+) -> str:  # Markdown
+    "Text that shows as written: only `code` keeps its meaning, neither `<tags>` nor `$` nor `*` act."
+    parts = re.split(r"(`[^`]+`)", text)
+    return "".join(p if p.startswith("`") else re.sub(r"[\\<>*$\[\]{}]", r"\\\g<0>", p) for p in parts)
+
+
 def describe(
     module: str,  # "musicnb.core"
     name: str,    # "atomic_path", "Run.finding"
@@ -76,21 +84,23 @@ def describe(
     for part in outer:
         owner = getattr(owner, part)
     symbol = getattr(owner, last)
-    if not (callable(symbol) or isinstance(symbol, property)):
+    if isinstance(symbol, dict | list | tuple | set | frozenset | str | int | float):
         value = repr(symbol)
         value = value if len(value) <= VALUE_LENGTH else value[:VALUE_LENGTH] + " …"
         return Entry(module, name, "data", "", f"`` {value} ``")
+    if not (inspect.isclass(symbol) or inspect.isroutine(symbol) or isinstance(symbol, property)):
+        return Entry(module, name, "data", "", f"An object of type `{type(symbol).__name__}`.")
     if isinstance(symbol, property):
-        return Entry(module, name, "property", "", inspect.getdoc(symbol) or "")
-    doc = show_doc(symbol)
+        return Entry(module, name, "property", "", plain(inspect.getdoc(symbol) or ""))
+    doc, text = show_doc(symbol), plain(inspect.getdoc(symbol) or "")
     kind = "class" if inspect.isclass(symbol) else "method" if outer else "function"
     if inspect.isclass(symbol) and issubclass(symbol, Exception):
         kind = "exception"
-    comments = {k: v["docment"] for k, v in getattr(doc.dm, "dm", {}).items() if v.get("docment")}
+    comments = {k: plain(v["docment"]) for k, v in getattr(doc.dm, "dm", {}).items() if v.get("docment")}
     fields = [f":returns: {text}" if key == "return" else f":param {key}: {text}" for key, text in comments.items()]
     if inspect.isclass(symbol) and "__init__" not in vars(symbol):  # signature and comments are its parent's
-        return Entry(module, name, kind, "", inspect.getdoc(symbol) or "")
-    return Entry(module, name, kind, signature(doc.sig) if doc.sig else "", inspect.getdoc(symbol) or "", tuple(fields))
+        return Entry(module, name, kind, "", text)
+    return Entry(module, name, kind, signature(doc.sig) if doc.sig else "", text, tuple(fields))
 
 
 def exported_names(
@@ -108,5 +118,5 @@ def exported_names(
             yield f"{first.annotation.id}.{node.name}" if patched else node.name
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = (t.id for t in targets if isinstance(t, ast.Name))
+            names = (n.id for t in targets for n in getattr(t, "elts", [t]) if isinstance(n, ast.Name))  # INK, GRID = …
             yield from (n for n in names if not n.startswith("_"))

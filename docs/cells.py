@@ -3,11 +3,12 @@ import ast
 import re
 from copy import deepcopy
 
+from nbconvert.exporters import HTMLExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 import api
-from musicnb.page import clean_html, dress_tables, figure_html
+from musicnb.page import clean_html, dress_tables, figure_html, mathml
 
 DIRECTIVE = re.compile(r"^\s*#\s*\|\s*(.+?)\s*$")
 EXPORTS = ("export", "exports", "exporti")
@@ -74,6 +75,7 @@ def page(
         top.append(f"```{{py:module}} {module}\n```")
     kept[1:1] = [new_markdown_cell(text) for text in top]
     nb.cells = kept
+    nb.metadata = NotebookNode({"language_info": {"name": "python", "pygments_lexer": "ipython3"}})  # papermill's notes stay out
     return nb
 
 
@@ -113,8 +115,13 @@ def _output(output: NotebookNode, clean: bool) -> None:
     "Figures and tables become what they are on the report page; text from data stays text."
     if output.output_type not in ("display_data", "execute_result"):
         return
-    if "musicnb" in output.metadata or {"image/svg+xml", "image/png"} & set(output.data):
-        output.data = NotebookNode({"text/html": figure_html(output)})
-    elif "text/html" in output.data:
-        text = output.data["text/html"]
-        output.data = NotebookNode({"text/html": dress_tables(clean_html(text) if clean else text)})
+    data = output.data
+    if "musicnb" in output.metadata or {"image/svg+xml", "image/png"} & set(data):
+        shown = figure_html(output)
+    elif "text/html" in data:
+        shown = dress_tables(clean_html(data["text/html"]) if clean else data["text/html"])
+    elif "text/markdown" in data:
+        shown = clean_html(HTMLExporter().markdown2html({}, mathml(data["text/markdown"])))
+    else:
+        shown = None
+    output.data = NotebookNode({"text/html": shown} if shown else {"text/plain": data.get("text/plain", "")})

@@ -1,4 +1,5 @@
 """README.md from nbs/index.ipynb."""
+import re
 from pathlib import Path
 
 import nbformat
@@ -19,7 +20,5 @@ def render() -> str:
 
 def from_root(markdown: str) -> str:
     "`../data/CARDS.md` is `data/CARDS.md` from there, `00_core.ipynb` is `nbs/00_core.ipynb`."
-    import re
-
     markdown = re.sub(r"(\]\(|src=\"|srcset=\")\.\./", r"\1", markdown)
     return re.sub(r"\]\((\w+\.ipynb)", r"](nbs/\1", markdown)

@@ -256,7 +256,7 @@ def plot_ridgelines(
             ax.annotate(str(notes[g]), (1, base), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                         color=MUTED, fontsize=8, va="bottom", annotation_clip=False)
     ax.set_yticks([-r for r in range(len(names))], [str(g) for g in names])
-    ax.set(xlabel=values.name, xlim=(bins[0], bins[-1]), ylim=(-len(names) + 0.8, overlap + 0.1))
+    ax.set(xlabel=values.name, ylabel=groups.name, xlim=(bins[0], bins[-1]), ylim=(-len(names) + 0.8, overlap + 0.1))
     ax.grid(axis="x", visible=False)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)

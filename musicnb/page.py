@@ -61,6 +61,7 @@ _TAGS = frozenset(_MATH_TAGS) | frozenset(
 _ATTRIBUTES = frozenset("class style colspan rowspan scope title open align start lang dir alt width height href "
                         "display accent stretchy fence form columnalign mathvariant linethickness".split())
 _STYLER = re.compile(r"<style[^>]*>(.*?)</style>", re.S | re.I)
+_STYLER_RULES = re.compile(r"(?:\s*#T_[^{},@\\<]*(?:,\s*#T_[^{},@\\<]*)*\{[^{}@\\<(]*\})+\s*")
 
 
 def _allowed(tag: str, name: str, value: str) -> bool:
@@ -76,7 +77,7 @@ def clean_html(
 ) -> str:
     "Keep tables, text and formulas; show every other element as text, and drop handlers, foreign images and styles."
     # A Styler's rules name its own cells only. Any other style sheet goes, with what it says.
-    rules = [r for r in _STYLER.findall(text) if re.fullmatch(r"(?:[^{}@\\<]*#T_[^{}@\\<]*\{[^{}@\\<(]*\}\s*)+", r)]
+    rules = [r for r in _STYLER.findall(text) if _STYLER_RULES.fullmatch(r)]
     cleaner = bleach.Cleaner(tags=_TAGS, attributes=_allowed, protocols={"http", "https", "mailto", "data"},
                              css_sanitizer=CSSSanitizer())
     return "".join(f"<style>{r}</style>" for r in rules) + cleaner.clean(_STYLER.sub("", text))
@@ -87,6 +88,15 @@ def _is_number(text: str) -> bool:
     return not any(c.isalpha() for c in re.sub(r"\b(?:to|nan|nat|none|inf|ci)\b|(?<=\d)e(?=[-+]?\d)", "", text, flags=re.I))
 
 
+def _merge_header(table):
+    "pandas gives the index's name a header row of its own; put it beside the names of the columns."
+    rows = [row.find_all("th") for row in table.select("thead tr")]
+    if len(rows) == 2 and len(rows[0]) == len(rows[1]) and not any(a.get_text() and b.get_text() for a, b in zip(*rows)):
+        for above, below in zip(*rows):
+            above.extend(list(below.contents))
+        rows[1][0].parent.decompose()
+
+# %% ../nbs/08_page.ipynb #04a41f45
 def dress_tables(
     text: str,        # clean HTML
     label: str = "",  # what the table is, for those who hear the page
@@ -96,14 +106,15 @@ def dress_tables(
         return text
     soup = BeautifulSoup(text, "html.parser")
     for table in soup.find_all("table"):
+        _merge_header(table)
         rows = [row.find_all(["td", "th"], recursive=False)[::-1] for row in table.find_all("tr")]
         rows = [row for row in rows if not any(cell.get("colspan", "1") != "1" for cell in row)]
         for j in range(max(map(len, rows), default=0)):
             column = [row[j] for row in rows if j < len(row)]
             texts = [cell.get_text() for cell in column if cell.name == "td"]
             if all(map(_is_number, texts)) and any(c.isdigit() for c in "".join(texts)):
-                for cell in column:
-                    if cell.name == "td" or cell.find_parent("thead"):
+                for i, cell in enumerate(column):
+                    if cell.name == "td" or i == 0 or cell.find_parent("thead"):
                         cell["class"] = [*cell.get("class", []), "num"]
         table.wrap(soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0", "role": "region", "aria-label": label or "Table"}))
     return str(soup)
@@ -137,7 +148,7 @@ def _svg_attributes(tag: str, attributes: dict, prefix: str) -> dict:
             kept[name] = prefix + value if name == "id" else value
     return kept | ({"style": "; ".join(styles)} if styles else {})
 
-
+# %% ../nbs/08_page.ipynb #965073e8
 def inline_svg(
     svg: str,         # an SVG document
     label: str = "",  # what it shows, for those who cannot see it
@@ -190,12 +201,14 @@ def _failed(cell) -> bool:
     return not expected and any(o.output_type == "error" for o in cell.get("outputs", []))
 
 
-def _short(text: str) -> str:
-    "Plain text of an output, cut where no one would read on."
+def _readable(text: str) -> str:
+    "Plain text of an output: no colours that only one theme can show, no file that lives as long as its kernel, not too long."
+    text = re.sub(r"\x1b\[[\d;]*[34]8;[\d;]*m", "", text)
+    text = re.sub(r"\S*ipykernel_\d+\S*?\.py:(\d+)", r"this cell, line \1", text)
     more = len(text) - _TEXT_LIMIT
     return text if more <= 0 else f"{text[:_TEXT_LIMIT]}\n… {more:,} more characters are in the executed notebook"
 
-
+# %% ../nbs/08_page.ipynb #f12ef121
 def _prepare(cell, number: int, failed: bool):
     "One cell, ready for the template: directives read, formulas translated, long text cut."
     if cell.cell_type == "markdown":
@@ -205,8 +218,8 @@ def _prepare(cell, number: int, failed: bool):
         cell.source = cell.source[len(flags):].strip("\n")
     for output in cell.get("outputs", []):
         if output.output_type == "stream":
-            output.text = _short(output.text)
-        for kind, translate in (("text/plain", _short), ("text/markdown", mathml)):
+            output.text = _readable(output.text)
+        for kind, translate in (("text/plain", _readable), ("text/markdown", mathml)):
             if kind in output.get("data", {}):
                 output.data[kind] = translate(output.data[kind])
     hidden = bool(re.search(r"\|\s*hide\s*$", flags, re.M)) and not failed
@@ -219,10 +232,11 @@ def _prepare(cell, number: int, failed: bool):
 # %% ../nbs/08_page.ipynb #664d8734
 def shown_cells(
     nb,                    # an executed notebook, perhaps only in part
-    at: int | None = None, # index of the cell that stopped it, for one that left no error behind: a time limit, a dead kernel
+    at: int | None = None, # index of the cell that stopped it, when it left no error: a time limit, a dead kernel
 ) -> tuple:  # a notebook of the shown cells, the failed cell or None, the number of cells in the source
     "The cells that belong on the page, each with its number in the source notebook in `metadata.page`."
     page = copy.deepcopy(nb)
+    at = None if any(map(_failed, page.cells)) else at
     shown, stopped, total = [], None, 0
     for i, cell in enumerate(page.cells):
         tags = cell.metadata.get("tags", [])
@@ -252,24 +266,35 @@ def _inline(markdown: str) -> Markup:
     return Markup(clean_html(made.removeprefix("<p>").removesuffix("</p>")))
 
 
+def _split_face(source: str) -> tuple[str, str, str] | None:
+    "Title, promise and the rest of a cell's text; None for a cell without a title."
+    title = _TITLE.search(source)
+    if title is None:
+        return None
+    rest = source[title.end():]
+    promise = _PROMISE.search(rest)
+    if promise is None:
+        return title[1], "", source[:title.start()] + rest
+    return title[1], re.sub(r"^>\s?", "", promise[1], flags=re.M), source[:title.start()] + rest[promise.end():]
+
+# %% ../nbs/08_page.ipynb #10d9c222
 def face(
-    nb,             # a notebook; its first cell loses title and promise
+    nb,             # a notebook, executed or not
     name: str = "", # what to call a notebook without a title
-) -> dict:  # title, promise and question, as HTML
-    "Take title and promise out of the first cell that has a title, and find the question."
-    texts = [cell for cell in nb.cells if cell.cell_type == "markdown"]
-    found = {"title": name, "promise": "", "question": ""}
-    first = next((cell for cell in texts if _TITLE.search(cell.source)), None)
-    if first is not None:
-        title = _TITLE.search(first.source)
-        rest = first.source[title.end():]
-        promise = _PROMISE.search(rest)
-        found["title"] = _inline(title[1])
-        found["promise"] = _inline(re.sub(r"^>\s?", "", promise[1], flags=re.M)) if promise else ""
-        first.source = first.source[:title.start()] + (rest[promise.end():] if promise else rest)
-    question = next((m for cell in texts if (m := _QUESTION.search(cell.source))), None)
-    found["question"] = _inline(question[1]) if question else ""
-    return found
+) -> dict:  # title, promise and question, as safe HTML
+    "What a chapter says of itself, for its cover and for the index."
+    texts = [cell.source for cell in nb.cells if cell.cell_type == "markdown"]
+    title, promise, _ = next(filter(None, map(_split_face, texts)), (name, "", ""))
+    question = next(filter(None, map(_QUESTION.search, texts)), ["", ""])[1]
+    return {"title": _inline(title), "promise": _inline(promise), "question": _inline(question)}
+
+
+def _drop_face(nb):
+    "Take title and promise out of the text, since they stand on the cover."
+    for cell in nb.cells:
+        if cell.cell_type == "markdown" and (parts := _split_face(cell.source)):
+            cell.source = parts[2]
+            return
 
 # %% ../nbs/08_page.ipynb #c5e13ffd
 _PAGE_LIMIT = 9_500_000  # bytes; the rest of the 10 MB is for the frame
@@ -282,7 +307,7 @@ def _assets() -> Path:
         raise UserError("there is no clone of musicnb here", "a folder with nbs/ and settings.ini", "run this inside the clone")
     return root / "nbs" / "assets"
 
-
+# %% ../nbs/08_page.ipynb #b3dba206
 def _cells_html(nb) -> tuple[str, list[str]]:
     "The notebook's cells as HTML with a comment in the place of each figure, and the figures."
     figures = []
@@ -299,7 +324,7 @@ def _cells_html(nb) -> tuple[str, list[str]]:
         config=Config({"NbConvertBase": {"display_data_priority": order}}))
     return exporter.from_notebook_node(nb)[0], figures
 
-
+# %% ../nbs/08_page.ipynb #4ce5f335
 def _put_back(text: str, figures: list[str]) -> str:
     "Each figure where its comment stands. No comment comes from data: escaped in text, stripped by `clean_html`."
     room = _PAGE_LIMIT - len(text.encode())
@@ -397,16 +422,16 @@ def _error(cover: dict, failed, of: int) -> dict:
     if failed is not None:
         source = Markup(f"<pre>{html.escape(failed.source[:2000])}</pre>")
     return {"line": line[:300], "number": failed and failed.metadata.page["number"], "of": of, "source": source,
-            "traceback": Markup(ansi2html(_short(trace))) if trace else ""}
+            "traceback": Markup(ansi2html(_readable(trace))) if trace else ""}
 
-
+# %% ../nbs/08_page.ipynb #2ab26624
 def render_chapter(
     nb,           # executed notebook, perhaps only in part
     cover: dict,  # what the runner knows: chapter, status, seconds, peak_mb, profile, seed, parameters, data, findings, error, …
 ) -> str:  # HTML that needs no other file
     "The page of one chapter. `cover[\"pages\"]` names the chapters of the same book, for links between them."
     page, failed, total = shown_cells(nb, (cover.get("error") or {}).get("cell"))
-    found = face(page, cover["chapter"])
+    _drop_face(page)
     body, figures = ("", []) if cover["status"] == "skipped" else _cells_html(page)
     soup = BeautifulSoup(body, "html.parser")
     contents = _contents(soup)
@@ -414,7 +439,7 @@ def render_chapter(
     findings = cover.get("findings", [])
     answer = next((f for f in findings if f.get("headline")), None)
     return _frame(_assets()).get_template("chapter.html.j2").render(
-        cover=cover, face=found, contents=contents, body=Markup(_put_back(str(soup), figures)), answer=answer,
+        cover=cover, face=face(nb, cover["chapter"]), contents=contents, body=Markup(_put_back(str(soup), figures)), answer=answer,
         error=_error(cover, failed, total), figures=[f for f in findings if f is not answer],
         twin=any(p["kind"] == "twin" for p in cover.get("data", [])),
         left=total - failed.metadata.page["number"] if failed else 0)

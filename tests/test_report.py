@@ -55,6 +55,11 @@ def whole(clone) -> None:
     assert not list(clone.out.rglob("*.running.ipynb"))
 
 
+def results(clone) -> dict[Path, bytes]:
+    """The files that a run leaves for its user."""
+    return {p: p.read_bytes() for p in clone.out.glob("*.*") if p.is_file()}
+
+
 # -- the files of a run
 
 @pytest.fixture(scope="module")
@@ -130,7 +135,7 @@ def test_profiles_and_parameters(clone):
 def test_unchanged_run_is_cached_and_changes_are_seen(clone):
     clone.add("10_test_one", finding("10_test_one"))
     clone.add("11_test_two", "import musicnb.plot\nprint(1)", parameters='depends: list[str] = ["10_test_one"]')
-    clone.add("12_test_three", "print(3)")
+    clone.add("12_test_three", "print(3)", parameters="size: int = 1  # of something")
     ok, cached = "ok", "cached"
     expect = lambda a, b, c, *args: (clone.run("report", *args).returncode, list(clone.statuses().values())) == (0, [a, b, c])  # noqa: E731
     assert expect(ok, ok, ok)
@@ -141,7 +146,7 @@ def test_unchanged_run_is_cached_and_changes_are_seen(clone):
     assert before == {p.name: p.read_bytes() for p in clone.out.glob("*.html") if p.name != "index.html"}
     assert expect(cached, cached, cached, "-p", "seed=1"), "the same value by another way"
 
-    clone.add("12_test_three", "print(4)")
+    clone.add("12_test_three", "print(4)", parameters="size: int = 1  # of something")
     assert expect(cached, cached, ok), "a changed cell runs its own chapter only"
     assert expect(ok, ok, cached, "--seed", "2"), "a changed value runs those that declare it, and those that build on other findings"
     plot = clone.root / "musicnb" / "plot.py"
@@ -195,6 +200,25 @@ def test_killed_run_is_finished_by_the_next(clone):
     assert clone.run("report", "-p", "nap=0").returncode == 0
     assert clone.statuses() == {"10_test_one": "cached", "11_test_two": "ok"}
     assert [f["chapter"] for f in clone.results()] == ["10_test_one", "11_test_two"], "nothing lost, nothing counted twice"
+    whole(clone)
+
+
+def test_interrupted_run_is_one_line_and_can_be_finished(clone):
+    clone.add("10_test_one", finding("10_test_one"))
+    clone.add("11_test_two", "import time; time.sleep(nap)", parameters="nap: float = 600.0  # s")
+    process = clone.popen("report")
+    started = clone.out / ".chapters" / "11_test_two.upstream.json"
+    deadline = time.monotonic() + 120
+    while not started.is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(3)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and err.startswith("musicnb: interrupted") and err.count("\n") == 1
+    assert not psutil.wait_procs(family, timeout=20)[1], "no kernel is left"
+    assert clone.run("report", "-p", "nap=0").returncode == 0
+    assert clone.statuses() == {"10_test_one": "cached", "11_test_two": "ok"}
     whole(clone)
 
 
@@ -282,7 +306,7 @@ def test_wrong_command(clone, arguments, line):
     done = clone.run(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     assert line in one_line(done)
-    assert not clone.out.exists() or not list(clone.out.glob("*.*"))
+    assert not results(clone), "nothing ran"
 
 
 def test_read_only_folder(clone):
@@ -352,11 +376,9 @@ def test_bad_data(clone, make, line):
     clone.add("10_test_one", LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
     (clone.root / "mine").mkdir()
     make().to_csv(clone.root / "mine" / "tracks.csv", index=False)
-    for arguments in (["report", "--data-dir", "mine"], ["data", "check", "mine/tracks.csv"]):
-        done = clone.run(*arguments)
-        assert done.returncode == 2
-        assert line in (one_line(done) if arguments[0] == "report" else done.stdout), done.stdout + done.stderr
-    assert not list(clone.out.glob("*.*")), "nothing ran"
+    done = clone.run("report", "--data-dir", "mine")
+    assert done.returncode == 2 and line in one_line(done)
+    assert not results(clone), "nothing ran"
 
 
 @pytest.mark.parametrize("name, content, line", [
@@ -373,6 +395,20 @@ def test_broken_file(clone, name, content, line):
     (clone.root / "mine" / name).write_bytes(content)
     done = clone.run("report", "--data-dir", "mine")
     assert done.returncode == 2 and line in one_line(done)
+
+
+def test_check_names_every_fault(clone, capsys):
+    from musicnb.report import main
+
+    for name, frame in {"tracks.csv": _tracks(id="same", tempo="fast"), "tracks.csv.gz": _tracks(energy=2, liveness=-1), "tracks.parquet": _tracks()}.items():
+        getattr(frame, "to_parquet" if name.endswith("parquet") else "to_csv")(clone.root / name, index=False)
+    with pytest.raises(SystemExit) as stop:
+        main(["data", "check", *(str(clone.root / n) for n in ("tracks.csv", "tracks.csv.gz", "tracks.parquet"))])
+    lines = capsys.readouterr().out.splitlines()
+    assert stop.value.code == 2
+    assert "column 'tempo': 'fast' in row 1" in lines[0]
+    assert "column 'energy': 2 in row 1 and 29 more; expected 0 to 1" in lines[1] and "column 'liveness'" in lines[2]
+    assert lines[3].endswith("tracks.parquet: ok, 30 rows")
 
 
 def test_missing_file_gives_the_twin_and_says_so(clone):
@@ -393,7 +429,7 @@ def test_full_disk_is_one_line(clone, monkeypatch, capsys):
 
     clone.add("10_test_one", finding("10_test_one"))
     assert clone.run("report").returncode == 0
-    before = {p: p.read_bytes() for p in clone.out.glob("*.*") if p.is_file()}
+    before = results(clone)
     real_replace = os.replace
 
     def full(source, target):
@@ -410,7 +446,7 @@ def test_full_disk_is_one_line(clone, monkeypatch, capsys):
     assert stop.value.code == 2
     said = capsys.readouterr().err.strip()
     assert "the disk is full" in said and "\n" not in said
-    assert before == {p: p.read_bytes() for p in clone.out.glob("*.*") if p.is_file()}, "the last good book stays"
+    assert before == results(clone), "the last good book stays"
     monkeypatch.undo()
     whole(clone)
     assert clone.run("report", "--seed", "5").returncode == 0

@@ -55,16 +55,16 @@ class DataSet:
 
 # %% ../nbs/01_data.ipynb #e1b34a6f
 SOUND = {
-    "danceability": Column("float", "how suitable for dancing: tempo, rhythm stability, beat strength", "0 to 1", 0, 1),
-    "energy": Column("float", "intensity and activity: dynamic range, loudness, timbre, onset rate", "0 to 1", 0, 1),
+    "danceability": Column("float", "how suitable for dancing: tempo, rhythm stability, beat strength", "", 0, 1),
+    "energy": Column("float", "intensity and activity: dynamic range, loudness, timbre, onset rate", "", 0, 1),
     "key": Column("int", "pitch class, 0 = C, 1 = C♯ … 11 = B (cyclic, not ordered); -1 if none was found", "pitch class", -1, 11),
     "loudness": Column("float", "mean loudness of the track", "dB full scale", -60, 10),
     "mode": Column("int", "1 = major, 0 = minor", "", 0, 1),
-    "speechiness": Column("float", "spoken words: above 0.66 speech, 0.33 to 0.66 both, below 0.33 music", "0 to 1", 0, 1),
-    "acousticness": Column("float", "confidence that the track is acoustic", "0 to 1", 0, 1),
-    "instrumentalness": Column("float", "confidence that there are no vocals: above 0.5 instrumental", "0 to 1", 0, 1),
-    "liveness": Column("float", "an audience in the recording: from 0.8 the track is live", "0 to 1", 0, 1),
-    "valence": Column("float", "positiveness: high is cheerful, low is sad or angry", "0 to 1", 0, 1),
+    "speechiness": Column("float", "spoken words: above 0.66 speech, 0.33 to 0.66 both, below 0.33 music", "", 0, 1),
+    "acousticness": Column("float", "confidence that the track is acoustic", "", 0, 1),
+    "instrumentalness": Column("float", "confidence that there are no vocals: above 0.5 instrumental", "", 0, 1),
+    "liveness": Column("float", "an audience in the recording: from 0.8 the track is live", "", 0, 1),
+    "valence": Column("float", "positiveness: high is cheerful, low is sad or angry", "", 0, 1),
     "tempo": Column("float", "estimated tempo; 0 where none was found", "BPM", 0, 300),
     "duration_ms": Column("int", "length of the track", "ms", 0, 100_000_000),
 }
@@ -86,7 +86,7 @@ POPULARITY = DataSet(
     columns={
         "id": Column("text", "Spotify's id of the track", unique=True),
         "name": Column("text", "title", missing=True, optional=True),
-        "popularity": Column("int", "Spotify's popularity on the day of collection, mostly from recent plays", "points, 0 to 100", 0, 100),
+        "popularity": Column("int", "Spotify's popularity on the day of collection, mostly from recent plays", "points", 0, 100),
         "explicit": Column("int", "1 = explicit lyrics", "", 0, 1, optional=True),
         "artists": Column("text", "names of the artists, as a list in text", optional=True),
         "id_artists": Column("text", "ids of the artists, as a list in text", optional=True),
@@ -97,7 +97,7 @@ POPULARITY = DataSet(
         "sum_artist_followers": Column("float", "followers of the track's artists, summed", "accounts", 0, optional=True),
         "sum_artist_popularity": Column("float", "popularity of the track's artists, summed", "points", 0, optional=True),
         "avg_artist_followers": Column("float", "followers of the track's artists, mean", "accounts", 0, optional=True),
-        "avg_artist_popularity": Column("float", "popularity of the track's artists, mean", "points, 0 to 100", 0, 100, optional=True),
+        "avg_artist_popularity": Column("float", "popularity of the track's artists, mean", "points", 0, 100, optional=True),
     })
 
 ARTISTS = DataSet(
@@ -108,7 +108,7 @@ ARTISTS = DataSet(
         "followers": Column("float", "followers", "accounts", 0, missing=True),
         "genres": Column("text", "genres, as a list in text"),
         "name": Column("text", "name", missing=True),
-        "popularity": Column("int", "Spotify's popularity of the artist", "points, 0 to 100", 0, 100),
+        "popularity": Column("int", "Spotify's popularity of the artist", "points", 0, 100),
     })
 
 # %% ../nbs/01_data.ipynb #67f65798
@@ -154,7 +154,7 @@ ENRICHED = DataSet(
         "likeCount": Column("float", "likes at the crawl", "likes", **_COUNT),
         "commentCount": Column("float", "comments at the crawl", "comments", **_COUNT),
         "youtubeChannelSubscriber": Column("float", "subscribers of the channel", "accounts", **_COUNT),
-        "spotifyPopularity": Column("float", "popularity of the artist", "points, 0 to 100", 0, 100, missing=True),
+        "spotifyPopularity": Column("float", "popularity of the artist", "points", 0, 100, missing=True),
         "spotifyFollowers": Column("float", "followers of the artist", "accounts", **_COUNT),
         "published_at": Column("date", "publication of the video", missing=True, optional=True),
         "published_year": Column("float", "year of publication", "year", 2005, 2100, missing=True, optional=True),
@@ -169,7 +169,7 @@ GENRE = DataSet(
         "instance_id": Column("float", "number of the row", low=0, missing=True),
         "artist_name": Column("text", "artist; empty_field where unknown", missing=True),
         "track_name": Column("text", "title", missing=True),
-        "popularity": Column("float", "Spotify's popularity", "points, 0 to 100", 0, 100, missing=True),
+        "popularity": Column("float", "Spotify's popularity", "points", 0, 100, missing=True),
         **_spell(["acousticness", "danceability", "energy", "instrumentalness", "liveness", "loudness", "speechiness", "valence"], missing=True),
         "duration_ms": Column("float", "length of the track; -1 where unknown", "ms", -1, 100_000_000, missing=True),
         "key": Column("text", "pitch class, as a letter", missing=True),
@@ -185,7 +185,7 @@ SONGS = DataSet(
     columns={
         "track_id": Column("text", "Spotify's id of the track"),
         "track_name": Column("text", "title", missing=True), "track_artist": Column("text", "artist", missing=True),
-        "track_popularity": Column("int", "Spotify's popularity", "points, 0 to 100", 0, 100),
+        "track_popularity": Column("int", "Spotify's popularity", "points", 0, 100),
         "track_album_id": Column("text", "id of the album"), "track_album_name": Column("text", "album", missing=True),
         "track_album_release_date": Column("date", "release of the album"),
         "playlist_name": Column("text", "title of the playlist"), "playlist_id": Column("text", "id of the playlist"),
@@ -385,7 +385,8 @@ def _schema_faults(frame: pd.DataFrame, dataset: DataSet) -> list[str]:
         first = group.iloc[0]
         want = {"not_nullable": "no empty cells", "field_uniqueness": "each value once"}.get(check, check)
         more = f" and {len(group) - 1:,} more" if len(group) > 1 else ""
-        seen = "an empty cell" if check == "not_nullable" else repr(first["failure_case"])
+        value = first["failure_case"]
+        seen = "an empty cell" if check == "not_nullable" else repr(value.item() if hasattr(value, "item") else value)
         lines.append(f"column {column!r}: {seen} in row {int(first['index']) + 1}{more}; expected {want}")
     return lines
 

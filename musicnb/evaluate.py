@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['Split', 'CONFIDENCE', 'MIN_REPEATS', 'REGRESSION', 'BLOCKS', 'split_random', 'split_by_year', 'split_artist_apart',
-           'drop_shared', 'score_regression', 'Interval', 'corrected_interval', 'Task', 'Evaluation', 'evaluate_models',
-           'score_interval', 'paired_difference', 'table_scores', 'record_scores', 'table_correlations']
+           'drop_shared', 'score_regression', 'Interval', 'corrected_interval', 'unit_codes', 'Task', 'Evaluation',
+           'evaluate_models', 'score_interval', 'paired_difference', 'table_scores', 'record_scores',
+           'table_correlations']
 
 # %% ../nbs/04_evaluate.ipynb #31998250
 import time
@@ -110,9 +111,12 @@ def corrected_interval(
     half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * np.sqrt((1 / len(values) + n_test / n_train) * values.var(ddof=1))
     return Interval(values.mean(), values.mean() - half, values.mean() + half)
 
-# %% ../nbs/04_evaluate.ipynb #52021305
-def _unit_codes(units, n: int) -> np.ndarray:
-    "Codes 0, 1, … of the units; each row its own unit where there are none, or where the code is -1."
+# %% ../nbs/04_evaluate.ipynb #a89d9249
+def unit_codes(
+    units,   # code of each row, -1 = unknown; None
+    n: int,  # rows
+) -> np.ndarray:  # codes
+    "Which rows belong together; each row is a unit of its own where there are no codes, or where the code is -1."
     if units is None:
         return np.arange(n)
     units = np.asarray(units, dtype="int64").copy()
@@ -180,14 +184,14 @@ class Evaluation:
         return f"bootstrap over test {self.units}"
 
 
-def _fit_score(model, X, y, train, test, labels, task) -> tuple[dict, np.ndarray, BaseEstimator]:
+def _fit_score(model, train, labels, test, y, task) -> tuple[dict, np.ndarray, BaseEstimator]:
     "One model on one split: its row of the table, its predictions, the fitted copy."
     start = time.perf_counter()
-    model = clone(model).fit(X.iloc[train], labels)
+    model = clone(model).fit(train, labels)
     fitted = time.perf_counter()
-    predicted = model.predict(X.iloc[test])
+    predicted = model.predict(test)
     seconds = {"fit_seconds": fitted - start, "predict_seconds": time.perf_counter() - fitted}
-    return task.score(y[test], predicted) | {"n_train": len(train), "n_test": len(test)} | seconds, predicted, model
+    return task.score(y, predicted) | {"n_train": len(train), "n_test": len(test)} | seconds, predicted, model
 
 # %% ../nbs/04_evaluate.ipynb #f1238014
 def evaluate_models(
@@ -207,10 +211,10 @@ def evaluate_models(
     everyone = {name: dummy, "Permuted labels": next(iter(models.values()), dummy)} | models
     rng, rows, terms, fitted = np.random.default_rng(seed), [], {}, {}
     for repeat, (train, test) in enumerate(splits):
-        shuffled = rng.permutation(y[train])
+        shuffled, seen, unseen = rng.permutation(y[train]), X.iloc[train], X.iloc[test]
         for model, estimator in everyone.items():
             labels = shuffled if model == "Permuted labels" else y[train]
-            row, predicted, made = _fit_score(estimator, X, y, train, test, labels, task)
+            row, predicted, made = _fit_score(estimator, seen, labels, unseen, y[test], task)
             rows.append({"model": model, "repeat": repeat} | row)
             if len(splits) < MIN_REPEATS:
                 terms[model, repeat] = task.terms(y[test], predicted)
@@ -222,16 +226,16 @@ def evaluate_models(
 
 def _bootstrap(terms: dict, y, splits, groups, draws: int, seed: int, task: Task) -> dict:
     "Draws of the mean over the repeats of each model's scores: (model, metric) -> (draws,)."
-    codes = _unit_codes(groups, len(y))
+    codes = unit_codes(groups, len(y))
     tested = np.unique(codes[np.concatenate([test for _, test in splits])])
     places = [np.searchsorted(tested, codes[test]) for _, test in splits]
-    sums = {(model, r): _unit_sums(t, places[r], len(tested)) for (model, r), t in terms.items()}
-    chunks = {}
-    for counts in _draw_counts(len(tested), draws, seed):
-        for (model, r), s in sums.items():
-            for metric, values in task.finish(counts @ s, y[splits[r][1]]).items():
-                chunks.setdefault((model, metric), {}).setdefault(r, []).append(values)
-    return {key: np.mean([np.concatenate(c) for c in by_repeat.values()], axis=0) for key, by_repeat in chunks.items()}
+    sums = np.concatenate([_unit_sums(t, places[repeat], len(tested)) for (_, repeat), t in terms.items()], axis=1)
+    drawn = np.vstack([counts @ sums for counts in _draw_counts(len(tested), draws, seed)])
+    means = {}
+    for (model, repeat), part in zip(terms, np.split(drawn, len(terms), axis=1), strict=True):
+        for metric, values in task.finish(part, y[splits[repeat][1]]).items():
+            means[model, metric] = means.get((model, metric), 0) + values / len(splits)
+    return means
 
 # %% ../nbs/04_evaluate.ipynb #bb27353b
 def _interval(evaluation: Evaluation, values: np.ndarray, draws: np.ndarray | None) -> Interval:
@@ -258,12 +262,13 @@ def paired_difference(
     first: str,           # the difference is the first's score …
     second: str,          # … minus the second's
     metric: str = "mse",
+    other: Evaluation | None = None,  # where the second was evaluated on the same splits with the same seed, if elsewhere
 ) -> Interval:
     "First minus second on the same repeats (five or more), or on the same bootstrap draws."
-    wide = evaluation.scores.pivot(index="repeat", columns="model", values=metric)
-    draws = evaluation.draws
-    drawn = draws[first, metric] - draws[second, metric] if draws else None
-    return _interval(evaluation, (wide[first] - wide[second]).to_numpy(), drawn)
+    other = other or evaluation
+    ours, theirs = (e.scores.pivot(index="repeat", columns="model", values=metric)[m] for e, m in ((evaluation, first), (other, second)))
+    drawn = evaluation.draws[first, metric] - other.draws[second, metric] if evaluation.draws else None
+    return _interval(evaluation, (ours - theirs).to_numpy(), drawn)
 
 
 def table_scores(
@@ -300,7 +305,7 @@ BLOCKS = 30
 
 def _z_error(X: pd.DataFrame, y: pd.Series, method: str, groups, seed: int) -> pd.Series:
     "Standard error of the z of each column's correlation, from random blocks of whole groups."
-    codes = np.unique(_unit_codes(groups, len(y)), return_inverse=True)[1]
+    codes = np.unique(unit_codes(groups, len(y)), return_inverse=True)[1]
     block = (np.random.default_rng(seed).permutation(codes.max() + 1) % BLOCKS)[codes]
     z = [np.arctanh(X[block == b].corrwith(y[block == b], method=method)) for b in range(BLOCKS)]
     return pd.DataFrame(z).std() / BLOCKS**0.5

@@ -61,6 +61,7 @@ _TAGS = frozenset(_MATH_TAGS) | frozenset(
 _ATTRIBUTES = frozenset("class style colspan rowspan scope title open align start lang dir alt width height href "
                         "display accent stretchy fence form columnalign mathvariant linethickness".split())
 _STYLER = re.compile(r"<style[^>]*>(.*?)</style>", re.S | re.I)
+_STYLER_RULES = re.compile(r"(?:\s*#T_[^{},@\\<]*(?:,\s*#T_[^{},@\\<]*)*\{[^{}@\\<(]*\})+\s*")
 
 
 def _allowed(tag: str, name: str, value: str) -> bool:
@@ -76,7 +77,7 @@ def clean_html(
 ) -> str:
     "Keep tables, text and formulas; show every other element as text, and drop handlers, foreign images and styles."
     # A Styler's rules name its own cells only. Any other style sheet goes, with what it says.
-    rules = [r for r in _STYLER.findall(text) if re.fullmatch(r"(?:[^{}@\\<]*#T_[^{}@\\<]*\{[^{}@\\<(]*\}\s*)+", r)]
+    rules = [r for r in _STYLER.findall(text) if _STYLER_RULES.fullmatch(r)]
     cleaner = bleach.Cleaner(tags=_TAGS, attributes=_allowed, protocols={"http", "https", "mailto", "data"},
                              css_sanitizer=CSSSanitizer())
     return "".join(f"<style>{r}</style>" for r in rules) + cleaner.clean(_STYLER.sub("", text))
@@ -95,7 +96,7 @@ def _merge_header(table):
             above.extend(list(below.contents))
         rows[1][0].parent.decompose()
 
-
+# %% ../nbs/08_page.ipynb #04a41f45
 def dress_tables(
     text: str,        # clean HTML
     label: str = "",  # what the table is, for those who hear the page
@@ -147,7 +148,7 @@ def _svg_attributes(tag: str, attributes: dict, prefix: str) -> dict:
             kept[name] = prefix + value if name == "id" else value
     return kept | ({"style": "; ".join(styles)} if styles else {})
 
-
+# %% ../nbs/08_page.ipynb #965073e8
 def inline_svg(
     svg: str,         # an SVG document
     label: str = "",  # what it shows, for those who cannot see it
@@ -207,7 +208,7 @@ def _readable(text: str) -> str:
     more = len(text) - _TEXT_LIMIT
     return text if more <= 0 else f"{text[:_TEXT_LIMIT]}\n… {more:,} more characters are in the executed notebook"
 
-
+# %% ../nbs/08_page.ipynb #f12ef121
 def _prepare(cell, number: int, failed: bool):
     "One cell, ready for the template: directives read, formulas translated, long text cut."
     if cell.cell_type == "markdown":
@@ -276,7 +277,7 @@ def _split_face(source: str) -> tuple[str, str, str] | None:
         return title[1], "", source[:title.start()] + rest
     return title[1], re.sub(r"^>\s?", "", promise[1], flags=re.M), source[:title.start()] + rest[promise.end():]
 
-
+# %% ../nbs/08_page.ipynb #10d9c222
 def face(
     nb,             # a notebook, executed or not
     name: str = "", # what to call a notebook without a title
@@ -306,7 +307,7 @@ def _assets() -> Path:
         raise UserError("there is no clone of musicnb here", "a folder with nbs/ and settings.ini", "run this inside the clone")
     return root / "nbs" / "assets"
 
-
+# %% ../nbs/08_page.ipynb #b3dba206
 def _cells_html(nb) -> tuple[str, list[str]]:
     "The notebook's cells as HTML with a comment in the place of each figure, and the figures."
     figures = []
@@ -323,7 +324,7 @@ def _cells_html(nb) -> tuple[str, list[str]]:
         config=Config({"NbConvertBase": {"display_data_priority": order}}))
     return exporter.from_notebook_node(nb)[0], figures
 
-
+# %% ../nbs/08_page.ipynb #4ce5f335
 def _put_back(text: str, figures: list[str]) -> str:
     "Each figure where its comment stands. No comment comes from data: escaped in text, stripped by `clean_html`."
     room = _PAGE_LIMIT - len(text.encode())
@@ -423,7 +424,7 @@ def _error(cover: dict, failed, of: int) -> dict:
     return {"line": line[:300], "number": failed and failed.metadata.page["number"], "of": of, "source": source,
             "traceback": Markup(ansi2html(_readable(trace))) if trace else ""}
 
-
+# %% ../nbs/08_page.ipynb #2ab26624
 def render_chapter(
     nb,           # executed notebook, perhaps only in part
     cover: dict,  # what the runner knows: chapter, status, seconds, peak_mb, profile, seed, parameters, data, findings, error, …

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'Parameter', 'Chapter', 'read_chapter', 'select_stems', 'read_selection', 'needs', 'parse_given',
-           'parse_value', 'resolve', 'reached_modules', 'code_of', 'named_data', 'chapter_key', 'execute_job',
-           'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse', 'without_seconds', 'run_plan', 'Watch', 'versions',
-           'commit', 'write_results', 'cover', 'relative_href', 'write_page', 'write_index', 'make_plan', 'run_report',
-           'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'main']
+           'parse_value', 'resolve', 'reached_modules', 'code_of', 'named_data', 'chapter_key', 'kill_family',
+           'execute_job', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse', 'without_seconds', 'Interrupted',
+           'run_plan', 'Watch', 'versions', 'commit', 'write_results', 'cover', 'relative_href', 'write_page',
+           'write_index', 'make_plan', 'run_report', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin',
+           'main']
 
 # %% ../nbs/09_report.ipynb #27ccd2a4
 import ast
@@ -276,14 +277,24 @@ def _papermill_engine(
 
     return ChapterEngine
 
-# %% ../nbs/09_report.ipynb #17aa67dd
-def _die_with_parent() -> None:
+# %% ../nbs/09_report.ipynb #6b8caab2
+def kill_family(
+    pid: int,  # of a process
+    itself: bool = True,  # the process too, not only its children
+) -> None:
+    "Kill a process and all that it started: a chapter's process has a kernel, and the kernel may have workers."
     import psutil
 
+    with suppress(psutil.Error):
+        parent = psutil.Process(pid)
+        for process in [*parent.children(recursive=True), *([parent] if itself else [])]:
+            with suppress(psutil.Error):
+                process.kill()
+
+
+def _die_with_parent() -> None:
     sys.stdin.read()  # returns when the parent is gone
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            child.kill()
+    kill_family(os.getpid(), itself=False)
     os._exit(1)
 
 
@@ -333,8 +344,6 @@ def run_chapter(
     tell: Callable = lambda message: None,  # called with {"cell": i, "of": n}
 ) -> dict:             # seconds, peak_mb, error (None, or ename, evalue, traceback, and the cell's index where it carries no error itself)
     "Run a chapter in a process of its own. Never raises for what fails inside."
-    import psutil
-
     limit = int(values.get("time_limit", 600))
     job = {"source": str(chapter.path), "target": str(target), "values": values, "cwd": os.getcwd(), "time_limit": limit}
     quiet = {"PYTHONHASHSEED": "0", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "JUPYTER_PREFER_ENV_PATH": "1"}
@@ -342,7 +351,7 @@ def run_chapter(
     with target.with_suffix(".log").open("w+") as log:
         process = subprocess.Popen([sys.executable, "-c", "from musicnb.report import execute_job; execute_job()"], text=True, stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, stderr=log, env=os.environ | quiet | environment, start_new_session=True)
-        watch = threading.Timer(limit + 90, process.kill)  # for a kernel that cannot even be stopped; the child keeps the limit itself
+        watch = threading.Timer(limit + 90, kill_family, [process.pid])  # for a kernel that cannot even be stopped; the child keeps the limit itself
         try:
             watch.start()
             process.stdin.write(json.dumps(job) + "\n")
@@ -355,9 +364,7 @@ def run_chapter(
             process.wait()
         finally:
             watch.cancel()
-            with suppress(psutil.Error):
-                for p in [*psutil.Process(process.pid).children(recursive=True), process]:
-                    p.kill()
+            kill_family(process.pid)
         log.seek(0)
         lost = {"ename": "ChapterDied", "evalue": f"the process ended with code {process.returncode}", "traceback": log.read()[-4000:], "cell": None}
     target.with_suffix(".log").unlink()
@@ -463,7 +470,11 @@ def without_seconds(results: dict) -> dict:
     scores = [{k: v for k, v in row.items() if not k.endswith("_seconds")} for row in results["scores"]]
     return results | {"scores": scores}
 
-# %% ../nbs/09_report.ipynb #2a97724c
+# %% ../nbs/09_report.ipynb #ff92d567
+class Interrupted(MusicnbError):
+    "The user pressed Ctrl-C. Exit code 130."
+
+
 def run_plan(plan: Plan, watch: "Watch") -> dict[str, Result]:  # stem -> result, in the book's order
     "Run the chapters of a plan, each when what it waits for is done."
     done: dict[str, Result] = {}
@@ -471,14 +482,19 @@ def run_plan(plan: Plan, watch: "Watch") -> dict[str, Result]:  # stem -> result
     order.prepare()
     with ThreadPoolExecutor(plan.jobs) as pool:
         running = {}
-        while order.is_active():
-            for stem in sorted(order.get_ready()):
-                running[pool.submit(run_or_reuse, plan, stem, done, watch.teller(stem))] = stem
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                stem = running.pop(future)
-                done[stem] = future.result()
-                watch.finished(stem, done[stem])
-                order.done(stem)
+        try:
+            while order.is_active():
+                for stem in sorted(order.get_ready()):
+                    running[pool.submit(run_or_reuse, plan, stem, done, watch.teller(stem))] = stem
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    stem = running.pop(future)
+                    done[stem] = future.result()
+                    watch.finished(stem, done[stem])
+                    order.done(stem)
+        except BaseException as e:  # Ctrl-C, or a disk that is full: the pool would wait for chapters that nobody will read
+            pool.shutdown(wait=False, cancel_futures=True)
+            kill_family(os.getpid(), itself=False)
+            raise Interrupted("interrupted; run the same command again to finish what is left") if isinstance(e, KeyboardInterrupt) else e
     return {s: done[s] for s in plan.chapters}
 
 # %% ../nbs/09_report.ipynb #e6819f82
@@ -573,7 +589,7 @@ def write_results(
 def cover(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None) -> dict:
     "What a chapter's page shows above the chapter."
     chapter, values = plan.chapters[stem], plan.values[stem]
-    parameters = [{"name": n, "value": v, "default": (p := chapter.parameters[n]).default, "meaning": p.meaning, "changed": v != p.default}
+    parameters = [{"name": n, "value": repr(v), "default": repr((p := chapter.parameters[n]).default), "meaning": p.meaning, "changed": v != p.default}
                   for n, v in values.items()]
     target = docs / "chapters" / f"{stem}.html" if docs else None
     return {"chapter": stem, "status": result.status.replace("cached", "ok"), "seconds": result.seconds, "peak_mb": result.peak_mb,
@@ -659,7 +675,7 @@ def make_plan(
     given = parse_given(list(pairs), chapters)
     values = {s: resolve(c, profile, given, seed, data_dir) for s, c in chapters.items()}
     command = " ".join(["musicnb report", *names, f"--profile {profile}", *(f"-p {p}" for p in pairs), *([] if seed is None else [f"--seed {seed}"])])
-    book = Book(Path(out or root / "reports" / profile))
+    book = Book(Path(out or root / "reports" / profile).absolute())
     for stem, chapter in chapters.items():  # data is checked now, and not after an hour
         chapter_key(chapter, values[stem], [], root)
     return Plan(root, book, chapters, values, profile, jobs, force, command)
@@ -668,9 +684,10 @@ def make_plan(
 def run_report(plan: Plan, names: list[str], seed: int | None, console: Console) -> int:  # exit code
     "Run a plan and write its book."
     start, docs = time.monotonic(), plan.root / "site"
+    seeds = {v["seed"] for v in plan.values.values() if "seed" in v}
     with plan.book.lock(), Watch(console, list(plan.chapters)) as watch:
         done = run_plan(plan, watch)
-        facts = {"seed": seed, "versions": versions(), "commit": commit(plan.root), "created": time.strftime("%Y-%m-%d %H:%M %Z"),
+        facts = {"seed": seeds.pop() if len(seeds) == 1 else seed, "versions": versions(), "commit": commit(plan.root), "created": time.strftime("%Y-%m-%d %H:%M %Z"),
                  "seconds": round(time.monotonic() - start, 1)}
         for stem, result in done.items():
             write_page(plan, stem, result, facts, docs)
@@ -769,15 +786,13 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app(arguments, standalone_mode=False)
     except MusicnbError as e:
-        code = _complain(str(e))
+        code = _complain(str(e), 130 if isinstance(e, Interrupted) else 2)
     except usage_error as e:
         code = _complain(e.format_message())
     except OSError as e:
         if e.errno not in _DISK:
             raise
         code = _complain(f"{_DISK[e.errno]}: {e.filename or 'while writing'}; nothing half-written was left; make room or choose another --out, then run again")
-    except KeyboardInterrupt:
-        code = _complain("interrupted; run the same command again to finish what is left", 130)
     sys.exit(code or 0)
 
 

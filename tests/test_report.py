@@ -203,6 +203,25 @@ def test_killed_run_is_finished_by_the_next(clone):
     whole(clone)
 
 
+def test_interrupted_run_is_one_line_and_can_be_finished(clone):
+    clone.add("10_test_one", finding("10_test_one"))
+    clone.add("11_test_two", "import time; time.sleep(nap)", parameters="nap: float = 600.0  # s")
+    process = clone.popen("report")
+    started = clone.out / ".chapters" / "11_test_two.upstream.json"
+    deadline = time.monotonic() + 120
+    while not started.is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(3)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and err.startswith("musicnb: interrupted") and err.count("\n") == 1
+    assert not psutil.wait_procs(family, timeout=20)[1], "no kernel is left"
+    assert clone.run("report", "-p", "nap=0").returncode == 0
+    assert clone.statuses() == {"10_test_one": "cached", "11_test_two": "ok"}
+    whole(clone)
+
+
 def test_two_runs_in_one_folder(clone):
     clone.add("10_test_one", "import time; time.sleep(60)")
     first = clone.popen("report")

@@ -236,5 +236,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'musicnb.twin.refit_twin': ('twin.html#refit_twin', 'musicnb/twin.py'),
                               'musicnb.twin.round_significant': ('twin.html#round_significant', 'musicnb/twin.py'),
                               'musicnb.twin.save_twin': ('twin.html#save_twin', 'musicnb/twin.py'),
+                              'musicnb.twin.twin_gaps': ('twin.html#twin_gaps', 'musicnb/twin.py'),
                               'musicnb.twin.twin_path': ('twin.html#twin_path', 'musicnb/twin.py'),
                               'musicnb.twin.write_tracks': ('twin.html#write_tracks', 'musicnb/twin.py')}}}

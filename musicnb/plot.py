@@ -283,7 +283,7 @@ def plot_correlations(
         if np.isfinite(value):
             dark = np.dot(DIVERGING((value / limit + 1) / 2)[:3], (0.299, 0.587, 0.114)) < 0.5
             text = f"{round(value, 2) + 0.0:.2f}".replace("0.", ".").replace("-", "−")  # + 0.0: no "−.00"
-            ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
+            ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=7.5, color=ON_DARK if dark else ON_LIGHT)
     turn = 45 if max(len(str(c)) for c in columns) > 6 else 0
     ax.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=turn, ha="left" if turn else "center")
     ax.set_yticks(np.arange(len(rows)) + 0.5, rows)

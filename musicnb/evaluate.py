@@ -21,6 +21,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.dummy import DummyRegressor
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 from sklearn.model_selection import train_test_split
+from threadpoolctl import threadpool_limits
 
 from .core import Run, UserError
 
@@ -214,7 +215,8 @@ def evaluate_models(
         shuffled, seen, unseen = rng.permutation(y[train]), X.iloc[train], X.iloc[test]
         for model, estimator in everyone.items():
             labels = shuffled if model == "Permuted labels" else y[train]
-            row, predicted, made = _fit_score(estimator, seen, labels, unseen, y[test], task)
+            with threadpool_limits(1, user_api="blas"):  # a few columns: more threads wait for each other
+                row, predicted, made = _fit_score(estimator, seen, labels, unseen, y[test], task)
             rows.append({"model": model, "repeat": repeat} | row)
             if len(splits) < MIN_REPEATS:
                 terms[model, repeat] = task.terms(y[test], predicted)

@@ -106,7 +106,7 @@ def format_number(
 def _table_html(obj) -> str:
     "A DataFrame, Series, Styler or statsmodels summary as an HTML table, its text escaped."
     if isinstance(obj, pd.DataFrame):
-        return obj.to_html(formatters=[format_number] * obj.shape[1], escape=True, border=0, na_rep="")
+        return obj.to_html(formatters=[format_number] * obj.shape[1], escape=True, border=0, na_rep="", index_names=False)
     if hasattr(obj, "tables"):  # a statsmodels summary escapes nothing by itself
         obj = copy.deepcopy(obj)
         for cell in (c for table in obj.tables for row in table for c in row):
@@ -219,8 +219,6 @@ def plot_share(
     ax: Axes | None = None,
 ) -> Axes:
     "The share of true rows over `x` in percent, with Wilson's 95 % interval."
-    from matplotlib.ticker import PercentFormatter
-
     ax = _axes(ax)
     share = table_share(x, flag, at_least)
     ax.fill_between(share.index, share["low"], share["high"], color=color, alpha=0.25, linewidth=0)
@@ -228,29 +226,28 @@ def plot_share(
     _mark_pools(ax, x, pool_sparse(x, at_least), share["value"], color)
     if label:
         ax.annotate(label, (share.index[-1], share["value"].iloc[-1]), (5, 0), textcoords="offset points", color=color, va="center")
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:.4g}%")
     ax.set(xlabel=x.name, ylabel=flag.name)
     ax.margins(x=0.01)
     return ax
 
 # %% ../nbs/07_plot.ipynb #5eba6ffe
 def plot_ridgelines(
-    values: pd.Series,   # the quantity; missing values count in the size of their group but are not drawn
+    values: pd.Series,   # the quantity; missing values are not drawn
     groups: pd.Series,   # same rows; drawn from the top in sorted order
     *,
     bins,                # edges of the bins
     notes=None,          # mapping from group to a short text at the right end
-    overlap: float = 1.8,  # height of the highest ridge, in rows
+    overlap: float = 1.3,  # height of each ridge, in rows
     color: str = BLUE,
     ax: Axes | None = None,
 ) -> Axes:
     "A histogram for each group, stacked from the top, with a tick at each median."
     names = sorted(groups.unique())
     ax = _axes(ax, figsize=(7.2, 0.8 + 0.36 * len(names)))
-    heights = {g: np.histogram(v.dropna(), bins)[0] / len(v) for g, v in values.groupby(groups)}
-    scale = overlap / (max(h.max() for h in heights.values()) or 1)
+    counts = {g: np.histogram(v.dropna(), bins)[0] for g, v in values.groupby(groups)}
     for row, g in enumerate(names):
-        base, top = -row, -row + heights[g] * scale
+        base, top = -row, -row + counts[g] * overlap / max(counts[g].max(), 1)
         ax.stairs(top, bins, baseline=base, fill=True, color=color, alpha=0.35, linewidth=0, zorder=2 + row)
         ax.stairs(top, bins, baseline=None, color=color, linewidth=1.2, zorder=2 + row)
         mid = values[groups == g].median()
@@ -259,7 +256,7 @@ def plot_ridgelines(
             ax.annotate(str(notes[g]), (1, base), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                         color=MUTED, fontsize=8, va="bottom", annotation_clip=False)
     ax.set_yticks([-r for r in range(len(names))], [str(g) for g in names])
-    ax.set(xlabel=values.name, xlim=(bins[0], bins[-1]), ylim=(-len(names) + 0.8, overlap + 0.1))
+    ax.set(xlabel=values.name, ylabel=groups.name, xlim=(bins[0], bins[-1]), ylim=(-len(names) + 0.8, overlap + 0.1))
     ax.grid(axis="x", visible=False)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
@@ -285,7 +282,7 @@ def plot_correlations(
     for (i, j), value in np.ndenumerate(r):
         if np.isfinite(value):
             dark = np.dot(DIVERGING((value / limit + 1) / 2)[:3], (0.299, 0.587, 0.114)) < 0.5
-            text = f"{value:.2f}".replace("0.", ".").replace("-", "−")
+            text = f"{round(value, 2) + 0.0:.2f}".replace("0.", ".").replace("-", "−")  # + 0.0: no "−.00"
             ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
     turn = 45 if max(len(str(c)) for c in columns) > 6 else 0
     ax.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=turn, ha="left" if turn else "center")
@@ -308,18 +305,20 @@ def plot_forest(
     "Dots with 95 % intervals, the first row on top; several tables share the rows of the first, each in its own colour and shape."
     tables = {"": tables} if isinstance(tables, pd.DataFrame) else tables
     rows = list(next(iter(tables.values())).index)
-    ax = _axes(ax, figsize=(7.2, 0.9 + len(rows) * (0.2 + 0.1 * len(tables))))
+    ax = _axes(ax, figsize=(7.2, 0.9 + len(rows) * (0.14 + 0.09 * len(tables))))
     if reference is not None:
         ax.axvline(reference, color=MUTED, linewidth=1)
     for k, (name, table) in enumerate(tables.items()):
         table = table.loc[[r for r in rows if r in table.index]]
-        y = np.array([rows.index(r) for r in table.index]) + (k - (len(tables) - 1) / 2) * 0.3
+        y = np.array([rows.index(r) for r in table.index]) + (k - (len(tables) - 1) / 2) * 0.27
         color = PALETTE[(0, 3, 2, 1, 4, 5)[k % 6]]  # blue, vermillion, green: the ones that read best as dots
         ax.errorbar(table["value"], y, xerr=[table["value"] - table["low"], table["high"] - table["value"]],
                     fmt="osD^vP"[k % 6], color=color, ms=5, elinewidth=1.6, label=name)
     ax.set_yticks(range(len(rows)), [str(r) for r in rows])
     ax.set(xlabel=xlabel, ylim=(len(rows) - 0.4, -0.6))
     ax.grid(axis="y", visible=False)
+    for row in range(0, len(rows), 2):  # bands lead the eye from a name to its dots
+        ax.axhspan(row - 0.5, row + 0.5, color=GRID, alpha=0.28, linewidth=0, zorder=0)
     if len(tables) > 1:
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(tables), borderaxespad=0.2, handletextpad=0.2)
     return ax

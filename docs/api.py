@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 
 from nbdev.showdoc import show_doc
@@ -74,6 +75,7 @@ def plain(
     return "".join(p if p.startswith("`") else re.sub(r"[\\<>*$\[\]{}]", r"\\\g<0>", p) for p in parts)
 
 
+@cache
 def describe(
     module: str,  # "musicnb.core"
     name: str,    # "atomic_path", "Run.finding"

@@ -232,7 +232,8 @@ def _bootstrap(terms: dict, y, splits, groups, draws: int, seed: int, task: Task
     tested = np.unique(codes[np.concatenate([test for _, test in splits])])
     places = [np.searchsorted(tested, codes[test]) for _, test in splits]
     sums = np.concatenate([_unit_sums(t, places[repeat], len(tested)) for (_, repeat), t in terms.items()], axis=1)
-    drawn = np.vstack([counts @ sums for counts in _draw_counts(len(tested), draws, seed)])
+    with threadpool_limits(1, user_api="blas"):
+        drawn = np.vstack([counts @ sums for counts in _draw_counts(len(tested), draws, seed)])
     means = {}
     for (model, repeat), part in zip(terms, np.split(drawn, len(terms), axis=1), strict=True):
         for metric, values in task.finish(part, y[splits[repeat][1]]).items():

@@ -280,12 +280,13 @@ def fit_strata(
 ) -> np.ndarray:  # stratum of each row, each with at least STRATUM_ROWS rows
     "Cluster the groups by their mean scores; clusters that are too small join the nearest one."
     from sklearn.cluster import MiniBatchKMeans
+    from sklearn.metrics import pairwise_distances_argmin
     codes = code_groups(group)
     size = np.bincount(codes)
     means = np.column_stack([np.bincount(codes, weights=c) / size for c in scores.to_numpy().T])
     centres = MiniBatchKMeans(count, random_state=0, n_init=3, batch_size=4096).fit(means, sample_weight=size).cluster_centers_
     while True:
-        nearest = ((means[:, None] - centres[None]) ** 2).sum(axis=2).argmin(axis=1)[codes]
+        nearest = pairwise_distances_argmin(means, centres)[codes]
         rows = np.bincount(nearest, minlength=len(centres))
         if len(centres) == 1 or rows.min() >= STRATUM_ROWS:
             return nearest

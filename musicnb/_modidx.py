@@ -93,6 +93,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'musicnb.models.linear_models': ('models.html#linear_models', 'musicnb/models.py'),
                                 'musicnb.models.points_per_unit': ('models.html#points_per_unit', 'musicnb/models.py'),
                                 'musicnb.models.published_linear': ('models.html#published_linear', 'musicnb/models.py'),
+                                'musicnb.models.spline_ols': ('models.html#spline_ols', 'musicnb/models.py'),
                                 'musicnb.models.table_errors': ('models.html#table_errors', 'musicnb/models.py'),
                                 'musicnb.models.table_path': ('models.html#table_path', 'musicnb/models.py'),
                                 'musicnb.models.table_penalties': ('models.html#table_penalties', 'musicnb/models.py'),
@@ -236,5 +237,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'musicnb.twin.refit_twin': ('twin.html#refit_twin', 'musicnb/twin.py'),
                               'musicnb.twin.round_significant': ('twin.html#round_significant', 'musicnb/twin.py'),
                               'musicnb.twin.save_twin': ('twin.html#save_twin', 'musicnb/twin.py'),
+                              'musicnb.twin.twin_gaps': ('twin.html#twin_gaps', 'musicnb/twin.py'),
                               'musicnb.twin.twin_path': ('twin.html#twin_path', 'musicnb/twin.py'),
                               'musicnb.twin.write_tracks': ('twin.html#write_tracks', 'musicnb/twin.py')}}}

@@ -21,6 +21,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.dummy import DummyRegressor
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 from sklearn.model_selection import train_test_split
+from threadpoolctl import threadpool_limits
 
 from .core import Run, UserError
 
@@ -214,7 +215,8 @@ def evaluate_models(
         shuffled, seen, unseen = rng.permutation(y[train]), X.iloc[train], X.iloc[test]
         for model, estimator in everyone.items():
             labels = shuffled if model == "Permuted labels" else y[train]
-            row, predicted, made = _fit_score(estimator, seen, labels, unseen, y[test], task)
+            with threadpool_limits(1, user_api="blas"):  # a few columns: more threads wait for each other
+                row, predicted, made = _fit_score(estimator, seen, labels, unseen, y[test], task)
             rows.append({"model": model, "repeat": repeat} | row)
             if len(splits) < MIN_REPEATS:
                 terms[model, repeat] = task.terms(y[test], predicted)
@@ -230,7 +232,8 @@ def _bootstrap(terms: dict, y, splits, groups, draws: int, seed: int, task: Task
     tested = np.unique(codes[np.concatenate([test for _, test in splits])])
     places = [np.searchsorted(tested, codes[test]) for _, test in splits]
     sums = np.concatenate([_unit_sums(t, places[repeat], len(tested)) for (_, repeat), t in terms.items()], axis=1)
-    drawn = np.vstack([counts @ sums for counts in _draw_counts(len(tested), draws, seed)])
+    with threadpool_limits(1, user_api="blas"):
+        drawn = np.vstack([counts @ sums for counts in _draw_counts(len(tested), draws, seed)])
     means = {}
     for (model, repeat), part in zip(terms, np.split(drawn, len(terms), axis=1), strict=True):
         for metric, values in task.finish(part, y[splits[repeat][1]]).items():

@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['MIN_ROWS', 'STRATUM_ROWS', 'LEAF_ROWS', 'LEAF_COUNT', 'GROUP_SHARE', 'GRID', 'LABEL_ROWS', 'CHECKED', 'SOUND',
-           'ARTISTS', 'TRACK_COLUMNS', 'TRACK_ROLES', 'RECIPES', 'grid_levels', 'fit_quantiles', 'draw_quantiles',
-           'fit_shares', 'draw_shares', 'fit_margin', 'draw_margin', 'normal_scores', 'fit_correlation',
-           'nearest_covariance', 'fit_labels', 'draw_labels', 'fit_target', 'find_leaf', 'draw_target', 'fit_rank',
-           'Roles', 'code_groups', 'fit_strata', 'fit_cells', 'fit_fault', 'describe_table', 'check_table', 'fit_twin',
-           'draw_table', 'factor', 'draw_groups', 'draw_cells', 'Recipe', 'measure_tracks', 'round_significant',
-           'write_tracks', 'twin_path', 'save_twin', 'read_twin', 'refit_twin', 'make_twin']
+           'ARTISTS', 'TRACK_COLUMNS', 'TRACK_ROLES', 'RECIPES', 'LEVEL_TOLERANCE', 'CORRELATION_TOLERANCE',
+           'RMS_TOLERANCE', 'grid_levels', 'fit_quantiles', 'draw_quantiles', 'fit_shares', 'draw_shares', 'fit_margin',
+           'draw_margin', 'normal_scores', 'fit_correlation', 'nearest_covariance', 'fit_labels', 'draw_labels',
+           'fit_target', 'find_leaf', 'draw_target', 'fit_rank', 'Roles', 'code_groups', 'fit_strata', 'fit_cells',
+           'fit_fault', 'describe_table', 'check_table', 'fit_twin', 'draw_table', 'factor', 'draw_groups',
+           'draw_cells', 'Recipe', 'measure_tracks', 'round_significant', 'write_tracks', 'twin_path', 'save_twin',
+           'read_twin', 'refit_twin', 'make_twin', 'twin_gaps']
 
 # %% ../nbs/02_twin.ipynb #6ff40d4f
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +49,7 @@ def fit_quantiles(
     inner = np.quantile(ordered, grid_levels(len(values))[1:-1], method="inverted_cdf")
     return [ordered[:MIN_ROWS].mean(), *inner, ordered[-MIN_ROWS:].mean()]
 
-
+# %% ../nbs/02_twin.ipynb #937e79d7
 def draw_quantiles(
     u: np.ndarray,        # uniform numbers in 0 to 1
     cell: dict,           # {"rows": …, "quantiles": […]}
@@ -61,10 +61,12 @@ def draw_quantiles(
 def fit_shares(
     values: np.ndarray,  # integers, few different ones
 ) -> dict:  # {"rows": …, "values": […], "shares": […]}
-    "Share of each value that has at least MIN_ROWS rows; the rare ones are left out."
+    "Share of each value. One with fewer than MIN_ROWS rows counts as the nearest that has enough."
     found, counts = np.unique(values, return_counts=True)
-    keep = counts >= MIN_ROWS if (counts >= MIN_ROWS).any() else counts == counts.max()
-    return {"rows": int(counts.sum()), "values": found[keep].tolist(), "shares": (counts[keep] / counts[keep].sum()).tolist()}
+    keep = counts >= MIN_ROWS
+    keep[counts.argmax()] = True
+    nearest = np.abs(found[:, None] - found[keep]).argmin(axis=1)
+    return {"rows": len(values), "values": found[keep].tolist(), "shares": (np.bincount(nearest, counts) / len(values)).tolist()}
 
 
 def draw_shares(
@@ -131,7 +133,7 @@ def fit_correlation(
     spread = np.sqrt(np.diag(between + within))
     return between / np.outer(spread, spread), within / np.outer(spread, spread)
 
-
+# %% ../nbs/02_twin.ipynb #547c6547
 def nearest_covariance(
     matrix: np.ndarray,  # symmetric
 ) -> np.ndarray:
@@ -154,7 +156,7 @@ def fit_labels(
     keep = rows[rows >= LABEL_ROWS].sort_index(kind="stable").index
     return {name: [int(rows[name]), *place.loc[name].tolist()] for name in keep}
 
-
+# %% ../nbs/02_twin.ipynb #422454c6
 def draw_labels(
     rng: np.random.Generator,
     labels: dict,           # from `fit_labels`
@@ -185,7 +187,7 @@ def fit_target(
     from sklearn.tree import DecisionTreeRegressor
     tree = DecisionTreeRegressor(min_samples_leaf=LEAF_ROWS, max_leaf_nodes=LEAF_COUNT, random_state=0).fit(table, y)
     leaf, nodes = tree.apply(table), tree.tree_
-    atom = (y == y.min()) & (np.mean(y == y.min()) > 0.005)
+    atom = (y == y.min()) & (np.sum(y == y.min()) >= max(MIN_ROWS, 0.005 * len(y)))
     cells = pd.DataFrame({"y": y, "atom": atom, "leaf": leaf}).groupby("leaf")
     rest = pd.DataFrame({"y": y, "leaf": leaf})[~atom].groupby("leaf")["y"].agg(["size", "mean", "std"]).query("size >= @MIN_ROWS")
     few = ~atom & ~np.isin(leaf, rest.index)  # leaves with too few other values share theirs
@@ -195,7 +197,8 @@ def fit_target(
     facts.loc[nodes.children_left >= 0] = 0  # inner nodes need none
     z = ((y - facts["mean"].to_numpy()[leaf]) / facts["spread"].to_numpy()[leaf])[~atom]
     split = {"feature": nodes.feature, "threshold": nodes.threshold, "left": nodes.children_left, "right": nodes.children_right}
-    return {"features": list(table.columns), "lowest_value": float(y.min()), "bounds": [float(y[~atom].min()), float(y.max())],
+    ends = fit_quantiles(y[~atom])
+    return {"features": list(table.columns), "lowest_value": float(y.min()) if atom.any() else 0.0, "bounds": [ends[0], ends[-1]],
             "shape": fit_margin(z, False), **{k: v.tolist() for k, v in (split | dict(facts)).items()}}, leaf
 
 
@@ -269,7 +272,7 @@ def code_groups(
     own = np.where(group >= 0, group, group.max() + 1 + np.arange(len(group)))
     return np.unique(own, return_inverse=True)[1]
 
-
+# %% ../nbs/02_twin.ipynb #d5a4ddec
 def fit_strata(
     scores: pd.DataFrame,  # normal scores over all rows
     group: np.ndarray,     # group of each row; -1 where unknown
@@ -277,18 +280,19 @@ def fit_strata(
 ) -> np.ndarray:  # stratum of each row, each with at least STRATUM_ROWS rows
     "Cluster the groups by their mean scores; clusters that are too small join the nearest one."
     from sklearn.cluster import MiniBatchKMeans
+    from sklearn.metrics import pairwise_distances_argmin
     codes = code_groups(group)
     size = np.bincount(codes)
     means = np.column_stack([np.bincount(codes, weights=c) / size for c in scores.to_numpy().T])
     centres = MiniBatchKMeans(count, random_state=0, n_init=3, batch_size=4096).fit(means, sample_weight=size).cluster_centers_
     while True:
-        nearest = ((means[:, None] - centres[None]) ** 2).sum(axis=2).argmin(axis=1)[codes]
+        nearest = pairwise_distances_argmin(means, centres)[codes]
         rows = np.bincount(nearest, minlength=len(centres))
         if len(centres) == 1 or rows.min() >= STRATUM_ROWS:
             return nearest
         centres = np.delete(centres, rows.argmin(), axis=0)
 
-
+# %% ../nbs/02_twin.ipynb #de7258cc
 def fit_cells(
     values: pd.Series,   # one column, `nan` where a fault is
     stratum: np.ndarray, # of each row
@@ -333,7 +337,7 @@ def check_table(
     if len(table) < STRATUM_ROWS:
         raise DataError(f"the {name} table has {len(table):,} rows", f"{STRATUM_ROWS:,} or more to fit a twin")
 
-
+# %% ../nbs/02_twin.ipynb #cbfe2252
 def fit_twin(
     table: pd.DataFrame,  # numbers without missing ones, and the columns that `roles` names
     name: str,            # of the data set
@@ -396,7 +400,7 @@ def draw_table(
     table[target["name"]] = draw_target(target, table, ndtr(rank / rank.std()))
     return table
 
-
+# %% ../nbs/02_twin.ipynb #56d7591e
 def factor(
     covariance: np.ndarray,  # positive semi-definite
 ) -> np.ndarray:  # F with Fᵀ F = covariance
@@ -421,7 +425,7 @@ def draw_groups(
     group = np.repeat(np.arange(last), sizes[:last])[:rows]
     return group, stratum[group]
 
-
+# %% ../nbs/02_twin.ipynb #7ee200c6
 def draw_cells(
     u: np.ndarray,        # uniform numbers
     cells: list,          # one for each stratum: a distribution, or the share of a fault
@@ -449,7 +453,7 @@ ARTISTS = "sum_artist_followers sum_artist_popularity avg_artist_followers avg_a
 TRACK_COLUMNS = ("id popularity duration_ms genres release_date danceability energy key loudness mode speechiness acousticness "
                  "instrumentalness liveness valence tempo time_signature").split() + ARTISTS
 
-
+# %% ../nbs/02_twin.ipynb #83730a5b
 def measure_tracks(
     tracks: pd.DataFrame,  # as loaded
 ) -> pd.DataFrame:  # numbers, faults, group, labels, target
@@ -469,7 +473,7 @@ def measure_tracks(
     same = tracks.groupby(["genres", *ARTISTS], dropna=False).ngroup()
     return table.assign(artist=same.mask(table["unknown_artist"], -1))
 
-
+# %% ../nbs/02_twin.ipynb #1a02d2c7
 def round_significant(
     values: pd.Series,
     digits: int = 3,  # significant digits
@@ -529,7 +533,7 @@ def save_twin(
         return "{\n" + ",\n".join(inner) + "\n" + " " * depth + "}"
     return write_text(path, lay(round_floats(fitted)) + "\n")
 
-
+# %% ../nbs/02_twin.ipynb #6dce76bc
 def read_twin(
     name: str,  # of the data set
 ) -> dict:
@@ -547,7 +551,7 @@ def read_twin(
         raise DataError(f"{path.name} is damaged: it lacks parts of a twin", "the file of the repository", f"git checkout data/twins/{path.name}")
     return fitted
 
-
+# %% ../nbs/02_twin.ipynb #d69ef408
 def refit_twin(
     name: str,           # of the data set
     df: pd.DataFrame,    # its real rows
@@ -570,3 +574,19 @@ def make_twin(
     rng = np.random.default_rng(seed)
     table = draw_table(read_twin(name), rows, rng)
     return RECIPES[name].write(table.loc[rng.permutation(rows)].reset_index(drop=True))
+
+# %% ../nbs/02_twin.ipynb #99047704
+LEVEL_TOLERANCE, CORRELATION_TOLERANCE, RMS_TOLERANCE = 0.04, 0.12, 0.03
+
+
+def twin_gaps(
+    name: str,            # of the data set
+    rows: pd.DataFrame,   # of its twin, or of the real file
+) -> tuple[pd.Series, pd.DataFrame]:  # by column: largest gap in level; by pair: gap in Spearman's correlation
+    "How far rows lie from the `check` part of the aggregates."
+    check, table = read_twin(name)["check"], RECIPES[name].measure(rows)
+    numbers = table[list(check["quantiles"])].astype(float)
+    gaps = {c: max(max((numbers[c] < q).mean() - p, p - (numbers[c] <= q).mean()) for q, p in zip(check["quantiles"][c], check["levels"]))
+            for c in numbers}
+    real = pd.DataFrame(check["spearman"], index=list(numbers)).astype(float)
+    return pd.Series(gaps).clip(lower=0), numbers.corr("spearman") - real

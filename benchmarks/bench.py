@@ -1,0 +1,180 @@
+"""Ratios against the plain way: `python benchmarks/bench.py [NAME …]` writes reports/bench.csv.
+
+Both sides run in processes of their own, in turn, and the median of the runs counts. A bench is a function that returns
+a row of the file; `@bench("name")` enters it.
+"""
+import contextlib
+import csv
+import io
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from musicnb.core import UserError, find_root, round_floats, write_text
+
+COLUMNS = "bench ours_seconds theirs_seconds ratio quality_metric ours_quality theirs_quality ours_calls theirs_calls peak_mb".split()
+BENCHES: dict[str, Callable[[], dict]] = {}
+ROOT = find_root(__file__)
+
+
+def bench(name: str):
+    """Enter a bench into the registry."""
+    def enter(function: Callable[[], dict]):
+        BENCHES[name] = function
+        return function
+    return enter
+
+
+# What a process prints at its end: seconds of the timed part, peak memory, and a measure of what came out of it.
+TIMED = """
+import resource, sys, time
+{before}
+start = time.perf_counter()
+{timed}
+seconds = time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+print(seconds, peak, {quality})
+"""
+
+
+def timed_part(before: str, timed: str, quality: str, **env: str) -> tuple[float, float, float]:
+    """Seconds of `timed`, peak MB and quality, in a fresh process. `before` is not timed."""
+    code = TIMED.format(before=before, timed=timed, quality=quality)
+    seconds, peak, made = python("-c", code, **env).split()
+    return float(seconds), float(peak), float(made)
+
+
+def whole_process(*arguments: str) -> float:
+    """Seconds from the start of a Python process to its end."""
+    start = time.perf_counter()
+    python(*arguments)
+    return time.perf_counter() - start
+
+
+def python(*arguments: str, **env: str) -> str:
+    """What a Python process prints; the clone's package comes first on its path."""
+    settings = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))} | env
+    return subprocess.run([sys.executable, *arguments], env=settings, check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
+def in_turn(ours: Callable[[], object], theirs: Callable[[], object], runs: int) -> tuple[list, list]:
+    """Results of both sides, one after the other, so that a busy minute hits both."""
+    pairs = [(ours(), theirs()) for _ in range(runs)]
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+@contextlib.contextmanager
+def tracks_file() -> Iterator[Path]:
+    """The real tracks where they are, else 500,000 rows of their twin as tracks.csv.gz."""
+    from musicnb.data import POPULARITY, data_home, find_files
+    from musicnb.twin import make_twin
+
+    found = find_files(POPULARITY, data_home())
+    if found:
+        yield found[0].resolve()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tracks.csv.gz"
+        make_twin("popularity", rows=500_000).to_csv(path, index=False)
+        yield path
+
+
+def bench_load(runs: int, fresh: bool) -> dict:
+    """`load` against `pandas.read_csv` of the same file; imports that only `load` needs are timed with it."""
+    with tracks_file() as path, tempfile.TemporaryDirectory() as caches:
+        turn = iter(range(runs + 1))
+
+        def ours():
+            cache = Path(caches) / (str(next(turn)) if fresh else "kept")
+            return timed_part("import pandas; from musicnb.data import load", f"tracks = load('popularity', {str(path.parent)!r})",
+                              "len(tracks)", MUSICNB_CACHE=str(cache))
+
+        def theirs():
+            return timed_part("import pandas", f"tracks = pandas.read_csv({str(path)!r})", "len(tracks)")
+
+        path.read_bytes()  # both sides find the file in the system's cache
+        if not fresh:
+            ours()
+        mine, plain = in_turn(ours, theirs, runs)
+    (seconds, peak, rows), (plain_seconds, _, plain_rows) = ([statistics.median(c) for c in zip(*side)] for side in (mine, plain))
+    return dict(ours_seconds=seconds, theirs_seconds=plain_seconds, quality_metric="rows", ours_quality=int(rows),
+                theirs_quality=int(plain_rows), ours_calls=1, theirs_calls=1, peak_mb=peak)
+
+
+@bench("load-first")
+def load_first() -> dict:
+    """The first load: read, check against the schema, remember as Parquet."""
+    return bench_load(runs=3, fresh=True)
+
+
+@bench("load-second")
+def load_second() -> dict:
+    """Every later load of the same file."""
+    return bench_load(runs=7, fresh=False)
+
+
+@bench("import")
+def import_package() -> dict:
+    """`import musicnb` against the bare interpreter."""
+    ours, theirs = in_turn(lambda: whole_process("-c", "import musicnb"), lambda: whole_process("-c", "pass"), runs=9)
+    return dict(ours_seconds=statistics.median(ours), theirs_seconds=statistics.median(theirs))
+
+
+@bench("help")
+def command_help() -> dict:
+    """`musicnb --help` against the help of the smallest Typer program: the same parser and layout, without our commands."""
+    mine = "import sys; sys.argv[0] = 'musicnb'; from musicnb.report import main; main()"
+    plain = "import typer; app = typer.Typer(add_completion=False); app.command()(lambda: None); app()"
+    ours, theirs = in_turn(lambda: whole_process("-c", mine, "--help"), lambda: whole_process("-c", plain, "--help"), runs=9)
+    return dict(ours_seconds=statistics.median(ours), theirs_seconds=statistics.median(theirs))
+
+
+def run(names: list[str]) -> list[dict]:
+    """Rows of the named benches, all if none is named. Raises `UserError` for an unknown name."""
+    if unknown := [n for n in names if n not in BENCHES]:
+        raise UserError(f"there is no bench {unknown[0]!r}", f"one of {', '.join(BENCHES)}")
+    rows = []
+    for name in names or BENCHES:
+        row = BENCHES[name]()
+        row |= {"bench": name, "ratio": row["theirs_seconds"] / row["ours_seconds"]}
+        rows.append(round_floats({c: row.get(c, "") for c in COLUMNS}))
+    return rows
+
+
+def table(rows: list[dict]) -> Table:
+    """The rows for the terminal."""
+    shown = Table("bench", title="theirs over ours: above 1 is faster")
+    for column in ("ours s", "theirs s", "ratio", "peak MB"):
+        shown.add_column(column, justify="right")
+    for row in rows:
+        shown.add_row(row["bench"], *(f"{row[c]:.3f}" for c in ("ours_seconds", "theirs_seconds")), f"{row['ratio']:.2f}",
+                      f"{row['peak_mb']:,.0f}" if row["peak_mb"] else "")
+    return shown
+
+
+def main() -> None:
+    try:
+        rows = run(sys.argv[1:])
+    except UserError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(2)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    path = write_text(ROOT / "reports" / "bench.csv", text.getvalue())
+    console = Console()
+    console.print(table(rows))
+    console.print(f"written: {path}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

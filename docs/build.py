@@ -1,0 +1,274 @@
+"""Build the docs site from the notebooks: `python docs/build.py [--report DIR] [--out DIR]`.
+
+The tools' notebooks are executed here, once for each content; the chapters come executed from a report."""
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
+from traitlets.config import Config
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+sys.path[:0] = [str(DOCS), str(ROOT)]
+
+import cells  # noqa: E402  (the line above makes these importable)
+from musicnb.core import UserError, cache_dir, file_sha256, write_text  # noqa: E402
+from musicnb.report import code_of, reached_modules  # noqa: E402
+
+TIME_LIMIT = 300  # seconds for one cell of a tool's notebook
+SKIP = "skip-execution"  # tag of a cell that is shown and not run
+
+
+# The notebooks: tools are executed here, chapters come from the report.
+
+def notebooks(
+    pattern: str,  # glob of stems
+) -> dict[str, NotebookNode]:  # stem -> notebook
+    "The notebooks of the clone, in the order of the book."
+    return {p.stem: nbformat.read(p, as_version=4) for p in sorted((ROOT / "nbs").glob(f"{pattern}.ipynb"))}
+
+
+def content_key(nb: NotebookNode) -> str:
+    "What a tool's outputs depend on: its cells, the modules they reach, and the committed data."
+    code = code_of(nb.cells)
+    parts = [code, sys.version, *sorted(reached_modules(code, ROOT / "musicnb").items())]
+    parts += [file_sha256(p) for p in sorted((ROOT / "data").rglob("*.*")) if p.parent.name in ("data", "twins")]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def execute(
+    stem: str,
+    nb: NotebookNode,
+    fresh: bool = True,  # False gives the notebook without outputs when they are not in the cache
+) -> NotebookNode:
+    "Run a tool's notebook in a kernel of its own, on the twin. The outputs are kept by content."
+    kept = cache_dir() / "docs" / "executed" / f"{stem}-{content_key(nb)}.ipynb"
+    if kept.is_file():
+        done = nbformat.read(kept, as_version=4)
+        outputs = {c.id: c.get("outputs", []) for c in done.cells}
+        for cell in (c for c in nb.cells if c.cell_type == "code"):
+            cell.outputs = outputs.get(cell.id, [])  # prose may have changed since
+        return nb
+    if not fresh:
+        return nb
+    for cell in (c for c in nb.cells if c.cell_type == "code"):
+        directives = cells.split_directives(cell.source)[0]
+        if directives.get("eval") == "false" or {"notest", "slow"} & set(directives):
+            cell.metadata.tags = [*cell.metadata.get("tags", []), SKIP]
+    print(f"running {stem}", flush=True)
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    with tempfile.TemporaryDirectory() as sockets:  # files in place of ports, which others could listen at
+        client = NotebookClient(nb, kernel_name="python3", timeout=TIME_LIMIT, skip_cells_with_tag=SKIP,
+                                resources={"metadata": {"path": str(ROOT / "nbs")}},
+                                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}))
+        client.execute(env=os.environ | {"MUSICNB_DATA": "twin", "PYTHONPATH": os.pathsep.join(paths)})
+    write_text(kept, nbformat.writes(nb))
+    return nb
+
+
+@dataclass(frozen=True)
+class Report:
+    "A folder that `musicnb report` wrote."
+    folder: Path
+
+    @cached_property
+    def statuses(self) -> dict[str, str]:  # chapter -> ok, cached, failed or skipped
+        path = self.folder / "run.json"
+        return {c["chapter"]: c["status"] for c in json.loads(path.read_text())["chapters"]} if path.is_file() else {}
+
+    def notebook(self, stem: str) -> NotebookNode | None:
+        "The chapter as executed; None if it did not run to its end."
+        path = self.folder / "notebooks" / f"{stem}.ipynb"
+        whole = self.statuses.get(stem, "ok") in ("ok", "cached")
+        return nbformat.read(path, as_version=4) if whole and path.is_file() else None
+
+    def has_page(self, stem: str) -> bool:
+        return (self.folder / f"{stem}.html").is_file()
+
+    def copy(self, target: Path) -> None:
+        "Put the report's pages and the files that they link to into the site, beside chapters/."
+        target.mkdir()
+        for path in (p for p in self.folder.iterdir() if p.suffix in (".html", ".json", ".csv") and p.is_file()):
+            shutil.copyfile(path, target / path.name)
+
+
+# The pages: what Sphinx reads.
+
+def relink(
+    markdown: str,
+    folder: str,  # of the page within the site: "", "chapters" or "tools"
+) -> str:
+    "Links between files of the clone become links between pages of the site; a file without a page keeps its name only."
+    def swap(match: re.Match) -> str:
+        text, target, fragment = match[1], match[2], match[3] or ""
+        name = Path(target).name
+        if re.match(r"[a-z]+:", target):
+            return match[0]
+        if target.endswith(".ipynb") and (ROOT / "nbs" / name).is_file():
+            page = "index.ipynb" if name == "index.ipynb" else f"{folder_of(name)}/{name}"
+        elif name == "CARDS.md":
+            page = "data-cards.md"
+        elif "docs/images/" in target:
+            page = f"images/{name}"
+        else:
+            return text
+        return f"[{text}]({os.path.relpath(page, folder or '.')}{fragment})"
+
+    return re.sub(r"\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)", swap, markdown)
+
+
+def folder_of(stem: str) -> str:
+    "Tools are numbered from 00 to 09, chapters from 10 on."
+    return "tools" if stem.startswith("0") else "chapters"
+
+
+def chapter_page(stem: str, source: NotebookNode, report: Report) -> NotebookNode:
+    "A chapter as it ran, or what is known of one that did not."
+    ran = report.notebook(stem)
+    note = f'<p class="page-links"><a href="../report/{stem}.html">Report page of this chapter</a></p>' if report.has_page(stem) else ""
+    if ran is None:
+        status = report.statuses.get(stem)
+        why = f"In the report that this site shows, this chapter was {status}." if status in ("failed", "skipped") else \
+            "This chapter is not part of the report that this site shows."
+        source.cells = source.cells[:1]
+        return cells.page(source, f":::{{warning}}\n{why}\n:::\n\n{note}")
+    if "badge badge-twin" in nbformat.writes(ran):
+        note = ":::{admonition} Synthetic twin\n:class: twin\nThe rows of this run are synthetic. Its numbers are not findings.\n:::\n\n" + note
+    return cells.page(ran, note)
+
+
+def listing(heading: str, intro: str, pages: dict[str, NotebookNode]) -> str:
+    "The first page of a section: each notebook with its promise."
+    rows = [f"[{cells.title(nb)}]({stem}.ipynb)\n: {cells.promise(nb)}\n" for stem, nb in pages.items()]
+    return "\n".join([f"# {heading}", "", intro, "", *rows, "", "```{toctree}", ":hidden:", "", *pages, "```", ""])
+
+
+def api_page(tools: dict[str, NotebookNode]) -> str:
+    "Every exported name in one line, linked to its entry."
+    lines = ["# API", "", "Everything that the package exports, module by module. Each name links to its entry, which stands beside the cell that defines it."]
+    for stem, nb in tools.items():
+        if found := cells.entries(nb):
+            lines += ["", f"## {cells.default_module(nb)}", "", f"{cells.promise(nb)} ([notebook](tools/{stem}.ipynb))", "", "| name | what it is |", "|---|---|"]
+            lines += [f"| {{py:obj}}`{e.name} <{e.target}>` | {cell_text(e.promise)} |" for e in found]
+    return "\n".join(lines) + "\n"
+
+
+def cell_text(markdown: str) -> str:
+    "Markdown for a cell of a table."
+    return markdown.replace("|", r"\|")
+
+
+def index_page(nb: NotebookNode) -> NotebookNode:
+    "The front page: the README's notebook, its picture as the theme wants it, and the site's tree."
+    for cell in nb.cells:
+        cell.source = re.sub(r"<picture>.*?</picture>", picture, cell.source, flags=re.S)
+    tree = "```{toctree}\n:hidden:\n\nchapters/index\ntools/index\napi\ndata-cards\n```"
+    nb.cells.append(new_markdown_cell(tree))
+    return cells.page(nb)
+
+
+def picture(match: re.Match) -> str:
+    "A `<picture>` of a light and a dark image, as the two images that the theme switches between."
+    files = dict(zip(("dark", "light"), re.findall(r'src(?:set)?="[^"]*?([^"/]+)"', match[0]), strict=True))
+    alt = re.search(r'alt="([^"]*)"', match[0])[1]
+    return "\n\n".join(f"```{{image}} images/{files[mode]}\n:class: only-{mode}\n:alt: {alt}\n```" for mode in ("light", "dark"))
+
+
+def write_pages(folder: Path, report: Report, fresh: bool) -> None:
+    "Write what Sphinx reads. Only what changed is written, so that Sphinx reads only that."
+    tools, chapters = notebooks("0?_*"), notebooks("[1-9]?_*")
+    with ThreadPoolExecutor(2) as pool:
+        executed = dict(zip(tools, pool.map(lambda s: execute(s, tools[s], fresh), tools), strict=True))
+    pages = {f"tools/{s}": cells.page(nb, clean=False) for s, nb in executed.items()}  # no text from strangers there
+    pages |= {f"chapters/{s}": chapter_page(s, nb, report) for s, nb in notebooks("[1-9]?_*").items()}
+    pages["index"] = index_page(notebooks("index")["index"])
+    texts = {
+        "chapters/index.md": listing("Chapters", "The book in its order. Each chapter is a notebook; here it stands as it ran for the report.", chapters),
+        "tools/index.md": listing("Tools", "The notebooks that document, test and export the package. Each builds only on those above it.", tools),
+        "api.md": api_page(tools),
+        "data-cards.md": (ROOT / "data" / "CARDS.md").read_text(encoding="utf-8"),
+    }
+    for name, nb in pages.items():
+        for cell in (c for c in nb.cells if c.cell_type == "markdown"):
+            cell.source = relink(cell.source, str(Path(name).parent).strip("."))
+        texts[f"{name}.ipynb"] = nbformat.writes(nb)
+    for old in folder.rglob("*.*"):
+        if str(old.relative_to(folder)) not in texts and old.suffix in (".md", ".ipynb"):
+            old.unlink()
+    for name, text in texts.items():
+        path = folder / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+    shutil.copytree(DOCS / "images", folder / "images", dirs_exist_ok=True)
+
+
+# The site.
+
+def build(
+    report: Path,       # what `musicnb report` wrote
+    out: Path,          # the site's folder
+    fresh: bool = True,  # run the tools whose outputs are not in the cache
+) -> int:  # 0, or 1 if Sphinx warned
+    "Build the whole site aside, then put it in its place."
+    from sphinx.cmd.build import main as sphinx
+
+    if out.exists() and any(out.iterdir()) and not (out / "searchindex.js").is_file():
+        raise UserError(f"'{out}' holds something else than a docs site", "an empty folder or a site built before", "name another with --out")
+    work, made = cache_dir() / "docs", Report(report)
+    write_pages(work / "pages", made, fresh)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".site-", dir=out.parent) as aside:
+        site = Path(aside) / "site"
+        if failed := sphinx(["-W", "--keep-going", "-q", "-b", "html", "-c", str(DOCS), "-d", str(work / "doctrees"), str(work / "pages"), str(site)]):
+            return failed
+        for rest in (".buildinfo", "objects.inv"):
+            (site / rest).unlink(missing_ok=True)
+        made.copy(site / "report")
+        with contextlib.suppress(FileNotFoundError):
+            out.rename(Path(aside) / "old")
+        site.rename(out)
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Build the docs site from the notebooks.")
+    parser.add_argument("--report", type=Path, default=ROOT / "reports" / "quick", help="a folder that `musicnb report` wrote")
+    parser.add_argument("--out", type=Path, default=ROOT / "site", help="the site's folder")
+    parser.add_argument("--readme", action="store_true", help="write README.md from nbs/index.ipynb, and nothing else")
+    args = parser.parse_args()
+    try:
+        if args.readme:
+            import readme
+            write_text(ROOT / "README.md", readme.render())
+            return 0
+        if not (args.report / "notebooks").is_dir():
+            raise UserError(f"no report in '{args.report}'", "a folder that `musicnb report` wrote", "run `make report` first")
+        code = build(args.report.resolve(), args.out.resolve())
+    except UserError as e:
+        print(e, file=sys.stderr)
+        return 2
+    except CellExecutionError as e:
+        print(e, file=sys.stderr)
+        return 1
+    if not code:
+        print(args.out.resolve() / "index.html")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""The README's picture: `python docs/picture.py reports/full/20_popularity_eda.html` writes docs/images/report-*.png.
+
+Needs chromium and chromedriver."""
+import shutil
+import sys
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+IMAGES = Path(__file__).resolve().parent / "images"
+WIDTH, HEIGHT = 1240, 900  # CSS pixels
+
+
+def take(
+    page: Path,   # a report page
+    theme: str,   # "light" or "dark"
+) -> Path:        # the picture
+    "A picture of the top of a report page in one theme."
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    try:
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False})
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]})
+        driver.get(page.resolve().as_uri())
+        target = IMAGES / f"report-{theme}.png"
+        driver.save_screenshot(str(target))
+        return target
+    finally:
+        driver.quit()
+
+
+if __name__ == "__main__":
+    for theme in ("light", "dark"):
+        made = take(Path(sys.argv[1]), theme)
+        print(made, f"{made.stat().st_size / 1000:.0f} kB")

@@ -1,0 +1,24 @@
+"""README.md from nbs/index.ipynb."""
+import re
+from pathlib import Path
+
+import nbformat
+from nbconvert import MarkdownExporter
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def render() -> str:
+    "The notebook as Markdown, with links that hold in the root of the clone."
+    nb = nbformat.read(ROOT / "nbs" / "index.ipynb", as_version=4)
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            cell.source = from_root(cell.source)
+    text, _ = MarkdownExporter().from_notebook_node(nb)
+    return "\n".join(line.rstrip() for line in text.strip().split("\n")) + "\n"
+
+
+def from_root(markdown: str) -> str:
+    "`../data/CARDS.md` is `data/CARDS.md` from there, `00_core.ipynb` is `nbs/00_core.ipynb`."
+    markdown = re.sub(r"(\]\(|src=\"|srcset=\")\.\./", r"\1", markdown)
+    return re.sub(r"\]\((\w+\.ipynb)", r"](nbs/\1", markdown)

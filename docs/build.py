@@ -76,7 +76,10 @@ def execute(
         client = NotebookClient(nb, kernel_name="python3", timeout=TIME_LIMIT, skip_cells_with_tag=SKIP,
                                 resources={"metadata": {"path": str(ROOT / "nbs")}},
                                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}))
-        client.execute(env=os.environ | {"MUSICNB_DATA": "twin", "PYTHONPATH": os.pathsep.join(paths)})
+        try:
+            client.execute(env=os.environ | {"MUSICNB_DATA": "twin", "PYTHONPATH": os.pathsep.join(paths)})
+        except CellExecutionError as e:
+            raise RuntimeError(f"nbs/{stem}.ipynb stopped\n{e}") from e
     write_text(kept, nbformat.writes(nb))
     return nb
 
@@ -262,7 +265,7 @@ def main() -> int:
     except UserError as e:
         print(e, file=sys.stderr)
         return 2
-    except CellExecutionError as e:
+    except RuntimeError as e:
         print(e, file=sys.stderr)
         return 1
     if not code:

@@ -14,7 +14,7 @@ test: $(STAMP)  ## everything, on the twin; tests marked `real` run too where re
 	$(BIN)/python -m pytest
 
 docs: $(STAMP)  ## the docs site, from the executed notebooks, in site/
-	$(BIN)/musicnb report
+	MUSICNB_DOCS=1 $(BIN)/musicnb report
 	$(BIN)/python docs/build.py
 
 lab: $(STAMP)  ## JupyterLab on the notebooks

@@ -72,10 +72,12 @@ def drop_shared(
 ) -> Split:            # the same test rows, fewer training rows
     "Drop each training row that shares a key with any test row."
     train, test = split
+    tested = np.zeros(max(train.max(), test.max()) + 1, dtype=bool)
+    tested[test] = True
     for key in keys:
-        known = key[key >= 0]
-        tested = known[known.isin(known[known.index.isin(test)].unique())]
-        train = np.setdiff1d(train, tested.index)
+        rows, codes = key.index.to_numpy(), key.to_numpy()
+        shared = np.isin(codes, np.unique(codes[tested[rows] & (codes >= 0)]))
+        train = np.setdiff1d(train, rows[shared])
     return train, test
 
 # %% ../nbs/04_evaluate.ipynb #b6c8dd9f
@@ -194,7 +196,8 @@ def _fit_score(model, train, labels, test, y, task) -> tuple[dict, np.ndarray, B
     seconds = {"fit_seconds": fitted - start, "predict_seconds": time.perf_counter() - fitted}
     return task.score(y, predicted) | {"n_train": len(train), "n_test": len(test)} | seconds, predicted, model
 
-# %% ../nbs/04_evaluate.ipynb #f1238014
+# %% ../nbs/04_evaluate.ipynb #78a5296c
+@threadpool_limits.wrap(limits=1, user_api="blas")  # with a few columns the threads of a matrix product only wait for each other
 def evaluate_models(
     models: dict[str, BaseEstimator],  # plain name -> unfitted estimator; whatever learns stands inside it
     X: pd.DataFrame,      # features of all rows
@@ -215,8 +218,7 @@ def evaluate_models(
         shuffled, seen, unseen = rng.permutation(y[train]), X.iloc[train], X.iloc[test]
         for model, estimator in everyone.items():
             labels = shuffled if model == "Permuted labels" else y[train]
-            with threadpool_limits(1, user_api="blas"):  # a few columns: more threads wait for each other
-                row, predicted, made = _fit_score(estimator, seen, labels, unseen, y[test], task)
+            row, predicted, made = _fit_score(estimator, seen, labels, unseen, y[test], task)
             rows.append({"model": model, "repeat": repeat} | row)
             if len(splits) < MIN_REPEATS:
                 terms[model, repeat] = task.terms(y[test], predicted)
@@ -232,8 +234,7 @@ def _bootstrap(terms: dict, y, splits, groups, draws: int, seed: int, task: Task
     tested = np.unique(codes[np.concatenate([test for _, test in splits])])
     places = [np.searchsorted(tested, codes[test]) for _, test in splits]
     sums = np.concatenate([_unit_sums(t, places[repeat], len(tested)) for (_, repeat), t in terms.items()], axis=1)
-    with threadpool_limits(1, user_api="blas"):
-        drawn = np.vstack([counts @ sums for counts in _draw_counts(len(tested), draws, seed)])
+    drawn = np.vstack([counts @ sums for counts in _draw_counts(len(tested), draws, seed)])
     means = {}
     for (model, repeat), part in zip(terms, np.split(drawn, len(terms), axis=1), strict=True):
         for metric, values in task.finish(part, y[splits[repeat][1]]).items():

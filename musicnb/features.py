@@ -75,7 +75,8 @@ def artist_groups(
         lead = df["id_artists"].astype("str").str.extract(r"(\w+)", expand=False)
         codes = pd.factorize(lead)[0]  # a missing id becomes -1
     else:
-        _need(df, _ARTIST_PROXY, "artists (no 'id_artists')")
+        if not set(_ARTIST_PROXY) <= set(df):
+            raise UserError("the table does not tell artists apart", "id_artists, or genres with the artists' followers and popularity")
         unnamed = df["genres"].fillna("").eq("") & df["sum_artist_followers"].fillna(0).eq(0)
         codes = df[_ARTIST_PROXY].groupby(_ARTIST_PROXY, dropna=False, sort=False).ngroup()
         codes = codes.where(~unnamed, UNNAMED)

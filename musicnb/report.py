@@ -6,9 +6,9 @@
 __all__ = ['app', 'data_app', 'Parameter', 'Chapter', 'read_chapter', 'select_stems', 'read_selection', 'needs', 'parse_given',
            'parse_value', 'resolve', 'reached_modules', 'code_of', 'named_data', 'chapter_key', 'kill_family',
            'execute_job', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse', 'without_seconds', 'Interrupted',
-           'run_plan', 'Watch', 'versions', 'commit', 'write_results', 'cover', 'relative_href', 'write_page',
-           'write_index', 'make_plan', 'run_report', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin',
-           'main']
+           'run_plan', 'Watch', 'versions', 'commit', 'write_results', 'cover', 'docs_folder', 'relative_href',
+           'write_page', 'write_index', 'make_plan', 'run_report', 'report', 'data_list', 'data_check', 'data_fetch',
+           'data_fit_twin', 'main']
 
 # %% ../nbs/09_report.ipynb #27ccd2a4
 import ast
@@ -591,12 +591,17 @@ def cover(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None)
     chapter, values = plan.chapters[stem], plan.values[stem]
     parameters = [{"name": n, "value": repr(v), "default": repr((p := chapter.parameters[n]).default), "meaning": p.meaning, "changed": v != p.default}
                   for n, v in values.items()]
-    target = docs / "chapters" / f"{stem}.html" if docs else None
     return {"chapter": stem, "status": result.status.replace("cached", "ok"), "seconds": result.seconds, "peak_mb": result.peak_mb,
             "profile": plan.profile, "seed": values.get("seed"), "parameters": parameters, "data": result.results["data"],
             "findings": result.results["findings"], "error": result.error, "reason": result.reason, "index_href": "index.html", "pages": list(plan.chapters),
-            "docs_href": relative_href(target, plan.book.out) if target and target.is_file() else None,
+            "docs_href": docs and relative_href(docs / "chapters" / f"{stem}.html", plan.book.out),
             "versions": facts["versions"], "commit": ""}  # the commit stands on the index: a cached page may be older
+
+
+def docs_folder(root: Path) -> Path | None:
+    "The docs site that pages link to: where it was built, or is about to be (`make docs` says so by $MUSICNB_DOCS)."
+    site = root / "site"
+    return site if (site / "index.html").is_file() or os.environ.get("MUSICNB_DOCS") else None
 
 
 def relative_href(target: Path, folder: Path) -> str:
@@ -643,10 +648,9 @@ def write_index(plan: Plan, done: dict[str, Result], facts: dict, ledger: list[d
                      "peak_mb": result.peak_mb, "size_bytes": target.stat().st_size, "href": target.name, "headline": headline,
                      "data": next((k for k in ("twin", "sample", "real") if k in kinds), ""), "reason": result.reason})
     data = {(d["name"], d["kind"], d["rows"]): d for r in done.values() for d in r.results["data"]}
-    home = docs / "index.html" if docs else None
     book = {"title": "What makes music popular", "selection": ", ".join(names) or "the whole book", "profile": plan.profile, **facts,
             "data": list(data.values()), "chapters": rows, "ledger_counts": dict(Counter(row["verdict"] for row in ledger)),
-            "docs_href": relative_href(home, plan.book.out) if home and home.is_file() else None, "reproduce": plan.command}
+            "docs_href": docs and relative_href(docs / "index.html", plan.book.out), "reproduce": plan.command}
     return write_text(plan.book.out / "index.html", page.render_index(book))
 
 # %% ../nbs/09_report.ipynb #47fe55ee
@@ -683,7 +687,7 @@ def make_plan(
 
 def run_report(plan: Plan, names: list[str], seed: int | None, console: Console) -> int:  # exit code
     "Run a plan and write its book."
-    start, docs = time.monotonic(), plan.root / "site"
+    start, docs = time.monotonic(), docs_folder(plan.root)
     seeds = {v["seed"] for v in plan.values.values() if "seed" in v}
     with plan.book.lock(), Watch(console, list(plan.chapters)) as watch:
         done = run_plan(plan, watch)

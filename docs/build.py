@@ -104,10 +104,26 @@ class Report:
         return (self.folder / f"{stem}.html").is_file()
 
     def copy(self, target: Path) -> None:
-        "Put the report's pages and the files that they link to into the site, beside chapters/."
+        "Put the report's pages and the files that they link to into the site, each page with a link to its docs."
         target.mkdir()
+        shutil.copytree(self.folder / "notebooks", target / "notebooks")
         for path in (p for p in self.folder.iterdir() if p.suffix in (".html", ".json", ".csv") and p.is_file()):
             shutil.copyfile(path, target / path.name)
+        for page in target.glob("*.html"):
+            text = page.read_text(encoding="utf-8")
+            write_text(page, with_docs_link(text, "../index.html" if page.stem == "index" else f"../chapters/{page.name}"))
+
+
+def with_docs_link(
+    page: str,  # HTML of a report page, which may have a link to a site elsewhere
+    href: str,  # of its docs
+) -> str:
+    "The page with the link \"Docs\" in its bar."
+    def swap(nav: re.Match) -> str:
+        others = re.sub(r"<a [^>]*>Docs</a>", "", nav[2])
+        return f'{nav[1]}{others}<a href="{href}">Docs</a>{nav[3]}'
+
+    return re.sub(r'(<nav class="where"[^>]*>)(.*?)(</nav>)', swap, page, count=1, flags=re.S)
 
 
 # The pages: what Sphinx reads.
@@ -145,9 +161,9 @@ def chapter_page(stem: str, source: NotebookNode, report: Report) -> NotebookNod
     ran = report.notebook(stem)
     note = f'<p class="page-links"><a href="../report/{stem}.html">Report page of this chapter</a></p>' if report.has_page(stem) else ""
     if ran is None:
-        status = report.statuses.get(stem)
-        why = f"In the report that this site shows, this chapter was {status}." if status in ("failed", "skipped") else \
-            "This chapter is not part of the report that this site shows."
+        why = {"failed": "This chapter failed in the report that this site shows.",
+               "skipped": "This chapter was skipped in the report that this site shows, because one that it depends on failed.",
+               }.get(report.statuses.get(stem), "This chapter is not part of the report that this site shows.")
         source.cells = source.cells[:1]
         return cells.page(source, f":::{{warning}}\n{why}\n:::\n\n{note}")
     if "badge badge-twin" in nbformat.writes(ran):

@@ -51,7 +51,7 @@ def report(tmp_path_factory) -> Path:
     statuses = [{"chapter": c, "status": "ok" if c == RAN else "failed"} for c in CHAPTERS]
     (folder / "run.json").write_text(json.dumps({"chapters": statuses}))
     for name in ("index", *CHAPTERS):
-        (folder / f"{name}.html").write_text("<title>a report page</title>")
+        (folder / f"{name}.html").write_text('<nav class="where"><a href="index.html">Book</a><a href="../../site/elsewhere.html">Docs</a></nav>')
     return folder
 
 
@@ -107,7 +107,8 @@ def test_chapter_says_what_it_ran_on(pages):
     page = pages[f"chapters/{RAN}.html"]
     assert "In this run: seed = 7." in page.find("article").get_text(), "what differs from the defaults, and nothing else"
     assert "Its numbers are not findings" in page.get_text()
-    assert page.find("a", href=f"../report/{RAN}.html")
+    assert page.find("a", href=f"../report/{RAN}.html"), "docs lead to the report"
+    assert [a["href"] for a in pages[f"report/{RAN}.html"].find_all("a")] == ["index.html", f"../chapters/{RAN}.html"], "and back"
     assert page.select_one("figure svg[role=img][aria-label='a bar']") and page.find("figcaption")
     assert page.find("math"), "formulas are MathML"
 
@@ -119,7 +120,7 @@ def test_text_from_data_stays_text(pages):
     assert "window.hacked = 2" not in str(page)
 
 
-@pytest.mark.parametrize(("statuses", "says"), [({RAN: "failed"}, "was failed"), ({RAN: "skipped"}, "was skipped"), ({}, "is not part of the report")])
+@pytest.mark.parametrize(("statuses", "says"), [({RAN: "failed"}, "chapter failed"), ({RAN: "skipped"}, "was skipped"), ({}, "is not part of the report")])
 def test_chapter_without_a_run_says_so(tmp_path, statuses, says):
     (tmp_path / "run.json").write_text(json.dumps({"chapters": [{"chapter": c, "status": s} for c, s in statuses.items()]}))
     page = build.chapter_page(RAN, ran(), build.Report(tmp_path))

@@ -360,7 +360,8 @@ def _mend_links(soup: BeautifulSoup, pages: list[str], docs_href: str | None):
         if target and target[1] in pages:
             link["href"] = f"{target[1]}.html"
         elif target and docs_href:
-            link["href"] = f"{docs_href.rpartition('/')[0] or '.'}/{target[1]}.html"
+            folder = "tools" if target[1].startswith("0") else "chapters"  # of the site, which docs_href's chapter is in
+            link["href"] = f"{docs_href.rpartition('/')[0] or '.'}/../{folder}/{target[1]}.html"
         elif target:
             link.unwrap()
         elif link["href"].startswith("#"):

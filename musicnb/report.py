@@ -6,9 +6,9 @@
 __all__ = ['app', 'data_app', 'Parameter', 'Chapter', 'read_chapter', 'select_stems', 'read_selection', 'needs', 'parse_given',
            'parse_value', 'resolve', 'reached_modules', 'code_of', 'named_data', 'chapter_key', 'kill_family',
            'execute_job', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse', 'without_seconds', 'Interrupted',
-           'run_plan', 'Watch', 'versions', 'commit', 'write_results', 'cover', 'docs_folder', 'relative_href',
-           'write_page', 'write_index', 'make_plan', 'run_report', 'report', 'data_list', 'data_check', 'data_fetch',
-           'data_fit_twin', 'main']
+           'run_plan', 'Watch', 'versions', 'commit', 'write_results', 'cover', 'relative_href', 'write_page',
+           'write_index', 'make_plan', 'run_report', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin',
+           'main']
 
 # %% ../nbs/09_report.ipynb #27ccd2a4
 import ast
@@ -598,12 +598,6 @@ def cover(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None)
             "versions": facts["versions"], "commit": ""}  # the commit stands on the index: a cached page may be older
 
 
-def docs_folder(root: Path) -> Path | None:
-    "The docs site that pages link to: where it was built, or is about to be (`make docs` says so by $MUSICNB_DOCS)."
-    site = root / "site"
-    return site if (site / "index.html").is_file() or os.environ.get("MUSICNB_DOCS") else None
-
-
 def relative_href(target: Path, folder: Path) -> str:
     return Path(os.path.relpath(target, folder)).as_posix()
 
@@ -687,7 +681,8 @@ def make_plan(
 
 def run_report(plan: Plan, names: list[str], seed: int | None, console: Console) -> int:  # exit code
     "Run a plan and write its book."
-    start, docs = time.monotonic(), docs_folder(plan.root)
+    start, site = time.monotonic(), plan.root / "site"
+    docs = site if (site / "index.html").is_file() else None
     seeds = {v["seed"] for v in plan.values.values() if "seed" in v}
     with plan.book.lock(), Watch(console, list(plan.chapters)) as watch:
         done = run_plan(plan, watch)

@@ -74,7 +74,7 @@ def make_cover(**more) -> dict:
             "data": [{"name": "popularity", "kind": "real", "rows": 524_800, "sha256": "ab" * 32, "source": "tracks.csv.gz",
                       "date": "April 2021", "licence": "CDLA-Sharing-1.0", "note": ""}],
             "findings": [finding, finding | {"id": "b", "headline": False, "claim": "Another", "low": None, "high": None}],
-            "error": None, "index_href": "index.html", "docs_href": "../site/20_popularity_test.html",
+            "error": None, "index_href": "index.html", "docs_href": "../site/chapters/20_popularity_test.html",
             "versions": {"pandas": "3.1"}, "commit": "0123456789abcdef", "reason": ""} | more
 
 
@@ -186,7 +186,7 @@ def test_a_bare_notebook_is_a_page_too():
 def test_links_between_notebooks():
     nb = new_notebook(cells=[new_markdown_cell("[a](21_x.ipynb) [b](01_data.ipynb#Load) [c](https://example.org) [d](#The-question)")])
     made = render_chapter(nb, make_cover(pages=["21_x"]))
-    for href in ("21_x.html", "../site/01_data.html", "https://example.org", "#s-the-question"):
+    for href in ("21_x.html", "../site/chapters/../tools/01_data.html", "https://example.org", "#s-the-question"):
         assert f'href="{href}"' in made, href
     assert "01_data" not in render_chapter(nb, make_cover(docs_href=None)), "a link that leads nowhere is text"
 

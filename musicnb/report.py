@@ -36,6 +36,8 @@ from . import __version__
 from .core import (LEDGER_COLUMNS, SCORE_COLUMNS, MusicnbError, UserError, complete_ledger, dump_json, find_root,
                           write_csv, write_text)
 
+sys.modules.setdefault("rfc3987_syntax", None)  # nbformat's jsonschema would compile a grammar of URIs for over a second, which no notebook needs
+
 # %% ../nbs/09_report.ipynb #3afd98b5
 @dataclass(frozen=True)
 class Parameter:

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Split', 'CONFIDENCE', 'MIN_REPEATS', 'REGRESSION', 'BLOCKS', 'split_random', 'split_by_year', 'split_artist_apart',
            'drop_shared', 'score_regression', 'Interval', 'corrected_interval', 'unit_codes', 'Task', 'Evaluation',
-           'evaluate_models', 'score_interval', 'paired_difference', 'table_scores', 'record_scores',
-           'table_correlations']
+           'evaluate_models', 'score_interval', 'paired_difference', 'table_scores', 'record_scores', 'random_blocks',
+           'block_interval', 'table_correlations']
 
 # %% ../nbs/04_evaluate.ipynb #31998250
 import time
@@ -307,10 +307,33 @@ def record_scores(
 BLOCKS = 30
 
 
+def random_blocks(
+    groups,         # artist of each row, -1 = unnamed and on its own
+    n: int,         # rows
+    seed: int = 1,
+) -> np.ndarray:    # block of each row, 0 to BLOCKS - 1
+    "Deal whole groups into random blocks of about equally many groups."
+    codes = np.unique(unit_codes(groups, n), return_inverse=True)[1]
+    return (np.random.default_rng(seed).permutation(codes.max() + 1) % BLOCKS)[codes]
+
+
+def block_interval(
+    statistic: Callable,  # a table -> a number
+    frame: pd.DataFrame,
+    groups,               # artist of each row, -1 = unnamed
+    seed: int = 1,        # of the blocks
+) -> Interval:
+    """Any number with its 95 % interval: the statistic in each of the random blocks of whole groups, and the standard error
+    of their spread (random groups: Wolter 2007, Introduction to Variance Estimation, chapter 2)."""
+    parts = [statistic(part) for _, part in frame.groupby(random_blocks(groups, len(frame), seed))]
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(parts) - 1) * np.std(parts, ddof=1) / len(parts) ** 0.5
+    value = statistic(frame)
+    return Interval(value, value - half, value + half)
+
+# %% ../nbs/04_evaluate.ipynb #6ff6f797
 def _z_error(X: pd.DataFrame, y: pd.Series, method: str, groups, seed: int) -> pd.Series:
     "Standard error of the z of each column's correlation, from random blocks of whole groups."
-    codes = np.unique(unit_codes(groups, len(y)), return_inverse=True)[1]
-    block = (np.random.default_rng(seed).permutation(codes.max() + 1) % BLOCKS)[codes]
+    block = random_blocks(groups, len(y), seed)
     z = [np.arctanh(X[block == b].corrwith(y[block == b], method=method)) for b in range(BLOCKS)]
     return pd.DataFrame(z).std() / BLOCKS**0.5
 

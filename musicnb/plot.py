@@ -111,6 +111,10 @@ def _table_html(obj) -> str:
         return obj.to_html(formatters=[format_number] * obj.shape[1], escape=True, border=0, na_rep="", index_names=False)
     if hasattr(obj, "tables"):  # a statsmodels summary escapes nothing by itself
         obj = copy.deepcopy(obj)
+        for row in obj.tables[0]:  # the day and hour of printing say nothing of the data, and change every time
+            for label, value in zip(row, row[1:]):
+                if str(label.data).strip() in ("Date:", "Time:"):
+                    label.data = value.data = ""
         for cell in (c for table in obj.tables for row in table for c in row):
             if isinstance(cell.data, str):
                 cell.data = html.escape(cell.data)

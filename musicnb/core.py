@@ -347,7 +347,7 @@ def judge(self: Run,
     if comparable and holds is None and (published is None or ours is None):  # in any profile, so that the full one does not stop here
         raise ValueError(f"published figure {id!r} is {published!r} and ours {ours!r}; expected two numbers, holds, or comparable=False")
     row = dict(id=id, published=published, ours=ours, low=low, high=high, strict=strict, strict_low=strict_low,
-               strict_high=strict_high, verdict="not comparable", reason=reason)
+               strict_high=strict_high, verdict="not comparable", reason=true_minus(reason))
     if self.profile != "full" or self.kind != "real":
         blank = dict.fromkeys(("ours", "low", "high", "strict", "strict_low", "strict_high"))
         row |= blank | dict(verdict="not run", reason=f"needs the full profile on real data; this run: {self.profile} profile, {self.kind} data")

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SOUND', 'POPULARITY', 'ARTISTS', 'YOUTUBE', 'ENRICHED', 'GENRE', 'SONGS', 'PLAYLISTS', 'DATASETS', 'Column',
-           'DataSet', 'data_set', 'data_home', 'find_files', 'read_file', 'schema', 'check_frame', 'content_key',
-           'cached_table', 'load_checked', 'prepare', 'check_file', 'load', 'fetch', 'table_datasets', 'data_cards']
+           'DataSet', 'data_set', 'data_home', 'find_files', 'read_file', 'schema', 'check_frame', 'load_checked',
+           'prepare', 'check_file', 'load', 'fetch', 'table_datasets', 'data_cards']
 
 # %% ../nbs/01_data.ipynb #e5d94d20
 import gzip
@@ -388,8 +388,8 @@ def _schema_faults(frame: pd.DataFrame, dataset: DataSet) -> list[str]:
         lines.append(f"column {column!r}: {seen} in row {int(first['index']) + 1}{more}; expected {want}")
     return lines
 
-# %% ../nbs/01_data.ipynb #6cc9ba85
-def content_key(
+# %% ../nbs/01_data.ipynb #353fb04b
+def _content_key(
     paths: list[Path],
 ) -> str:  # 64 hex digits
     "The sha256 of a data set's content; of the slices' hashes where there are several."
@@ -397,12 +397,12 @@ def content_key(
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def cached_table(
+def _cached_table(
     dataset: DataSet,
     paths: list[Path],
 ) -> tuple[str, Path]:  # sha256 of the content, and the file that holds the checked table or will
     "Where the checked table of these files is kept."
-    sha = content_key(paths)
+    sha = _content_key(paths)
     rules = hashlib.sha256(repr(dataset).encode()).hexdigest()
     return sha, cache_dir() / "tables" / f"{dataset.name}-{sha[:16]}-{rules[:8]}.parquet"
 
@@ -412,7 +412,7 @@ def load_checked(
     paths: list[Path],  # from find_files
 ) -> tuple[pd.DataFrame, str]:  # the table and its sha256
     "The checked table, from the cache if it is there. Raises `DataError` naming the first fault and the number of others."
-    sha, cached = cached_table(dataset, paths)
+    sha, cached = _cached_table(dataset, paths)
     if cached.is_file():
         return pq.read_table(cached, memory_map=True).to_pandas(), sha
     frame, faults = check_frame(read_file(dataset, paths), dataset)
@@ -434,7 +434,7 @@ def prepare(
     dataset, twin = data_set(name), twin_path(name)
     paths = find_files(dataset, data_home(data_dir))
     if paths:
-        sha, cached = cached_table(dataset, paths)
+        sha, cached = _cached_table(dataset, paths)
         if not cached.is_file():
             load_checked(dataset, paths)
         return sha

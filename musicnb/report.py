@@ -59,7 +59,7 @@ class Chapter:
         "The default of a parameter, or `default` where the chapter does not declare it."
         return self.parameters[name].default if name in self.parameters else default
 
-
+# %% ../nbs/09_report.ipynb #1fcd5ddd
 def read_chapter(
     path: Path,  # an .ipynb file
 ) -> Chapter:
@@ -151,7 +151,7 @@ def parse_given(
         given[name] = parse_value(text, declared[0])
     return given
 
-
+# %% ../nbs/09_report.ipynb #1f331b28
 def parse_value(text: str, parameter: Parameter):
     "A text from the command line in the parameter's type."
     kind = parameter.type.split("[")[0]
@@ -208,7 +208,7 @@ def reached_modules(
                     todo.append(found[name])
     return found
 
-
+# %% ../nbs/09_report.ipynb #056e04bf
 def code_of(
     cells: list,  # notebook cells
 ) -> str:
@@ -229,7 +229,7 @@ def named_data(
     found = ast.walk(tree) if every else calls
     return {n.value for n in found if isinstance(n, ast.Constant) and isinstance(n.value, str)} & set(DATASETS)
 
-
+# %% ../nbs/09_report.ipynb #0eebc940
 def chapter_key(
     chapter: Chapter,
     values: dict,        # from resolve
@@ -299,7 +299,7 @@ def _die_with_parent() -> None:
     kill_family(os.getpid(), itself=False)
     os._exit(1)
 
-
+# %% ../nbs/09_report.ipynb #469cb585
 def _peak_mb() -> float | None:
     try:
         import resource
@@ -308,7 +308,7 @@ def _peak_mb() -> float | None:
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
-
+# %% ../nbs/09_report.ipynb #23445bfd
 def execute_job() -> None:
     "Run the notebook that the first line of standard input describes. The runner starts it in a process of its own."
     import nbformat
@@ -383,7 +383,7 @@ class Result:
     error: dict | None = None
     reason: str = ""          # why it failed or was skipped, one line
 
-
+# %% ../nbs/09_report.ipynb #ee356994
 class Book:
     "The folder of a report, and what is known of its chapters."
 
@@ -436,7 +436,7 @@ class Plan:
     force: bool
     command: str              # what the user can type to have it again
 
-
+# %% ../nbs/09_report.ipynb #9a5252c4
 def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable) -> Result:
     "Run a chapter, or take its last run if its key is the same."
     chapter, values, book = plan.chapters[stem], plan.values[stem], plan.book
@@ -466,7 +466,7 @@ def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable)
     write_text(book.state / f"{stem}.json", dump_json(entry))
     return Result("ok", entry["seconds"], entry["peak_mb"], said)
 
-
+# %% ../nbs/09_report.ipynb #b0e6f2b1
 def without_seconds(results: dict) -> dict:
     "Results without what differs from run to run."
     scores = [{k: v for k, v in row.items() if not k.endswith("_seconds")} for row in results["scores"]]
@@ -603,7 +603,7 @@ def cover(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None)
 def relative_href(target: Path, folder: Path) -> str:
     return Path(os.path.relpath(target, folder)).as_posix()
 
-
+# %% ../nbs/09_report.ipynb #2ac85f47
 def write_page(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None) -> None:
     "Write a chapter's page, unless the one that is there was made from the same things."
     import nbformat
@@ -680,7 +680,7 @@ def make_plan(
         chapter_key(chapter, values[stem], [], root)
     return Plan(root, book, chapters, values, profile, jobs, force, command)
 
-
+# %% ../nbs/09_report.ipynb #7e2d4ee3
 def run_report(plan: Plan, names: list[str], seed: int | None, console: Console) -> int:  # exit code
     "Run a plan and write its book."
     start, site = time.monotonic(), plan.root / "site"
@@ -740,7 +740,7 @@ def data_list(data_dir: str = typer.Option("", help="Folder of the data files.",
         table.add_row(*(Text(str(v)) for v in row))
     Console().print(table)
 
-
+# %% ../nbs/09_report.ipynb #10e84609
 @data_app.command("check")
 def data_check(
     files: list[str] = typer.Argument(..., metavar="FILE...", help="Files with the names that they have after download."),
@@ -754,7 +754,7 @@ def data_check(
             print(f"{file}: {line}")
     raise typer.Exit(2 if any(lines for _, lines in faults.values()) else 0)
 
-
+# %% ../nbs/09_report.ipynb #88278c66
 @data_app.command("fetch")
 def data_fetch(name: str = typer.Argument(..., metavar="NAME", help="A data set of `musicnb data list`.")) -> None:
     "Download a data set from Kaggle into data/raw."
@@ -762,7 +762,7 @@ def data_fetch(name: str = typer.Argument(..., metavar="NAME", help="A data set 
 
     print(fetch(name))
 
-
+# %% ../nbs/09_report.ipynb #d756c573
 @data_app.command("fit-twin")
 def data_fit_twin(
     name: str = typer.Argument(..., metavar="NAME", help="A data set of `musicnb data list`."),

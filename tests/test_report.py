@@ -488,14 +488,3 @@ def test_same_seed_same_bytes(tmp_path):
     scores = [pd.read_csv(out / "scores.csv").drop(columns=["fit_seconds", "predict_seconds"]) for out in outs]
     pd.testing.assert_frame_equal(*scores)
     assert len(scores[0]) and len(json.loads((outs[0] / "findings.json").read_text()))
-
-
-@pytest.mark.real
-def test_real_data_has_the_real_badge(real_data, tmp_path):
-    from musicnb.report import main
-
-    with pytest.raises(SystemExit) as stop:
-        main(["report", "20_popularity_eda", "--out", str(tmp_path), "--data-dir", str(real_data)])
-    assert stop.value.code == 0
-    assert {d["kind"] for d in json.loads((tmp_path / "run.json").read_text())["data"]} <= {"real", "sample"}
-    assert "synthetic twin: numbers are not findings" not in (tmp_path / "20_popularity_eda.html").read_text()

@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import __version__
-from .core import (LEDGER_COLUMNS, SCORE_COLUMNS, MusicnbError, UserError, complete_ledger, dump_json, find_root,
+from .core import (LEDGER_COLUMNS, SCORE_COLUMNS, MusicnbError, UserError, complete_ledger, dump_json, need_root,
                           write_csv, write_text)
 
 sys.modules.setdefault("rfc3987_syntax", None)  # nbformat's jsonschema would compile a grammar of URIs for over a second, which no notebook needs
@@ -397,6 +397,7 @@ class Book:
             raise UserError(f"cannot write to {str(out)!r} ({e.strerror})", "a folder that can be written to", "choose another with --out") from e
 
     def notebook(self, stem: str) -> Path:
+        "Where the executed notebook of a chapter goes."
         return self.out / "notebooks" / f"{stem}.ipynb"
 
     def remembered(self, stem: str) -> dict:
@@ -496,7 +497,9 @@ def run_plan(plan: Plan, watch: "Watch") -> dict[str, Result]:  # stem -> result
         except BaseException as e:  # Ctrl-C, or a disk that is full: the pool would wait for chapters that nobody will read
             pool.shutdown(wait=False, cancel_futures=True)
             kill_family(os.getpid(), itself=False)
-            raise Interrupted("interrupted; run the same command again to finish what is left") if isinstance(e, KeyboardInterrupt) else e
+            if isinstance(e, KeyboardInterrupt):
+                raise Interrupted("interrupted; run the same command again to finish what is left") from None
+            raise
     return {s: done[s] for s in plan.chapters}
 
 # %% ../nbs/09_report.ipynb #e6819f82
@@ -595,12 +598,13 @@ def cover(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None)
                   for n, v in values.items()]
     return {"chapter": stem, "status": result.status.replace("cached", "ok"), "seconds": result.seconds, "peak_mb": result.peak_mb,
             "profile": plan.profile, "seed": values.get("seed"), "parameters": parameters, "data": result.results["data"],
-            "findings": result.results["findings"], "error": result.error, "reason": result.reason, "index_href": "index.html", "pages": list(plan.chapters),
+            "findings": result.results["findings"], "error": result.error, "reason": result.reason, "pages": list(plan.chapters),
             "docs_href": docs and relative_href(docs / "chapters" / f"{stem}.html", plan.book.out),
-            "versions": facts["versions"], "commit": ""}  # the commit stands on the index: a cached page may be older
+            "versions": facts["versions"]}  # the commit stands on the index: a cached page may be older
 
 
 def relative_href(target: Path, folder: Path) -> str:
+    "The way from a folder to a file, as a link writes it."
     return Path(os.path.relpath(target, folder)).as_posix()
 
 # %% ../nbs/09_report.ipynb #2ac85f47
@@ -644,7 +648,7 @@ def write_index(plan: Plan, done: dict[str, Result], facts: dict, ledger: list[d
                      "peak_mb": result.peak_mb, "size_bytes": target.stat().st_size, "href": target.name, "headline": headline,
                      "data": next((k for k in ("twin", "sample", "real") if k in kinds), ""), "reason": result.reason})
     data = {(d["name"], d["kind"], d["rows"]): d for r in done.values() for d in r.results["data"]}
-    book = {"title": "What makes music popular", "selection": ", ".join(names) or "the whole book", "profile": plan.profile, **facts,
+    book = {"title": "What makes a song popular?", "selection": ", ".join(names) or "the whole book", "profile": plan.profile, **facts,
             "data": list(data.values()), "chapters": rows, "ledger_counts": dict(Counter(row["verdict"] for row in ledger)),
             "docs_href": docs and relative_href(docs / "index.html", plan.book.out), "reproduce": plan.command}
     return write_text(plan.book.out / "index.html", page.render_index(book))
@@ -661,9 +665,7 @@ def make_plan(
     force: bool = False,
 ) -> Plan:
     "Check what was asked for. Raises `UserError` with the first thing that is wrong."
-    root = find_root()
-    if root is None:
-        raise UserError("there is no nbs/ here", "the clone of musicnb: `report` runs its notebooks", "cd into the clone")
+    root = need_root()
     if profile not in ("quick", "full"):
         raise UserError(f"--profile is {profile!r}", "quick or full")
     if jobs < 1:
@@ -697,10 +699,11 @@ def run_report(plan: Plan, names: list[str], seed: int | None, console: Console)
     console.print(str(index), markup=False, highlight=False, soft_wrap=True)
     return 0 if all(r.status in ("ok", "cached") for r in done.values()) else 1
 
-# %% ../nbs/09_report.ipynb #7350d2c2
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help="What makes music popular: run the book, look after its data.")
+# %% ../nbs/09_report.ipynb #d9f34995
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help="What makes a song popular: run the book, look after its data.")
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets: what is there, is it whole, where to get it.")
 app.add_typer(data_app, name="data")
+_DATA_DIR = "Folder of the data files, or 'twin'. Default: $MUSICNB_DATA, else data/raw."
 
 
 @app.callback(invoke_without_command=True)
@@ -714,7 +717,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 def report(
     names: list[str] = typer.Argument(None, metavar="[STUDY|CHAPTER]...", help="Studies (popularity) or chapters (21_popularity_linear); all if none is named."),
     profile: str = typer.Option("quick", help="quick: a sample, in seconds; full: all rows, for findings."),
-    data_dir: str = typer.Option("", help="Folder of the data files, or 'twin'. Default: $MUSICNB_DATA, else data/raw.", show_default=False),
+    data_dir: str = typer.Option("", help=_DATA_DIR, show_default=False),
     out: str = typer.Option("", help="Folder of the book. Default: reports/<profile>.", show_default=False),
     parameter: list[str] = typer.Option([], "-p", "--parameter", metavar="NAME=VALUE", help="Value for each chapter that declares NAME. May be repeated.", show_default=False),
     seed: int = typer.Option(None, help="Seed of every random draw. Default: the chapters' own.", show_default=False),
@@ -727,7 +730,7 @@ def report(
 
 # %% ../nbs/09_report.ipynb #13518044
 @data_app.command("list")
-def data_list(data_dir: str = typer.Option("", help="Folder of the data files.", show_default=False)) -> None:
+def data_list(data_dir: str = typer.Option("", help=_DATA_DIR, show_default=False)) -> None:
     "Show the data sets, the file each one comes in, and what is found."
     from rich.table import Table
     from rich.text import Text
@@ -766,7 +769,7 @@ def data_fetch(name: str = typer.Argument(..., metavar="NAME", help="A data set 
 @data_app.command("fit-twin")
 def data_fit_twin(
     name: str = typer.Argument(..., metavar="NAME", help="A data set of `musicnb data list`."),
-    data_dir: str = typer.Option("", help="Folder of the data files.", show_default=False),
+    data_dir: str = typer.Option("", help=_DATA_DIR, show_default=False),
 ) -> None:
     "Fit the aggregates of a synthetic twin on the real file and write them to data/twins."
     from musicnb.data import load

@@ -461,7 +461,7 @@ def test_report_outside_a_clone(tmp_path):
     shutil.copytree(ROOT / "musicnb", tmp_path / "site" / "musicnb", ignore=shutil.ignore_patterns("__pycache__"))
     done = subprocess.run([sys.executable, "-c", "from musicnb.report import main; main(['report'])"], cwd=tmp_path, text=True, capture_output=True,
                           env=os.environ | {"PYTHONPATH": str(tmp_path / "site"), "MUSICNB_CACHE": str(tmp_path / "cache")})
-    assert done.returncode == 2 and "the clone of musicnb" in one_line(done)
+    assert done.returncode == 2 and "no clone of musicnb" in one_line(done)
 
 
 def test_lists_data_sets(clone):

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'Parameter', 'Chapter', 'read_chapter', 'select_stems', 'read_selection', 'needs', 'parse_given',
-           'parse_value', 'resolve', 'reached_modules', 'code_of', 'named_data', 'chapter_key', 'kill_family',
-           'execute_job', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse', 'without_seconds', 'Interrupted',
-           'run_plan', 'Watch', 'versions', 'commit', 'write_results', 'cover', 'relative_href', 'write_page',
-           'write_index', 'make_plan', 'run_report', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin',
-           'main']
+           'parse_value', 'resolve', 'parse', 'reached_modules', 'code_of', 'named_data', 'chapter_key', 'kill_family',
+           'execute_job', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse', 'unsound', 'is_whole',
+           'without_seconds', 'Interrupted', 'run_plan', 'Watch', 'versions', 'commit', 'write_results', 'cover',
+           'relative_href', 'write_page', 'page_or_failure', 'write_index', 'make_plan', 'run_report', 'report',
+           'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'main']
 
 # %% ../nbs/09_report.ipynb #27ccd2a4
 import ast
@@ -17,8 +17,10 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable
@@ -33,7 +35,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import __version__
-from .core import (LEDGER_COLUMNS, SCORE_COLUMNS, MusicnbError, UserError, complete_ledger, dump_json, need_root,
+from .core import (LEDGER_COLUMNS, SCORE_COLUMNS, MusicnbError, UserError, complete_ledger, dump_json, need_root, read_published,
                           write_csv, write_text)
 
 sys.modules.setdefault("rfc3987_syntax", None)  # nbformat's jsonschema would compile a grammar of URIs for over a second, which no notebook needs
@@ -68,10 +70,13 @@ def read_chapter(
     import papermill
 
     try:
-        cells = nbformat.read(path, as_version=4).cells
-    except (OSError, ValueError, AttributeError, KeyError, nbformat.ValidationError) as e:
-        raise UserError(f"'{path.name}' is not a notebook ({type(e).__name__})", "a file that JupyterLab opens", "restore it from git") from e
-    tagged = sum("parameters" in c.metadata.get("tags", []) for c in cells)
+        nb = nbformat.read(path, as_version=4)
+        tagged = sum("parameters" in c.metadata.get("tags", []) for c in nb.cells)
+        kernel = nb.metadata["kernelspec"]["name"]
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, nbformat.ValidationError) as e:
+        raise UserError(f"'{path.name}' is not a notebook with a kernel ({type(e).__name__})", "a file that JupyterLab opens", "restore it from git") from e
+    if kernel != "python3":
+        raise UserError(f"'{path.name}' asks for the kernel {kernel!r}", "python3")
     if tagged != 1:
         raise UserError(f"'{path.name}' has {tagged or 'no'} cell{'s' * (tagged > 1)} tagged 'parameters'", "exactly one",
                         "tag the cell with the defaults (JupyterLab: property inspector)")
@@ -80,6 +85,9 @@ def read_chapter(
                  for n, p in papermill.inspect_notebook(str(path)).items()}
     except (ValueError, SyntaxError) as e:
         raise UserError(f"the parameters cell of '{path.name}' holds more than plain values ({e})", "name: type = literal  # meaning") from e
+    for name, kind in {"depends": list, "full": dict, "time_limit": int}.items():
+        if name in found and type(found[name].default) is not kind:
+            raise UserError(f"{name} of '{path.name}' is {found[name].default!r}", f"a {kind.__name__}")
     return Chapter(path.stem, path, found)
 
 # %% ../nbs/09_report.ipynb #b08e8dec
@@ -128,7 +136,8 @@ def needs(
     wanted = set(chapter.value("depends", []))
     return {s for s in selected if s[0] != "9"} - {chapter.stem} if "*" in wanted else wanted
 
-# %% ../nbs/09_report.ipynb #59a4fb89
+# %% ../nbs/09_report.ipynb #1f0ea680
+_LEAST = {"seed": 0, "time_limit": 1}  # smallest values of what the runner itself understands
 _OWN_OPTION = {"profile": "--profile", "data_dir": "--data-dir", "depends": "the notebook", "full": "the notebook"}
 
 
@@ -163,8 +172,10 @@ def parse_value(text: str, parameter: Parameter):
         value = None
     if kind == "float" and type(value) is int:
         value = float(value)
-    if type(value).__name__ != kind:
-        raise UserError(f"-p {parameter.name}={text}", f"a value of type {parameter.type} ({parameter.meaning})")
+    item = parameter.type.partition("[")[2].rstrip("]")  # list[str] holds str
+    wrong = type(value).__name__ != kind or (kind == "list" and item and any(type(v).__name__ != item for v in value))
+    if wrong or (parameter.name in _LEAST and value < _LEAST[parameter.name]):
+        raise UserError(f"-p {parameter.name}={text}", f"a value of type {parameter.type}{f', {_LEAST[parameter.name]} or more' if parameter.name in _LEAST else ''} ({parameter.meaning})")
     return value
 
 # %% ../nbs/09_report.ipynb #b7fa373b
@@ -183,7 +194,17 @@ def resolve(
     values |= full | {"profile": profile, "data_dir": data_dir} | ({} if seed is None else {"seed": seed}) | given
     return {n: v for n, v in values.items() if n in chapter.parameters}
 
-# %% ../nbs/09_report.ipynb #58b59974
+# %% ../nbs/09_report.ipynb #b03c8c7f
+def parse(
+    source: str,  # Python code
+) -> ast.Module:
+    "The syntax tree; an empty one for what is no Python, since a broken chapter is to fail on its own page."
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError):
+        return ast.Module(body=[], type_ignores=[])
+
+
 def reached_modules(
     source: str,    # Python code
     package: Path,  # folder of the modules
@@ -192,7 +213,7 @@ def reached_modules(
     found: dict[str, str] = {}
     todo = [source]
     while todo:
-        for node in ast.walk(ast.parse(todo.pop())):
+        for node in ast.walk(parse(todo.pop())):
             names = []
             if isinstance(node, ast.Import):
                 names = [a.name.removeprefix("musicnb.") for a in node.names if a.name.startswith("musicnb.")]
@@ -212,9 +233,11 @@ def reached_modules(
 def code_of(
     cells: list,  # notebook cells
 ) -> str:
-    "The Python of the code cells, without IPython's magics."
-    code = "\n".join(c.source for c in cells if c.cell_type == "code")
-    return re.sub(r"^\s*[%!].*$", "", code, flags=re.MULTILINE)
+    "The Python of the code cells: magics as the calls that they stand for, and without a cell that cannot be parsed (its kernel will say so)."
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    parts = [TransformerManager().transform_cell(c.source) for c in cells if c.cell_type == "code"]
+    return "\n".join(p for p in parts if parse(p).body)
 
 # %% ../nbs/09_report.ipynb #15284107
 def named_data(
@@ -224,7 +247,7 @@ def named_data(
     "The data sets that the code may load. A chapter may loop over names; in modules, a column may have the name of a data set."
     from musicnb.data import DATASETS
 
-    tree = ast.parse(source)
+    tree = parse(source)
     calls = [n.args[0] for n in ast.walk(tree) if isinstance(n, ast.Call) and n.args and getattr(n.func, "id", getattr(n.func, "attr", "")) == "load"]
     found = ast.walk(tree) if every else calls
     return {n.value for n in found if isinstance(n, ast.Constant) and isinstance(n.value, str)} & set(DATASETS)
@@ -250,6 +273,7 @@ def chapter_key(
         "values": {n: v for n, v in values.items() if n not in ("data_dir", "time_limit")},
         "data": {name: prepare(name, values.get("data_dir", "")) for name in sorted(datasets)},
         "constraints": constraints.read_text(encoding="utf-8") if constraints.is_file() else "",
+        "published": list(read_published().items()),
         "modules": modules,
         "upstream": upstream,
     }
@@ -328,11 +352,13 @@ def execute_job() -> None:
     papermill_engines.register("chapter", _papermill_engine(tell, time.monotonic() + job["time_limit"]))
     error = None
     try:
-        papermill.execute_notebook(nb, job["target"], job["values"], engine_name="chapter", kernel_name="python3", progress_bar=False, cwd=job["cwd"])
+        done = papermill.execute_notebook(nb, job["target"], job["values"], engine_name="chapter", kernel_name="python3", progress_bar=False, cwd=job["cwd"])
+        for output in (o for c in done.cells if "raises-exception" not in c.metadata.get("tags", []) for o in c.get("outputs", []) if o.output_type == "error"):
+            error = {"ename": output.ename, "evalue": output.evalue, "traceback": "\n".join(output.traceback), "cell": None}  # papermill forgives sys.exit()
     except PapermillExecutionError as e:
         error = {"ename": e.ename, "evalue": e.evalue, "traceback": "\n".join(e.traceback), "cell": None}  # the cell carries the error
     except Exception as e:  # the kernel died or ran out of time: nbclient's own exceptions
-        error = {"ename": type(e).__name__, "evalue": str(e).splitlines()[0], "traceback": "", "cell": last["cell"] - 1 if last else None}
+        error = {"ename": type(e).__name__, "evalue": str(e).partition("\n")[0], "traceback": "", "cell": last["cell"] - 1 if last else None}
         if "Timeout" in error["ename"]:
             error["evalue"] = f"the chapter took longer than its time limit of {job['time_limit']} s; give it more with -p time_limit=…"
     tell({"done": True, "error": error, "peak_mb": _peak_mb()})
@@ -349,28 +375,28 @@ def run_chapter(
     limit = int(values.get("time_limit", 600))
     job = {"source": str(chapter.path), "target": str(target), "values": values, "cwd": os.getcwd(), "time_limit": limit}
     quiet = {"PYTHONHASHSEED": "0", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "JUPYTER_PREFER_ENV_PATH": "1"}
-    start, outcome = time.monotonic(), {}
-    with target.with_suffix(".log").open("w+") as log:
-        process = subprocess.Popen([sys.executable, "-c", "from musicnb.report import execute_job; execute_job()"], text=True, stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE, stderr=log, env=os.environ | quiet | environment, start_new_session=True)
-        watch = threading.Timer(limit + 90, kill_family, [process.pid])  # for a kernel that cannot even be stopped; the child keeps the limit itself
-        try:
-            watch.start()
-            process.stdin.write(json.dumps(job) + "\n")
-            process.stdin.flush()
-            for line in process.stdout:
-                with suppress(ValueError):
-                    message = json.loads(line)
-                    outcome = message if "done" in message else outcome
-                    tell(message)
-            process.wait()
-        finally:
-            watch.cancel()
-            kill_family(process.pid)
-        log.seek(0)
-        lost = {"ename": "ChapterDied", "evalue": f"the process ended with code {process.returncode}", "traceback": log.read()[-4000:], "cell": None}
-    target.with_suffix(".log").unlink()
-    return {"seconds": round(time.monotonic() - start, 2), "peak_mb": outcome.get("peak_mb"), "error": outcome["error"] if outcome else lost}
+    start, outcome, logged = time.monotonic(), {}, target.with_suffix(".log")
+    with logged.open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-c", "from musicnb.report import execute_job; execute_job()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=log, env=os.environ | quiet | environment, start_new_session=True, encoding="utf-8", errors="replace")
+    watch = threading.Timer(limit + 90, kill_family, [process.pid])  # for a kernel that cannot even be stopped; the child keeps the limit itself
+    try:
+        watch.start()
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+        while not outcome and (line := process.stdout.readline()):  # not to the end: what the chapter left running may hold the pipe
+            with suppress(ValueError):
+                message = json.loads(line)
+                outcome = message if "done" in message else {}
+                tell(message)
+    finally:
+        watch.cancel()
+        kill_family(process.pid)
+        code = process.wait()
+    error = outcome["error"] if outcome else {"ename": "ChapterDied", "evalue": f"the process ended with code {code}", "cell": None,
+                                              "traceback": logged.read_text(encoding="utf-8", errors="replace")[-4000:]}
+    logged.unlink()
+    return {"seconds": round(time.monotonic() - start, 2), "peak_mb": outcome.get("peak_mb"), "error": error}
 
 # %% ../nbs/09_report.ipynb #6b01ad15
 @dataclass
@@ -406,7 +432,8 @@ class Book:
             entry = json.loads((self.state / f"{stem}.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return entry if self.notebook(stem).is_file() else {}
+        whole = isinstance(entry, dict) and {"key", "seconds", "peak_mb", "results"} <= set(entry)
+        return entry if whole and self.notebook(stem).is_file() else {}
 
     @contextmanager
     def lock(self):
@@ -414,7 +441,7 @@ class Book:
         import psutil
 
         file = self.state / "lock"
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, TypeError, psutil.Error):
             pid, born = json.loads(file.read_text())
             if pid != os.getpid() and psutil.pid_exists(pid) and psutil.Process(pid).create_time() == born:
                 raise UserError(f"another run (process {pid}) is writing to {str(self.out)!r}", "one run at a time", "wait for it, or choose another --out")
@@ -450,22 +477,41 @@ def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable)
     entry = book.remembered(stem)
     if entry.get("key") == key and not plan.force:
         return Result("cached", entry["seconds"], entry["peak_mb"], entry["results"])
-    (book.state / f"{stem}.json").unlink(missing_ok=True)
     running, results = book.state / f"{stem}.running.ipynb", book.state / f"{stem}.results.json"
+    for old in (book.state / f"{stem}.json", book.notebook(stem), running, results):  # of this chapter in another state, or of a killed run
+        old.unlink(missing_ok=True)
     upstream_file = write_text(book.state / f"{stem}.upstream.json", dump_json([{"chapter": s} | done[s].results for s in waited]))
     threads = str(max(1, (os.cpu_count() or 1) // plan.jobs))
     environment = {"MUSICNB_RESULTS": str(results.resolve()), "MUSICNB_BOOK": str(upstream_file.resolve()), "OMP_NUM_THREADS": threads}
     outcome = run_chapter(chapter, values, running, environment, tell)
-    if running.is_file():
-        os.replace(running, book.notebook(stem))
     said = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else Result("").results
-    if outcome["error"]:
-        error = outcome["error"]
-        return Result("failed", outcome["seconds"], outcome["peak_mb"], {"data": said["data"]} | {k: [] for k in ("findings", "scores", "ledger")},
-                      error, f"{error['ename']}: {error['evalue']}")
+    error = outcome["error"] or unsound(plan, stem, said, key, upstream)
+    if is_whole(running):
+        os.replace(running, book.notebook(stem))
+    if error:
+        reason = f"{error['ename']}: {error['evalue']}"
+        return Result("failed", outcome["seconds"], outcome["peak_mb"], Result("").results | {"data": said["data"]}, error, reason)
     entry = {"key": key, "seconds": outcome["seconds"], "peak_mb": outcome["peak_mb"], "results": said}
     write_text(book.state / f"{stem}.json", dump_json(entry))
     return Result("ok", entry["seconds"], entry["peak_mb"], said)
+
+# %% ../nbs/09_report.ipynb #5d1f1a79
+def unsound(plan: Plan, stem: str, said: dict, key: str, upstream: list) -> dict | None:
+    "Why the results of a chapter that ran to its end cannot be kept, as an error; None if they can."
+    others = {x["chapter"] for kind in ("findings", "scores") for x in said[kind]} - {stem}
+    if others:
+        return {"ename": "WrongName", "evalue": f"its Run is called {', '.join(sorted(others))}; expected Run(\"{stem}\")", "traceback": "", "cell": None}
+    if chapter_key(plan.chapters[stem], plan.values[stem], upstream, plan.root) != key:
+        return {"ename": "Changed", "evalue": "its cells, data or modules changed while it ran; run again", "traceback": "", "cell": None}
+    return None
+
+
+def is_whole(notebook: Path) -> bool:
+    "Is this a notebook to its last byte? On a full disk papermill leaves half of one."
+    try:
+        return bool(json.loads(notebook.read_text(encoding="utf-8"))["cells"])
+    except (OSError, ValueError, KeyError):
+        return False
 
 # %% ../nbs/09_report.ipynb #b0e6f2b1
 def without_seconds(results: dict) -> dict:
@@ -544,7 +590,7 @@ class Watch:
             self.bars.remove_task(self.tasks.pop(stem))
         took = f" in {result.seconds:.1f} s" if result.status in ("ok", "failed") else ""
         memory = f", {result.peak_mb:,.0f} MB" if result.peak_mb and result.status == "ok" else ""
-        reason = f": {' '.join(result.reason.split())}" if result.reason else ""
+        reason = f": {textwrap.shorten(result.reason, 300, placeholder=' …')}" if result.reason else ""
         self.console.print(f"{self._place(stem)}: {result.status}{took}{memory}{reason}", markup=False, highlight=False, soft_wrap=True)
 
 # %% ../nbs/09_report.ipynb #f0a9ebe7
@@ -621,13 +667,27 @@ def write_page(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | 
     made_from = [source.read_bytes(), json.dumps(shown, sort_keys=True, default=str).encode(), Path(page.__file__).read_bytes()]
     made_from += [p.read_bytes() for p in sorted((plan.root / "nbs" / "assets").iterdir()) if p.is_file()]
     key, memo, target = hashlib.sha256(b"\0".join(made_from)).hexdigest(), plan.book.state / f"{stem}.page", plan.book.out / f"{stem}.html"
-    if target.is_file() and memo.is_file() and memo.read_text() == key:
+    if target.is_file() and memo.is_file() and memo.read_bytes() == key.encode():
         return
     nb = nbformat.read(source, as_version=4)
     if result.status == "skipped":
         nb.cells = [c for c in nb.cells if c.cell_type == "markdown"][:1]
     write_text(target, page.render_chapter(nb, shown))
     write_text(memo, key)
+
+# %% ../nbs/09_report.ipynb #d1f71964
+def page_or_failure(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None) -> Result:
+    "Write a chapter's page. One that cannot be rendered counts as failed, and its page says why: the rest of the book still comes out."
+    try:
+        write_page(plan, stem, result, facts, docs)
+        return result
+    except (OSError, UserError):
+        raise
+    except Exception as e:  # whatever a strange output does to the libraries that render it
+        lost = Result("skipped", result.seconds, result.peak_mb, reason=f"its page could not be made ({type(e).__name__}: {e})")
+        write_page(plan, stem, lost, facts, docs)
+        lost.status = "failed"
+        return lost
 
 # %% ../nbs/09_report.ipynb #08936f35
 def write_index(plan: Plan, done: dict[str, Result], facts: dict, ledger: list[dict], names: list[str], docs: Path | None) -> Path:
@@ -670,13 +730,16 @@ def make_plan(
         raise UserError(f"--profile is {profile!r}", "quick or full")
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}", "1 or more")
+    if seed is not None and seed < 0:
+        raise UserError(f"--seed is {seed}", "0 or more")
     from musicnb.data import data_home
 
     data_home(data_dir)
     chapters = read_selection(names, root / "nbs")
     given = parse_given(list(pairs), chapters)
     values = {s: resolve(c, profile, given, seed, data_dir) for s, c in chapters.items()}
-    command = " ".join(["musicnb report", *names, f"--profile {profile}", *(f"-p {p}" for p in pairs), *([] if seed is None else [f"--seed {seed}"])])
+    options = [*(["--data-dir", data_dir] if data_dir else []), *(part for p in pairs for part in ("-p", p)), *([] if seed is None else ["--seed", str(seed)])]
+    command = shlex.join(["musicnb", "report", *names, "--profile", profile, *options])
     book = Book(Path(out or root / "reports" / profile).absolute())
     for stem, chapter in chapters.items():  # data is checked now, and not after an hour
         chapter_key(chapter, values[stem], [], root)
@@ -692,8 +755,10 @@ def run_report(plan: Plan, names: list[str], seed: int | None, console: Console)
         done = run_plan(plan, watch)
         facts = {"seed": seeds.pop() if len(seeds) == 1 else seed, "versions": versions(), "commit": commit(plan.root), "created": time.strftime("%Y-%m-%d %H:%M %Z"),
                  "seconds": round(time.monotonic() - start, 1)}
-        for stem, result in done.items():
-            write_page(plan, stem, result, facts, docs)
+        for stem in done:
+            done[stem] = page_or_failure(plan, stem, done[stem], facts, docs)
+        for stale in (p for p in plan.book.out.glob("[1-9][0-9]_*.html") if p.stem not in done):
+            stale.unlink()  # a page of another selection; its notebook is kept, so that its next run is quick
         ledger = write_results(plan, done, facts)
         index = write_index(plan, done, facts, ledger, names, docs)
     console.print(str(index), markup=False, highlight=False, soft_wrap=True)
@@ -751,11 +816,16 @@ def data_check(
     "Check files against their schemas: one line for each thing that is wrong."
     from musicnb.data import check_file
 
-    faults = {file: check_file(Path(file)) for file in files}
-    for file, (rows, lines) in faults.items():
+    bad = False
+    for file in files:
+        try:
+            rows, lines = check_file(Path(file))
+        except UserError as e:
+            rows, lines = 0, [str(e)]
+        bad = bad or bool(lines)
         for line in lines or [f"ok, {rows:,} rows"]:
-            print(f"{file}: {line}")
-    raise typer.Exit(2 if any(lines for _, lines in faults.values()) else 0)
+            print(f"{file}: {line}", file=sys.stderr if lines else sys.stdout)
+    raise typer.Exit(2 if bad else 0)
 
 # %% ../nbs/09_report.ipynb #88278c66
 @data_app.command("fetch")
@@ -786,17 +856,23 @@ _DISK = {errno.ENOSPC: "the disk is full", errno.EACCES: "no permission", errno.
 
 def main(arguments: list[str] | None = None) -> None:
     "The command `musicnb`. Exits with 0, 1 (a chapter failed) or 2 (something for the user to mend)."
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):
+            stream.reconfigure(errors="replace")  # a terminal that knows ASCII only gets a question mark, not a traceback
     usage_error = typer.BadParameter.__mro__[2]  # ClickException: typer carries its own copy of click and does not name it
     try:
         code = app(arguments, standalone_mode=False)
     except MusicnbError as e:
         code = _complain(str(e), 130 if isinstance(e, Interrupted) else 2)
     except usage_error as e:
+        if type(e).__name__ == "NoArgsIsHelpError":  # `musicnb` alone: the help, as it is
+            print(e.format_message(), file=sys.stderr)
+            sys.exit(2)
         code = _complain(e.format_message())
     except OSError as e:
         if e.errno not in _DISK:
             raise
-        code = _complain(f"{_DISK[e.errno]}: {e.filename or 'while writing'}; nothing half-written was left; make room or choose another --out, then run again")
+        code = _complain(f"{_DISK[e.errno]}: {e.filename or 'while writing'}; nothing half-written was left; mend that, then run again")
     sys.exit(code or 0)
 
 

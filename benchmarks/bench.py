@@ -4,8 +4,6 @@ Both sides run in processes of their own, in turn, and the median of the runs co
 a row of the file; `@bench("name")` enters it.
 """
 import contextlib
-import csv
-import io
 import os
 import statistics
 import subprocess
@@ -18,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from musicnb.core import UserError, find_root, round_floats, write_text
+from musicnb.core import UserError, find_root, write_csv
 
 COLUMNS = "bench ours_seconds theirs_seconds ratio quality_metric ours_quality theirs_quality ours_calls theirs_calls peak_mb".split()
 BENCHES: dict[str, Callable[[], dict]] = {}
@@ -144,8 +142,7 @@ def run(names: list[str]) -> list[dict]:
     rows = []
     for name in names or BENCHES:
         row = BENCHES[name]()
-        row |= {"bench": name, "ratio": row["theirs_seconds"] / row["ours_seconds"]}
-        rows.append(round_floats({c: row.get(c, "") for c in COLUMNS}))
+        rows.append(row | {"bench": name, "ratio": row["theirs_seconds"] / row["ours_seconds"]})
     return rows
 
 
@@ -156,7 +153,7 @@ def table(rows: list[dict]) -> Table:
         shown.add_column(column, justify="right")
     for row in rows:
         shown.add_row(row["bench"], *(f"{row[c]:.3f}" for c in ("ours_seconds", "theirs_seconds")), f"{row['ratio']:.2f}",
-                      f"{row['peak_mb']:,.0f}" if row["peak_mb"] else "")
+                      f"{row['peak_mb']:,.0f}" if "peak_mb" in row else "")
     return shown
 
 
@@ -166,11 +163,7 @@ def main() -> None:
     except UserError as error:
         print(f"bench: {error}", file=sys.stderr)
         sys.exit(2)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    path = write_text(ROOT / "reports" / "bench.csv", text.getvalue())
+    path = write_csv(ROOT / "reports" / "bench.csv", rows, COLUMNS)
     console = Console()
     console.print(table(rows))
     console.print(f"written: {path}", soft_wrap=True)

@@ -214,7 +214,7 @@ def write_pages(folder: Path, report: Report, fresh: bool) -> None:
     with ThreadPoolExecutor(2) as pool:
         executed = dict(zip(tools, pool.map(lambda s: execute(s, tools[s], fresh), tools), strict=True))
     pages = {f"tools/{s}": cells.page(nb, clean=False) for s, nb in executed.items()}  # no text from strangers there
-    pages |= {f"chapters/{s}": chapter_page(s, nb, report) for s, nb in notebooks("[1-9]?_*").items()}
+    pages |= {f"chapters/{s}": chapter_page(s, nb, report) for s, nb in chapters.items()}
     pages["index"] = index_page(notebooks("index")["index"])
     texts = {
         "chapters/index.md": listing("Chapters", "The book in its order. Each chapter is a notebook; here it stands as it ran for the report.", chapters),

@@ -11,7 +11,6 @@ import api
 from musicnb.page import clean_html, dress_tables, figure_html, mathml
 
 DIRECTIVE = re.compile(r"^\s*#\s*\|\s*(.+?)\s*$")
-EXPORTS = ("export", "exports", "exporti")
 
 
 def split_directives(
@@ -85,8 +84,7 @@ def _code(cell: NotebookNode, module: str, clean: bool) -> list[NotebookNode]:
     if "hide" in directives or not code:
         return []
     found = _cell_entries(cell.source, module)
-    folded = ("export" in directives or "exporti" in directives) and "exports" not in directives
-    if folded:
+    if "export" in directives:
         tags.append("hide-input")
     if directives.get("echo") == "false" or "hide_input" in directives:
         tags.append("remove-input")

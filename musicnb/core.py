@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['SCORE_COLUMNS', 'SCORE_KEY', 'METRICS', 'LEDGER_COLUMNS', 'VERDICTS', 'MusicnbError', 'UserError', 'DataError',
-           'find_root', 'cache_dir', 'atomic_path', 'write_text', 'round_floats', 'dump_json', 'file_sha256',
-           'Provenance', 'Finding', 'verdict', 'Run', 'read_published', 'complete_ledger', 'read_book', 'write_csv']
+           'find_root', 'need_root', 'cache_dir', 'atomic_path', 'write_text', 'round_floats', 'dump_json',
+           'file_sha256', 'Provenance', 'Finding', 'verdict', 'Run', 'true_minus', 'read_published', 'complete_ledger',
+           'read_book', 'write_csv']
 
 # %% ../nbs/00_core.ipynb #b19e86d1
 import contextlib
 import csv
-import errno
 import hashlib
 import html
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -51,6 +52,13 @@ def find_root(
             if (folder / "nbs").is_dir() and (folder / "settings.ini").is_file() and (folder / "musicnb").is_dir():
                 return folder
     return None
+
+
+def need_root() -> Path:
+    "The clone that we are in. Raises `UserError` where there is none: templates and published figures are no part of the package."
+    if (root := find_root()) is None:
+        raise UserError("there is no clone of musicnb here", "a folder with nbs/, musicnb/ and settings.ini", "run this inside the clone")
+    return root
 
 
 def cache_dir() -> Path:  # made if it is not there
@@ -163,7 +171,7 @@ class Finding:
     value: float
     low: float | None   # lower end of the 95 % interval
     high: float | None  # upper end
-    unit: str
+    unit: str         # of value, low and high; "" for none
     n: int            # rows that the number rests on
     split: str        # published, random, artist-apart, by-year, or "train" for what is seen in training rows
     data: str         # real, sample or twin
@@ -171,7 +179,7 @@ class Finding:
 
     def _repr_html_(self) -> str:
         what = "Finding" if self.data != "twin" else "Synthetic twin, not a finding"
-        facts = " · ".join(p for p in (f"n = {self.n:,}", f"split: {self.split}", f"data: {self.data}") if p)
+        facts = f"n = {self.n:,} · split: {self.split} · data: {self.data}"
         return (f'<div class="finding finding-{html.escape(self.data)}"><strong>{what}.</strong> {html.escape(self.claim)} '
                 f'<small>{html.escape(facts)}</small></div>')
 
@@ -198,7 +206,7 @@ VERDICTS = ("reproduced", "refuted", "not comparable", "not run")
 
 # %% ../nbs/00_core.ipynb #65842a7a
 class Run:
-    "What one chapter says: findings, scores and entries in the ledger of published figures."
+    "What one chapter says: findings, scores and entries in the ledger of published figures. Raises `UserError` for another profile than quick or full."
 
     def __init__(self,
                  chapter: str,            # stem of the notebook, such as "21_popularity_linear"
@@ -238,6 +246,13 @@ class Run:
                     "scores": self.scores, "ledger": self.ledger}
             write_text(self._target, dump_json(keep))
 
+# %% ../nbs/00_core.ipynb #63e07beb
+def true_minus(
+    text: str,  # prose with numbers in it
+) -> str:
+    "The text with a minus sign before each negative number."
+    return re.sub(r"(?<![^\s(\[=“])-(?=\.?\d)", "−", text)
+
 # %% ../nbs/00_core.ipynb #52aed089
 from fastcore.basics import patch as patch_method
 
@@ -252,7 +267,7 @@ def finding(self: Run,
             high: float | None = None,
             unit: str = "",    # of the value: "points", "%", "" for none
             n: int = 0,        # rows that it rests on
-            split: str = "random",
+            split: str = "random",   # published, random, artist-apart, by-year, or "train"
             headline: bool = False,  # is this the chapter's one-line answer?
             **more,            # further numbers that the claim names
             ) -> Finding:      # shows itself in a notebook
@@ -261,7 +276,7 @@ def finding(self: Run,
         raise ValueError(f"finding {id!r} was stated before in {self.chapter}")
     if round_floats(float(value)) is None:
         raise ValueError(f"finding {id!r} has the value {value!r}; expected a finite number")
-    text = claim.format(value=value, low=low, high=high, unit=unit, n=f"{n:,}", split=split, **more)
+    text = true_minus(claim.format(value=value, low=low, high=high, unit=unit, n=f"{n:,}", split=split, **more))
     made = Finding(id, self.chapter, text, metric, float(value), low, high, unit, int(n), split, self.kind, headline)
     self.findings.append(made)
     self._save()
@@ -276,14 +291,15 @@ def score(self: Run,
           low: float | None = None,   # 95 % interval
           high: float | None = None,
           *, task: str = "regression",   # regression, classification, clustering, ranking
-          target: str = "popularity",
+          target: str = "popularity",  # column that is predicted
           features: str = "",     # name of the feature set, such as published-13
-          split: str = "random",
-          test_share: float | str = "",
-          repeats: int = 1,
+          split: str = "random",  # published, random, artist-apart or by-year
+          test_share: float | str = "",  # share of the rows in the test part, 0 to 1; "" where there is none
+          repeats: int = 1,       # splits that the value is a mean over
           n_train: float = 0, n_test: float = 0,          # means over the repeats
           fit_seconds: float | None = None, predict_seconds: float | None = None,
-          note: str = "") -> dict:
+          note: str = "",         # begins with "not run:" where value is None
+          ) -> dict:  # the row
     "Record a score. Raises `ValueError` for an unknown metric, a repeated row, or a missing value without `not run:`."
     if metric not in METRICS:
         raise ValueError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}")
@@ -301,8 +317,9 @@ def score(self: Run,
 
 # %% ../nbs/00_core.ipynb #fa447620
 def read_published() -> dict[str, dict]:  # id -> row, in the file's order
-    "The published figures that the ledger recomputes: `data/published_figures.csv`. A figure without a number has the value None."
-    with (find_root() / "data" / "published_figures.csv").open(encoding="utf-8", newline="") as f:
+    """The published figures that the ledger recomputes: `data/published_figures.csv`. A figure without a number has the value None.
+    Raises `UserError` outside a clone."""
+    with (need_root() / "data" / "published_figures.csv").open(encoding="utf-8", newline="") as f:
         rows = {row["id"]: row for row in csv.DictReader(f)}
     for row in rows.values():
         row["published"] = float(row["published"]) if row["published"] else None
@@ -320,14 +337,17 @@ def judge(self: Run,
           comparable: bool = True,    # False: other rows or an unknown setting
           holds: bool | None = None,  # of a claim without a number: was it borne out?
           ) -> dict:
-    "Enter a published figure into the ledger with our number and a verdict. Raises `ValueError` for an unknown or repeated id."
+    """Enter a published figure into the ledger with our number and a verdict. Raises `ValueError` for an unknown or repeated id, and
+    where there is nothing to judge by: neither two numbers nor `holds`."""
     if any(row["id"] == id for row in self.ledger):
         raise ValueError(f"ledger row {id!r} was entered before in {self.chapter}")
     if id not in (figures := read_published()):
         raise ValueError(f"no published figure is called {id!r}")
     published = figures[id]["published"]
+    if comparable and holds is None and (published is None or ours is None):  # in any profile, so that the full one does not stop here
+        raise ValueError(f"published figure {id!r} is {published!r} and ours {ours!r}; expected two numbers, holds, or comparable=False")
     row = dict(id=id, published=published, ours=ours, low=low, high=high, strict=strict, strict_low=strict_low,
-               strict_high=strict_high, verdict="not comparable", reason=reason)
+               strict_high=strict_high, verdict="not comparable", reason=true_minus(reason))
     if self.profile != "full" or self.kind != "real":
         blank = dict.fromkeys(("ours", "low", "high", "strict", "strict_low", "strict_high"))
         row |= blank | dict(verdict="not run", reason=f"needs the full profile on real data; this run: {self.profile} profile, {self.kind} data")

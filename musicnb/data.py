@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SOUND', 'POPULARITY', 'ARTISTS', 'YOUTUBE', 'ENRICHED', 'GENRE', 'SONGS', 'PLAYLISTS', 'DATASETS', 'Column',
-           'DataSet', 'data_set', 'data_home', 'find_files', 'read_file', 'schema', 'check_frame', 'content_key',
-           'cached_table', 'load_checked', 'prepare', 'check_file', 'load', 'fetch', 'table_datasets', 'data_cards']
+           'DataSet', 'data_set', 'data_home', 'find_files', 'read_file', 'schema', 'check_frame', 'load_checked',
+           'prepare', 'check_file', 'load', 'fetch', 'table_datasets', 'data_cards']
 
 # %% ../nbs/01_data.ipynb #e5d94d20
 import gzip
@@ -23,7 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .core import DataError, Provenance, UserError, atomic_path, cache_dir, file_sha256, find_root, write_text
+from .core import DataError, Provenance, UserError, atomic_path, cache_dir, file_sha256, find_root
 
 # %% ../nbs/01_data.ipynb #1b7bedd8
 @dataclass(frozen=True)
@@ -141,6 +141,7 @@ YOUTUBE = DataSet(
         "Stream": Column("float", "plays of the track on Spotify", "streams", **_COUNT),
     })
 
+# %% ../nbs/01_data.ipynb #da332b62
 ENRICHED = DataSet(
     "youtube-enriched", "Spotify_Youtube_enriched.csv", "a row of the youtube data set, with what a later crawl adds",
     "a crawl of YouTube and Spotify", "counts October 2025; subscribers, popularity and followers November 2023", "API terms apply",
@@ -163,7 +164,7 @@ ENRICHED = DataSet(
 # %% ../nbs/01_data.ipynb #b447a45d
 GENRE = DataSet(
     "genre", "music_genre.csv", "a track with one of ten genres", "Kaggle: vicsuperman/prediction-of-music-genre",
-    "April 2019", "not stated", kaggle="vicsuperman/prediction-of-music-genre",
+    "1 to 5 April; the year is not stated", "not stated", kaggle="vicsuperman/prediction-of-music-genre",
     exclusions="50,005 rows, 5 of them empty; 5,000 for each genre. tempo is ? in 4,980, duration_ms is -1 in 4,939, artist_name is empty_field in 2,489.",
     columns={
         "instance_id": Column("float", "number of the row", low=0, missing=True),
@@ -179,6 +180,7 @@ GENRE = DataSet(
         "music_genre": Column("text", "the genre", missing=True),
     })
 
+# %% ../nbs/01_data.ipynb #f2165c64
 SONGS = DataSet(
     "playlist-songs", "spotify_songs.csv", "a track in a playlist", "TidyTuesday, 21 January 2020", "January 2020", "CC0",
     exclusions="32,833 rows, 28,356 tracks, 471 playlists of 6 genres and 24 subgenres. No follower counts.",
@@ -236,7 +238,7 @@ def data_home(
     raise UserError(f"the data folder {asked!r} does not exist", "a folder with the files of `musicnb data list`",
                     "check --data-dir or $MUSICNB_DATA; 'twin' takes the synthetic rows")
 
-
+# %% ../nbs/01_data.ipynb #d46db2d9
 def find_files(
     dataset: DataSet,
     home: Path | None,  # from data_home
@@ -277,7 +279,7 @@ def _read_slices(paths: list[Path]) -> pd.DataFrame:
     frame = pd.concat(tables, ignore_index=True)
     return frame.astype(dict.fromkeys(("pid", "modified_at", "num_followers", "num_edits"), "int64"))[list(PLAYLISTS.columns)]
 
-
+# %% ../nbs/01_data.ipynb #ec849f86
 def read_file(
     dataset: DataSet,
     paths: list[Path],  # from find_files
@@ -304,10 +306,6 @@ _BOOL = {"True": True, "False": False, "true": True, "false": False, True: True,
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "True or False"}
 
 
-def _first(bad: pd.Series) -> int:
-    return int(bad.to_numpy().argmax())
-
-
 def _typed(values: pd.Series, column: Column) -> tuple[pd.Series, str]:
     "The values in the column's type, and what is wrong with them ('' if nothing)."
     if column.type in ("text", "date") or (column.type in ("int", "float") and pd.api.types.is_numeric_dtype(values)
@@ -319,7 +317,7 @@ def _typed(values: pd.Series, column: Column) -> tuple[pd.Series, str]:
         good = pd.to_numeric(values.where(~values.isin(column.markers)) if column.markers else values, errors="coerce")
     bad = good.isna() & values.notna() & ~values.isin(column.markers)
     if bad.any():
-        row = _first(bad)
+        row = int(bad.to_numpy().argmax())
         return values, f"{values.iloc[row]!r} in row {row + 1}; expected {_WORDS[column.type]}{f' ({column.unit})' if column.unit else ''}"
     return (values if column.markers and values.isin(column.markers).any() else good), ""
 
@@ -371,7 +369,7 @@ def check_frame(
     frame = frame.assign(**{n: v for n, v in typed.items() if v is not frame[n]})
     return frame, faults or _schema_faults(frame, dataset)
 
-
+# %% ../nbs/01_data.ipynb #732f740d
 def _schema_faults(frame: pd.DataFrame, dataset: DataSet) -> list[str]:
     import pandera.pandas as pandera
 
@@ -390,8 +388,8 @@ def _schema_faults(frame: pd.DataFrame, dataset: DataSet) -> list[str]:
         lines.append(f"column {column!r}: {seen} in row {int(first['index']) + 1}{more}; expected {want}")
     return lines
 
-# %% ../nbs/01_data.ipynb #6cc9ba85
-def content_key(
+# %% ../nbs/01_data.ipynb #353fb04b
+def _content_key(
     paths: list[Path],
 ) -> str:  # 64 hex digits
     "The sha256 of a data set's content; of the slices' hashes where there are several."
@@ -399,12 +397,12 @@ def content_key(
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def cached_table(
+def _cached_table(
     dataset: DataSet,
     paths: list[Path],
 ) -> tuple[str, Path]:  # sha256 of the content, and the file that holds the checked table or will
     "Where the checked table of these files is kept."
-    sha = content_key(paths)
+    sha = _content_key(paths)
     rules = hashlib.sha256(repr(dataset).encode()).hexdigest()
     return sha, cache_dir() / "tables" / f"{dataset.name}-{sha[:16]}-{rules[:8]}.parquet"
 
@@ -414,7 +412,7 @@ def load_checked(
     paths: list[Path],  # from find_files
 ) -> tuple[pd.DataFrame, str]:  # the table and its sha256
     "The checked table, from the cache if it is there. Raises `DataError` naming the first fault and the number of others."
-    sha, cached = cached_table(dataset, paths)
+    sha, cached = _cached_table(dataset, paths)
     if cached.is_file():
         return pq.read_table(cached, memory_map=True).to_pandas(), sha
     frame, faults = check_frame(read_file(dataset, paths), dataset)
@@ -436,7 +434,7 @@ def prepare(
     dataset, twin = data_set(name), twin_path(name)
     paths = find_files(dataset, data_home(data_dir))
     if paths:
-        sha, cached = cached_table(dataset, paths)
+        sha, cached = _cached_table(dataset, paths)
         if not cached.is_file():
             load_checked(dataset, paths)
         return sha
@@ -481,7 +479,7 @@ def load(
     frame.attrs["provenance"] = Provenance(name, kind, len(frame), sha, paths[0].name, dataset.date, dataset.licence)
     return frame
 
-
+# %% ../nbs/01_data.ipynb #1d8c4e16
 def _load_twin(dataset: DataSet, home: Path | None, sample: int, seed: int) -> pd.DataFrame:
     from musicnb.twin import make_twin, twin_path
 
@@ -497,10 +495,11 @@ def _load_twin(dataset: DataSet, home: Path | None, sample: int, seed: int) -> p
 
 # %% ../nbs/01_data.ipynb #18da6f18
 def fetch(
-    name: str,           # a data set
+    name: str,                   # a data set
     target: Path | None = None,  # folder; data/raw of the clone by default
 ) -> Path:  # the file in its place
-    "Download a data set with kagglehub into data/raw. Raises `UserError` if Kaggle has it not or cannot be reached."
+    """Download a data set with kagglehub. Raises `UserError` if Kaggle has it not or cannot be reached, and `DataError` if the
+    download does not hold the file."""
     dataset = data_set(name)
     if not dataset.kaggle:
         raise UserError(f"{name!r} cannot be fetched", "a data set that Kaggle has", f"get {dataset.file} from {dataset.source}")

@@ -24,6 +24,8 @@ from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 
+from .core import true_minus
+
 # %% ../nbs/07_plot.ipynb #98e97564
 INK, MUTED, GRID = "#1f2328", "#59636e", "#d1d9e0"  # text and axes, secondary text, grid lines
 ON_LIGHT, ON_DARK = "#010101", "#fefefe"  # text on a coloured ground, the same on any page (pure black is left out of an SVG, and a page fills it in)
@@ -126,17 +128,18 @@ def _table_html(obj) -> str:
         raise ValueError(f"the table's text {bad!r} would act as markup; expected .format(…, escape='html') on the Styler")
     return page
 
-
+# %% ../nbs/07_plot.ipynb #6a1a77c8
 def show(
     obj,           # Axes, array of Axes, Figure, DataFrame, Series, Styler or statsmodels summary
     caption: str,  # what to see, in one or two sentences
     alt: str,      # the same for somebody who cannot see it: kind of figure, axes, course, numbers
 ) -> None:
-    "Show a figure or table with its caption and alternative text. Raises `ValueError` without either, `TypeError` for other objects."
+    "Show a figure or table with its caption and alternative text. Raises `ValueError` if one of them is empty, `TypeError` for other objects."
     if not caption.strip() or not alt.strip():
         raise ValueError(f"caption is {caption!r}, alt is {alt!r}; expected a text in each")
     from IPython.display import display
 
+    caption, alt = true_minus(caption), true_minus(alt)
     if isinstance(obj, np.ndarray):
         obj = obj.flat[0]
     fig = obj.figure if isinstance(obj, Axes) else obj
@@ -221,7 +224,6 @@ def plot_share(
     *,
     at_least: int = 100,  # rows behind each point; sparser neighbours are pooled and drawn hollow
     color: str = BLUE,
-    label: str = "",      # written at the line's right end
     ax: Axes | None = None,
 ) -> Axes:
     "The share of true rows over `x` in percent, with Wilson's 95 % interval."
@@ -230,8 +232,6 @@ def plot_share(
     ax.fill_between(share.index, share["low"], share["high"], color=color, alpha=0.25, linewidth=0)
     ax.plot(share.index, share["value"], color=color)
     _mark_pools(ax, x, pool_sparse(x, at_least), share["value"], color)
-    if label:
-        ax.annotate(label, (share.index[-1], share["value"].iloc[-1]), (5, 0), textcoords="offset points", color=color, va="center")
     ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:.4g}%")
     ax.set(xlabel=x.name, ylabel=flag.name)
     ax.margins(x=0.01)
@@ -242,27 +242,26 @@ def plot_ridgelines(
     values: pd.Series,   # the quantity; missing values are not drawn
     groups: pd.Series,   # same rows; drawn from the top in sorted order
     *,
-    bins,                # edges of the bins
+    bins,                # edges of the bins, in the quantity's unit
     notes=None,          # mapping from group to a short text at the right end
-    overlap: float = 1.3,  # height of each ridge, in rows
-    color: str = BLUE,
     ax: Axes | None = None,
 ) -> Axes:
     "A histogram for each group, stacked from the top, with a tick at each median."
     names = sorted(groups.unique())
     ax = _axes(ax, figsize=(7.2, 0.8 + 0.36 * len(names)))
     counts = {g: np.histogram(v.dropna(), bins)[0] for g, v in values.groupby(groups)}
+    height = 1.3  # of each ridge, in rows: they overlap a little
     for row, g in enumerate(names):
-        base, top = -row, -row + counts[g] * overlap / max(counts[g].max(), 1)
-        ax.stairs(top, bins, baseline=base, fill=True, color=color, alpha=0.35, linewidth=0, zorder=2 + row)
-        ax.stairs(top, bins, baseline=None, color=color, linewidth=1.2, zorder=2 + row)
+        base, top = -row, -row + counts[g] * height / max(counts[g].max(), 1)
+        ax.stairs(top, bins, baseline=base, fill=True, color=BLUE, alpha=0.35, linewidth=0, zorder=2 + row)
+        ax.stairs(top, bins, baseline=None, color=BLUE, linewidth=1.2, zorder=2 + row)
         mid = values[groups == g].median()
         ax.plot([mid, mid], [base, base + 0.28], color=INK, linewidth=1.8, zorder=3 + row)
         if notes is not None:
             ax.annotate(str(notes[g]), (1, base), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                         color=MUTED, fontsize=8, va="bottom", annotation_clip=False)
     ax.set_yticks([-r for r in range(len(names))], [str(g) for g in names])
-    ax.set(xlabel=values.name, ylabel=groups.name, xlim=(bins[0], bins[-1]), ylim=(-len(names) + 0.8, overlap + 0.1))
+    ax.set(xlabel=values.name, ylabel=groups.name, xlim=(bins[0], bins[-1]), ylim=(-len(names) + 0.8, height + 0.1))
     ax.grid(axis="x", visible=False)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
@@ -334,17 +333,15 @@ def plot_hexbin(
     x: pd.Series,          # its name labels the axis, with the unit
     y: pd.Series,          # same rows
     *,
-    limit: int = 5_000,    # up to so many points they are drawn one by one
-    gridsize: int = 60,    # hexagons across
     unit: str = "tracks",  # what is counted
     ax: Axes | None = None,
 ) -> Axes:
-    "A scatter plot of few points; of many, their counts in hexagons on a logarithmic scale."
+    "A scatter plot of up to 5,000 points; of more, their counts in hexagons on a logarithmic scale."
     ax = _axes(ax, figsize=(7.2, 4.2))
-    if len(x) <= limit:
+    if len(x) <= 5_000:
         ax.scatter(x, y, s=9, alpha=0.4, linewidth=0, color=BLUE, rasterized=len(x) > 1_000)
     else:
-        cells = ax.hexbin(x, y, gridsize=gridsize, mincnt=1, norm=LogNorm(), cmap=SEQUENTIAL, linewidths=0.1, rasterized=True)
+        cells = ax.hexbin(x, y, gridsize=60, mincnt=1, norm=LogNorm(), cmap=SEQUENTIAL, linewidths=0.1, rasterized=True)
         bar = ax.figure.colorbar(cells, ax=ax, label=unit, pad=0.02)
         plain_ticks(bar.ax.yaxis)
         bar.solids.set_rasterized(True)

@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import __version__
-from .core import (LEDGER_COLUMNS, SCORE_COLUMNS, MusicnbError, UserError, complete_ledger, dump_json, find_root,
+from .core import (LEDGER_COLUMNS, SCORE_COLUMNS, MusicnbError, UserError, complete_ledger, dump_json, need_root,
                           write_csv, write_text)
 
 sys.modules.setdefault("rfc3987_syntax", None)  # nbformat's jsonschema would compile a grammar of URIs for over a second, which no notebook needs
@@ -59,7 +59,7 @@ class Chapter:
         "The default of a parameter, or `default` where the chapter does not declare it."
         return self.parameters[name].default if name in self.parameters else default
 
-
+# %% ../nbs/09_report.ipynb #1fcd5ddd
 def read_chapter(
     path: Path,  # an .ipynb file
 ) -> Chapter:
@@ -151,7 +151,7 @@ def parse_given(
         given[name] = parse_value(text, declared[0])
     return given
 
-
+# %% ../nbs/09_report.ipynb #1f331b28
 def parse_value(text: str, parameter: Parameter):
     "A text from the command line in the parameter's type."
     kind = parameter.type.split("[")[0]
@@ -208,7 +208,7 @@ def reached_modules(
                     todo.append(found[name])
     return found
 
-
+# %% ../nbs/09_report.ipynb #056e04bf
 def code_of(
     cells: list,  # notebook cells
 ) -> str:
@@ -229,7 +229,7 @@ def named_data(
     found = ast.walk(tree) if every else calls
     return {n.value for n in found if isinstance(n, ast.Constant) and isinstance(n.value, str)} & set(DATASETS)
 
-
+# %% ../nbs/09_report.ipynb #0eebc940
 def chapter_key(
     chapter: Chapter,
     values: dict,        # from resolve
@@ -299,7 +299,7 @@ def _die_with_parent() -> None:
     kill_family(os.getpid(), itself=False)
     os._exit(1)
 
-
+# %% ../nbs/09_report.ipynb #469cb585
 def _peak_mb() -> float | None:
     try:
         import resource
@@ -308,7 +308,7 @@ def _peak_mb() -> float | None:
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
-
+# %% ../nbs/09_report.ipynb #23445bfd
 def execute_job() -> None:
     "Run the notebook that the first line of standard input describes. The runner starts it in a process of its own."
     import nbformat
@@ -383,7 +383,7 @@ class Result:
     error: dict | None = None
     reason: str = ""          # why it failed or was skipped, one line
 
-
+# %% ../nbs/09_report.ipynb #ee356994
 class Book:
     "The folder of a report, and what is known of its chapters."
 
@@ -397,6 +397,7 @@ class Book:
             raise UserError(f"cannot write to {str(out)!r} ({e.strerror})", "a folder that can be written to", "choose another with --out") from e
 
     def notebook(self, stem: str) -> Path:
+        "Where the executed notebook of a chapter goes."
         return self.out / "notebooks" / f"{stem}.ipynb"
 
     def remembered(self, stem: str) -> dict:
@@ -436,7 +437,7 @@ class Plan:
     force: bool
     command: str              # what the user can type to have it again
 
-
+# %% ../nbs/09_report.ipynb #9a5252c4
 def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable) -> Result:
     "Run a chapter, or take its last run if its key is the same."
     chapter, values, book = plan.chapters[stem], plan.values[stem], plan.book
@@ -466,7 +467,7 @@ def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable)
     write_text(book.state / f"{stem}.json", dump_json(entry))
     return Result("ok", entry["seconds"], entry["peak_mb"], said)
 
-
+# %% ../nbs/09_report.ipynb #b0e6f2b1
 def without_seconds(results: dict) -> dict:
     "Results without what differs from run to run."
     scores = [{k: v for k, v in row.items() if not k.endswith("_seconds")} for row in results["scores"]]
@@ -496,7 +497,9 @@ def run_plan(plan: Plan, watch: "Watch") -> dict[str, Result]:  # stem -> result
         except BaseException as e:  # Ctrl-C, or a disk that is full: the pool would wait for chapters that nobody will read
             pool.shutdown(wait=False, cancel_futures=True)
             kill_family(os.getpid(), itself=False)
-            raise Interrupted("interrupted; run the same command again to finish what is left") if isinstance(e, KeyboardInterrupt) else e
+            if isinstance(e, KeyboardInterrupt):
+                raise Interrupted("interrupted; run the same command again to finish what is left") from None
+            raise
     return {s: done[s] for s in plan.chapters}
 
 # %% ../nbs/09_report.ipynb #e6819f82
@@ -595,15 +598,16 @@ def cover(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None)
                   for n, v in values.items()]
     return {"chapter": stem, "status": result.status.replace("cached", "ok"), "seconds": result.seconds, "peak_mb": result.peak_mb,
             "profile": plan.profile, "seed": values.get("seed"), "parameters": parameters, "data": result.results["data"],
-            "findings": result.results["findings"], "error": result.error, "reason": result.reason, "index_href": "index.html", "pages": list(plan.chapters),
+            "findings": result.results["findings"], "error": result.error, "reason": result.reason, "pages": list(plan.chapters),
             "docs_href": docs and relative_href(docs / "chapters" / f"{stem}.html", plan.book.out),
-            "versions": facts["versions"], "commit": ""}  # the commit stands on the index: a cached page may be older
+            "versions": facts["versions"]}  # the commit stands on the index: a cached page may be older
 
 
 def relative_href(target: Path, folder: Path) -> str:
+    "The way from a folder to a file, as a link writes it."
     return Path(os.path.relpath(target, folder)).as_posix()
 
-
+# %% ../nbs/09_report.ipynb #2ac85f47
 def write_page(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None) -> None:
     "Write a chapter's page, unless the one that is there was made from the same things."
     import nbformat
@@ -644,7 +648,7 @@ def write_index(plan: Plan, done: dict[str, Result], facts: dict, ledger: list[d
                      "peak_mb": result.peak_mb, "size_bytes": target.stat().st_size, "href": target.name, "headline": headline,
                      "data": next((k for k in ("twin", "sample", "real") if k in kinds), ""), "reason": result.reason})
     data = {(d["name"], d["kind"], d["rows"]): d for r in done.values() for d in r.results["data"]}
-    book = {"title": "What makes music popular", "selection": ", ".join(names) or "the whole book", "profile": plan.profile, **facts,
+    book = {"title": "What makes a song popular?", "selection": ", ".join(names) or "the whole book", "profile": plan.profile, **facts,
             "data": list(data.values()), "chapters": rows, "ledger_counts": dict(Counter(row["verdict"] for row in ledger)),
             "docs_href": docs and relative_href(docs / "index.html", plan.book.out), "reproduce": plan.command}
     return write_text(plan.book.out / "index.html", page.render_index(book))
@@ -661,9 +665,7 @@ def make_plan(
     force: bool = False,
 ) -> Plan:
     "Check what was asked for. Raises `UserError` with the first thing that is wrong."
-    root = find_root()
-    if root is None:
-        raise UserError("there is no nbs/ here", "the clone of musicnb: `report` runs its notebooks", "cd into the clone")
+    root = need_root()
     if profile not in ("quick", "full"):
         raise UserError(f"--profile is {profile!r}", "quick or full")
     if jobs < 1:
@@ -680,7 +682,7 @@ def make_plan(
         chapter_key(chapter, values[stem], [], root)
     return Plan(root, book, chapters, values, profile, jobs, force, command)
 
-
+# %% ../nbs/09_report.ipynb #7e2d4ee3
 def run_report(plan: Plan, names: list[str], seed: int | None, console: Console) -> int:  # exit code
     "Run a plan and write its book."
     start, site = time.monotonic(), plan.root / "site"
@@ -697,10 +699,11 @@ def run_report(plan: Plan, names: list[str], seed: int | None, console: Console)
     console.print(str(index), markup=False, highlight=False, soft_wrap=True)
     return 0 if all(r.status in ("ok", "cached") for r in done.values()) else 1
 
-# %% ../nbs/09_report.ipynb #7350d2c2
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help="What makes music popular: run the book, look after its data.")
+# %% ../nbs/09_report.ipynb #d9f34995
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help="What makes a song popular: run the book, look after its data.")
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets: what is there, is it whole, where to get it.")
 app.add_typer(data_app, name="data")
+_DATA_DIR = "Folder of the data files, or 'twin'. Default: $MUSICNB_DATA, else data/raw."
 
 
 @app.callback(invoke_without_command=True)
@@ -714,7 +717,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 def report(
     names: list[str] = typer.Argument(None, metavar="[STUDY|CHAPTER]...", help="Studies (popularity) or chapters (21_popularity_linear); all if none is named."),
     profile: str = typer.Option("quick", help="quick: a sample, in seconds; full: all rows, for findings."),
-    data_dir: str = typer.Option("", help="Folder of the data files, or 'twin'. Default: $MUSICNB_DATA, else data/raw.", show_default=False),
+    data_dir: str = typer.Option("", help=_DATA_DIR, show_default=False),
     out: str = typer.Option("", help="Folder of the book. Default: reports/<profile>.", show_default=False),
     parameter: list[str] = typer.Option([], "-p", "--parameter", metavar="NAME=VALUE", help="Value for each chapter that declares NAME. May be repeated.", show_default=False),
     seed: int = typer.Option(None, help="Seed of every random draw. Default: the chapters' own.", show_default=False),
@@ -727,7 +730,7 @@ def report(
 
 # %% ../nbs/09_report.ipynb #13518044
 @data_app.command("list")
-def data_list(data_dir: str = typer.Option("", help="Folder of the data files.", show_default=False)) -> None:
+def data_list(data_dir: str = typer.Option("", help=_DATA_DIR, show_default=False)) -> None:
     "Show the data sets, the file each one comes in, and what is found."
     from rich.table import Table
     from rich.text import Text
@@ -740,7 +743,7 @@ def data_list(data_dir: str = typer.Option("", help="Folder of the data files.",
         table.add_row(*(Text(str(v)) for v in row))
     Console().print(table)
 
-
+# %% ../nbs/09_report.ipynb #10e84609
 @data_app.command("check")
 def data_check(
     files: list[str] = typer.Argument(..., metavar="FILE...", help="Files with the names that they have after download."),
@@ -754,7 +757,7 @@ def data_check(
             print(f"{file}: {line}")
     raise typer.Exit(2 if any(lines for _, lines in faults.values()) else 0)
 
-
+# %% ../nbs/09_report.ipynb #88278c66
 @data_app.command("fetch")
 def data_fetch(name: str = typer.Argument(..., metavar="NAME", help="A data set of `musicnb data list`.")) -> None:
     "Download a data set from Kaggle into data/raw."
@@ -762,11 +765,11 @@ def data_fetch(name: str = typer.Argument(..., metavar="NAME", help="A data set 
 
     print(fetch(name))
 
-
+# %% ../nbs/09_report.ipynb #d756c573
 @data_app.command("fit-twin")
 def data_fit_twin(
     name: str = typer.Argument(..., metavar="NAME", help="A data set of `musicnb data list`."),
-    data_dir: str = typer.Option("", help="Folder of the data files.", show_default=False),
+    data_dir: str = typer.Option("", help=_DATA_DIR, show_default=False),
 ) -> None:
     "Fit the aggregates of a synthetic twin on the real file and write them to data/twins."
     from musicnb.data import load

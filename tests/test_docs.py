@@ -220,6 +220,10 @@ def test_site_in_a_browser(built):
             driver.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
             ground.add(driver.execute_script("return getComputedStyle(document.body).backgroundColor"))
         assert len(ground) == 2
+        for theme in ("dark", "light"):  # chosen on a report page
+            driver.execute_script("localStorage.mode = localStorage.theme = arguments[0]", theme)
+            driver.refresh()
+            assert driver.execute_script("return document.documentElement.dataset.theme") == theme
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True})
         for name in ("index", "api", "data-cards", "tools/00_core", f"chapters/{RAN}"):
             driver.get(f"{built.as_uri()}/{name}.html")

@@ -74,7 +74,7 @@ def make_cover(**more) -> dict:
             "data": [{"name": "popularity", "kind": "real", "rows": 524_800, "sha256": "ab" * 32, "source": "tracks.csv.gz",
                       "date": "April 2021", "licence": "CDLA-Sharing-1.0", "note": ""}],
             "findings": [finding, finding | {"id": "b", "headline": False, "claim": "Another", "low": None, "high": None}],
-            "error": None, "index_href": "index.html", "docs_href": "../site/chapters/20_popularity_test.html",
+            "error": None, "docs_href": "../site/chapters/20_popularity_test.html",
             "versions": {"pandas": "3.1"}, "commit": "0123456789abcdef", "reason": ""} | more
 
 
@@ -326,6 +326,7 @@ def test_the_theme_changes_page_and_figures(opened):
     assert all(a != b for a, b in zip(seen["light"], seen["dark"])), seen
     opened.refresh()
     assert opened.execute_script(look) == seen["dark"], "remembered"
+    assert opened.execute_script("return [localStorage.mode, localStorage.theme]") == ["dark", "dark"], "where the docs look for it"
     opened.find_element("id", "theme").click()
     for scheme in ("dark", "light"):  # auto follows the system
         opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})

@@ -13,7 +13,7 @@ from musicnb.core import DataError, UserError
 from musicnb.data import load
 from musicnb.twin import CORRELATION_TOLERANCE, LEVEL_TOLERANCE, MIN_ROWS, RMS_TOLERANCE
 
-FEATURES = ["year", "duration_ms", *twin.SOUND, "key", "mode"]
+FEATURES = ["year", "duration_ms", *twin.TRACK_SOUND, "key", "mode"]
 
 
 @pytest.fixture(scope="module")

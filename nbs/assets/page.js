@@ -3,8 +3,9 @@
   "use strict";
   const root = document.documentElement;
   const themes = ["auto", "light", "dark"];
-  const recall = () => { try { return localStorage.getItem("musicnb-theme"); } catch { return null; } };
-  const remember = (theme) => { try { localStorage.setItem("musicnb-theme", theme); } catch { /* private window */ } };
+  const keys = ["mode", "theme"];  // where the docs site keeps the choice: made once, it holds in both
+  const recall = () => { try { return localStorage.getItem(keys[0]); } catch { return null; } };
+  const remember = (theme) => { try { for (const key of keys) localStorage.setItem(key, theme); } catch { /* private window */ } };
   let theme = themes.includes(recall()) ? recall() : "auto";
   root.dataset.theme = theme;  // before the first paint: this script stands in the head
 

@@ -1,0 +1,112 @@
+"""What must hold on the real files. These tests run where the files are; see the data cards for where to get them."""
+import csv
+import itertools
+import json
+
+import pytest
+import statsmodels.api as sm
+from conftest import ROOT
+
+from musicnb.data import DATASETS, data_set, find_files, load
+from musicnb.report import main
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def table(real_data):
+    """Load a data set from the real folder, or skip."""
+    def get(name):
+        if not find_files(data_set(name), real_data):
+            pytest.skip(f"no {data_set(name).file} in the data folder")
+        return load(name, str(real_data))
+    return get
+
+
+def test_tracks(table):
+    tracks = table("popularity")
+    assert len(tracks) in (524_800, 586_672) and tracks["id"].is_unique
+    assert tracks["popularity"].eq(0).mean() == pytest.approx(0.075, abs=0.005)
+    assert tracks["release_date"].str.endswith("-01-01").mean() == pytest.approx(0.425, abs=0.01) or len(tracks) == 586_672
+
+
+def test_youtube(table):
+    videos = table("youtube")
+    official = videos[videos["official_video"].fillna(False).astype(bool)]
+    assert (len(videos), len(official)) == (20_718, 15_723)
+    extra = [c for c in ("row", "Uri", "Url_youtube", "Url_spotify", "Description") if c in official]
+    whole = official.drop(columns=extra).dropna()
+    assert len(whole) == 15_260
+    fit = sm.OLS(whole["Views"], sm.add_constant(whole["Stream"])).fit()
+    assert fit.rsquared == pytest.approx(0.387, abs=0.001)
+
+
+def test_youtube_enriched(table):
+    videos, crawl = table("youtube"), table("youtube-enriched")
+    assert crawl["row"].tolist() == videos["row"].tolist()
+    assert (crawl["Artist"] == videos["Artist"]).all()
+    assert crawl["viewCount"].notna().sum() == 5_566 and crawl["youtubeChannelSubscriber"].notna().sum() == 19_981
+
+
+def test_genre(table):
+    genres = table("genre")
+    assert len(genres) == 50_005 and genres["music_genre"].isna().sum() == 5
+    assert genres["music_genre"].value_counts().eq(5_000).all()
+    assert genres["tempo"].eq("?").sum() == 4_980 and genres["duration_ms"].eq(-1).sum() == 4_939
+    assert genres["artist_name"].eq("empty_field").sum() == 2_489
+
+
+def test_playlist_songs(table):
+    songs = table("playlist-songs")
+    assert (len(songs), songs["track_id"].nunique(), songs["playlist_id"].nunique()) == (32_833, 28_356, 471)
+
+
+def test_every_file_in_the_folder_is_whole(real_data):
+    for name, dataset in DATASETS.items():
+        if find_files(dataset, real_data):
+            assert len(load(name, str(real_data)))
+
+
+@pytest.fixture(scope="module")
+def book(real_data, tmp_path_factory):
+    """The popularity study, full profile, real rows."""
+    out = tmp_path_factory.mktemp("full")
+    with pytest.raises(SystemExit) as stop:
+        main(["report", "popularity", "--profile", "full", "--data-dir", str(real_data), "--out", str(out)])
+    assert stop.value.code == 0
+    return out
+
+
+def test_full_book_says_real(book):
+    run = json.loads((book / "run.json").read_text())
+    assert {c["status"] for c in run["chapters"]} == {"ok"}
+    assert {d["kind"] for d in run["data"]} == {"real"}
+    for page in book.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert "badge-real" in text and "numbers are not findings" not in text.partition("<main")[0]
+        assert page.stat().st_size < 10e6
+    assert all(f["data"] == "real" for f in json.loads((book / "findings.json").read_text()))
+
+
+def test_every_linear_model_is_scored_everywhere(book):
+    with (book / "scores.csv").open(encoding="utf-8") as f:
+        rows = list(csv.DictReader(f))
+    scored = {(r["model"], r["features"], r["split"], r["metric"]) for r in rows if r["value"]}
+    models = ("Mean", "Permuted labels", "OLS", "Ridge", "Lasso")
+    wanted = set(itertools.product(models, ("published-13", "sound-12"), ("published", "random", "by-year", "artist-apart"), ("mse", "mae", "r2")))
+    assert wanted <= scored
+    assert all(r["low"] and r["high"] and float(r["low"]) <= float(r["value"]) <= float(r["high"]) for r in rows if r["value"])
+    value = {(r["model"], r["features"]): float(r["value"]) for r in rows if r["split"] == "random" and r["metric"] == "mse"}
+    assert value["OLS", "published-13"] < value["OLS", "sound-12"] < value["Mean", "published-13"]
+
+
+def test_linear_figures_are_reproduced(book):
+    with (book / "ledger.csv").open(encoding="utf-8") as f:
+        ledger = {r["id"]: r for r in csv.DictReader(f)}
+    for id in ("pop-linear-mse", "pop-linear-mae", "pop-lasso-mse", "pop-ridge-mse", "pop-train-rows"):
+        assert ledger[id]["verdict"] == "reproduced", ledger[id]
+    assert ledger["pop-rows"]["verdict"] in ("not comparable", "reproduced")
+    published = [r["id"] for r in csv.DictReader((ROOT / "data" / "published_figures.csv").open(encoding="utf-8"))]
+    assert list(ledger) == published
+    rest = {r["verdict"] for id, r in ledger.items() if not id.startswith("pop-")}
+    assert rest == {"not run"}

@@ -22,8 +22,8 @@ def derive_tracks(
     _need(df, ["release_date", "duration_ms"], "the tracks")
     date = df["release_date"].astype("str")
     known = pd.Series("day", index=df.index)
-    known[date.str.len().lt(10)] = "month"                             # 1985-03
-    known[date.str.len().lt(7) | date.str[4:10].eq("-01-01")] = "year"  # 1985, or 1 January
+    known[date.str.len().lt(10) | date.str[7:10].eq("-00")] = "month"  # 1985-03
+    known[date.str.len().lt(7) | date.str[4:7].eq("-00") | date.str[4:10].eq("-01-01")] = "year"  # 1985, or 1 January
     year = pd.to_numeric(date.str.extract(r"^(\d{4})", expand=False), errors="coerce")
     return df.rename(columns=UNITS).assign(
         year=year if year.isna().any() else year.astype("int64"),

@@ -66,7 +66,10 @@ def cache_dir() -> Path:  # made if it is not there
     root = find_root()
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "musicnb"
     folder = Path(os.environ.get("MUSICNB_CACHE") or (root / "data" / "interim" if root else home))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"the cache folder {str(folder)!r} cannot be made ({e.strerror})", "a folder that can be written to", "set $MUSICNB_CACHE") from e
     return folder
 
 # %% ../nbs/00_core.ipynb #4eafe60b
@@ -131,8 +134,8 @@ def file_sha256(
     stat = path.stat()
     key = hashlib.sha256(f"{path}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()[:32]
     memo = cache_dir() / "sha256" / key
-    if memo.is_file() and len(known := memo.read_text()) == 64:
-        return known
+    if memo.is_file() and re.fullmatch(b"[0-9a-f]{64}", known := memo.read_bytes()):
+        return known.decode()
     with path.open("rb") as f:
         digest = hashlib.file_digest(f, "sha256").hexdigest()
     write_text(memo, digest)
@@ -271,11 +274,13 @@ def finding(self: Run,
             headline: bool = False,  # is this the chapter's one-line answer?
             **more,            # further numbers that the claim names
             ) -> Finding:      # shows itself in a notebook
-    "State a result. Raises `ValueError` for a repeated id or a number that is not finite."
+    "State a result. Raises `ValueError` for a repeated id, and for a number or an interval that is not finite."
     if any(f.id == id for f in self.findings):
         raise ValueError(f"finding {id!r} was stated before in {self.chapter}")
     if round_floats(float(value)) is None:
         raise ValueError(f"finding {id!r} has the value {value!r}; expected a finite number")
+    if (low, high) != (None, None) and None in round_floats([low, high]):
+        raise ValueError(f"finding {id!r} has the interval {low!r} to {high!r}; expected finite numbers, or None for both")
     text = true_minus(claim.format(value=value, low=low, high=high, unit=unit, n=f"{n:,}", split=split, **more))
     made = Finding(id, self.chapter, text, metric, float(value), low, high, unit, int(n), split, self.kind, headline)
     self.findings.append(made)
@@ -361,13 +366,14 @@ def judge(self: Run,
 def complete_ledger(
     entered: list[dict],  # rows from `Run.judge`
 ) -> list[dict]:          # one row for each published figure, in the file's order
-    "Fill the ledger up with the published figures that nobody entered. Raises `ValueError` for unknown and doubled ids."
+    "Fill the ledger up with the published figures that nobody entered. Raises `UserError` for unknown and doubled ids."
     published = read_published()
     rows = {row["id"]: row for row in entered}
     if strange := sorted(set(rows) - set(published)):
-        raise ValueError(f"no published figure is called {', '.join(strange)}")
+        raise UserError(f"no published figure is called {', '.join(strange)}", "an id of data/published_figures.csv")
     if len(rows) < len(entered):
-        raise ValueError("two chapters entered the same published figure")
+        twice = sorted({r["id"] for r in entered if r is not rows[r["id"]]})
+        raise UserError(f"two chapters judge {', '.join(twice)}", "one chapter for each published figure")
     blank = dict.fromkeys(LEDGER_COLUMNS) | dict(verdict="not run", reason="no chapter of this run recomputes it")
     return [rows.get(id) or blank | dict(id=id, published=row["published"]) for id, row in published.items()]
 
@@ -386,7 +392,7 @@ def write_csv(
     "Write rows as CSV, numbers with six significant digits, missing ones empty, text never as a formula."
     def cell(value):
         value = round_floats(value)
-        return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+        return f"'{value}" if isinstance(value, str) and value.lstrip(" ")[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") and value else value
 
     with atomic_path(path) as aside, aside.open("w", encoding="utf-8", newline="") as f:
         writer = csv.writer(f, lineterminator="\n")

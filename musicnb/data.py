@@ -16,9 +16,11 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,7 +31,7 @@ from .core import DataError, Provenance, UserError, atomic_path, cache_dir, file
 @dataclass(frozen=True)
 class Column:
     "A column of a data set: type, range, unit, and what it means."
-    type: str                  # "int", "float", "text", "date" (YYYY, YYYY-MM or YYYY-MM-DD) or "bool"
+    type: str                  # "int", "float", "text", "date" (YYYY, YYYY-MM or YYYY-MM-DD; low and high are years) or "bool"
     meaning: str
     unit: str = ""
     low: float | None = None   # smallest possible value
@@ -91,7 +93,7 @@ POPULARITY = DataSet(
         "artists": Column("text", "names of the artists, as a list in text", optional=True),
         "id_artists": Column("text", "ids of the artists, as a list in text", optional=True),
         "genres": Column("text", "genres of the track's artists, separated by |", missing=True, optional=True),
-        "release_date": Column("date", "release of the album; a date on 1 January often means that only the year is known"),
+        "release_date": Column("date", "release of the album; a date on 1 January often means that only the year is known", "year", 1860, 2100),
         **_spell(list(SOUND)),
         "time_signature": Column("int", "beats in a bar; 0 where none was found", "beats", 0, 7),
         "sum_artist_followers": Column("float", "followers of the track's artists, summed", "accounts", 0, optional=True),
@@ -157,7 +159,7 @@ ENRICHED = DataSet(
         "youtubeChannelSubscriber": Column("float", "subscribers of the channel", "accounts", **_COUNT),
         "spotifyPopularity": Column("float", "popularity of the artist", "points", 0, 100, missing=True),
         "spotifyFollowers": Column("float", "followers of the artist", "accounts", **_COUNT),
-        "published_at": Column("date", "publication of the video", missing=True, optional=True),
+        "published_at": Column("date", "publication of the video", "year", 2005, 2100, missing=True, optional=True),
         "published_year": Column("float", "year of publication", "year", 2005, 2100, missing=True, optional=True),
     })
 
@@ -189,7 +191,7 @@ SONGS = DataSet(
         "track_name": Column("text", "title", missing=True), "track_artist": Column("text", "artist", missing=True),
         "track_popularity": Column("int", "Spotify's popularity", "points", 0, 100),
         "track_album_id": Column("text", "id of the album"), "track_album_name": Column("text", "album", missing=True),
-        "track_album_release_date": Column("date", "release of the album"),
+        "track_album_release_date": Column("date", "release of the album", "year", 1860, 2100),
         "playlist_name": Column("text", "title of the playlist"), "playlist_id": Column("text", "id of the playlist"),
         "playlist_genre": Column("text", "genre of the playlist"), "playlist_subgenre": Column("text", "subgenre"),
         **_spell(list(SOUND)),
@@ -233,9 +235,9 @@ def data_home(
     if not asked:
         return root / "data" / "raw"
     for folder in (Path(asked).expanduser(), root / asked):  # a notebook's working folder is nbs/, a user's the clone
-        if folder.is_dir():
+        if os.path.isdir(folder):  # False for a name that is too long, where pathlib raises
             return folder
-    raise UserError(f"the data folder {asked!r} does not exist", "a folder with the files of `musicnb data list`",
+    raise UserError(f"the data folder {asked!r} {'is a file' if os.path.isfile(asked) else 'does not exist'}", "a folder with the files of `musicnb data list`",
                     "check --data-dir or $MUSICNB_DATA; 'twin' takes the synthetic rows")
 
 # %% ../nbs/01_data.ipynb #d46db2d9
@@ -265,7 +267,7 @@ def _read_csv(handle, **options) -> pd.DataFrame:
 
 def _read_zip(path: Path, file: str) -> pd.DataFrame:
     with zipfile.ZipFile(path) as z:
-        tables = [n for n in z.namelist() if n.endswith(".csv") and not n.startswith("__MACOSX")]
+        tables = [n for n in z.namelist() if n.lower().endswith(".csv") and not n.startswith("__MACOSX")]
         named = [n for n in tables if Path(n).name == file] or tables
         if len(named) != 1:
             raise DataError(f"'{path.name}' holds {', '.join(tables) or 'no csv file'}", f"one file {file}", _AGAIN)
@@ -296,8 +298,8 @@ def read_file(
         return _read_csv(path, compression="gzip" if path.suffix == ".gz" else None)
     except pd.errors.EmptyDataError as e:
         raise DataError(f"'{path.name}' is empty", "a header and at least one row", _AGAIN) from e
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as e:
-        raise DataError(f"'{path.name}' is cut off or not a {path.suffix} file ({e})", "a whole archive", _AGAIN) from e
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, RuntimeError) as e:  # zipfile raises the last for a password
+        raise DataError(f"'{path.name}' is cut off or not a {path.suffix} file that can be opened ({e})", "a whole archive", _AGAIN) from e
     except (pd.errors.ParserError, UnicodeDecodeError, pa.ArrowInvalid, json.JSONDecodeError, KeyError) as e:
         raise DataError(f"'{path.name}' cannot be read as a table ({e})", f"the file {dataset.file}", _AGAIN) from e
 
@@ -308,27 +310,49 @@ _WORDS = {"int": "a whole number", "float": "a number", "bool": "True or False"}
 
 def _typed(values: pd.Series, column: Column) -> tuple[pd.Series, str]:
     "The values in the column's type, and what is wrong with them ('' if nothing)."
-    if column.type in ("text", "date") or (column.type in ("int", "float") and pd.api.types.is_numeric_dtype(values)
-                                           and not pd.api.types.is_bool_dtype(values)):
-        return (values.astype("str") if column.type == "text" and not pd.api.types.is_string_dtype(values) else values), ""
+    if column.type in ("text", "date"):
+        return _text(values), ""
     if column.type == "bool":
         good = values.map(_BOOL).astype("boolean")
     else:
-        good = pd.to_numeric(values.where(~values.isin(column.markers)) if column.markers else values, errors="coerce")
+        good = _number(values.where(~values.isin(column.markers)) if column.markers else values)
     bad = good.isna() & values.notna() & ~values.isin(column.markers)
+    if column.type == "int":
+        bad |= good % 1 > 0
+        good = good if bad.any() or good.isna().any() else good.astype("int64")  # a copy may write 58.0
     if bad.any():
         row = int(bad.to_numpy().argmax())
-        return values, f"{values.iloc[row]!r} in row {row + 1}; expected {_WORDS[column.type]}{f' ({column.unit})' if column.unit else ''}"
+        return values, f"{_quoted(values.iloc[row])} in row {row + 1}; expected {_WORDS[column.type]}{f' ({column.unit})' if column.unit else ''}"
     return (values if column.markers and values.isin(column.markers).any() else good), ""
 
 
-def _bad_dates(values: pd.Series) -> pd.Series:
-    known = values.dropna().astype(str)
-    unique = pd.Series(known.unique())
+def _quoted(value) -> str:
+    "A cell as Python writes it, without numpy's type."
+    return repr(value.item() if hasattr(value, "item") else value)
+
+
+def _number(values: pd.Series) -> pd.Series:
+    "As numpy numbers, what is no number as NaN."
+    good = pd.to_numeric(values, errors="coerce")
+    plain = isinstance(good.dtype, np.dtype) and good.dtype != bool
+    return good if plain else pd.Series(good.to_numpy("float64", na_value=np.nan), index=good.index, name=good.name)
+
+
+def _text(values: pd.Series) -> pd.Series:
+    "As text. A file of bare years is read as numbers, a Parquet file may hold dates."
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return values.dt.strftime("%Y-%m-%d")
+    if pd.api.types.is_numeric_dtype(values):
+        return values.map(lambda v: f"{v:04.0f}" if v % 1 == 0 else str(v), na_action="ignore").astype("str")
+    return values if pd.api.types.is_string_dtype(values) else values.astype("str").where(values.notna())
+
+
+def _bad_dates(values: pd.Series, low: float, high: float) -> pd.Series:
+    unique = pd.Series(values.dropna().unique(), dtype="str")
     shape = unique.str.fullmatch(r"\d{4}(-\d{2}(-\d{2})?)?(T[\d:.]+Z?)?")
     padded = unique.where(unique.str.len() != 4, unique + "-01")
-    wrong = unique[~shape | pd.to_datetime(padded, errors="coerce", format="ISO8601", utc=True).isna()]
-    return values.isin(set(wrong))
+    when = pd.to_datetime(padded.where(shape), errors="coerce", format="ISO8601", utc=True)
+    return values.isin(set(unique[~when.dt.year.between(low, high)]))
 
 # %% ../nbs/01_data.ipynb #2b923da0
 def schema(
@@ -343,7 +367,7 @@ def schema(
             low, high = (float("-inf") if c.low is None else c.low), (float("inf") if c.high is None else c.high)
             found.append(pandera.Check.in_range(low, high, error=f"{'' if c.low is None else c.low} to {'' if c.high is None else c.high} {c.unit}".strip()))
         if c.type == "date":
-            found.append(pandera.Check(lambda s: ~_bad_dates(s), error="a date YYYY, YYYY-MM or YYYY-MM-DD"))
+            found.append(pandera.Check(lambda s: ~_bad_dates(s, c.low, c.high), error=f"a date YYYY, YYYY-MM or YYYY-MM-DD from {c.low} to {c.high}"))
         return found
 
     return pandera.DataFrameSchema({
@@ -383,8 +407,7 @@ def _schema_faults(frame: pd.DataFrame, dataset: DataSet) -> list[str]:
         first = group.iloc[0]
         want = {"not_nullable": "no empty cells", "field_uniqueness": "each value once"}.get(check, check)
         more = f" and {len(group) - 1:,} more" if len(group) > 1 else ""
-        value = first["failure_case"]
-        seen = "an empty cell" if check == "not_nullable" else repr(value.item() if hasattr(value, "item") else value)
+        seen = "an empty cell" if check == "not_nullable" else _quoted(first["failure_case"])
         lines.append(f"column {column!r}: {seen} in row {int(first['index']) + 1}{more}; expected {want}")
     return lines
 
@@ -414,7 +437,8 @@ def load_checked(
     "The checked table, from the cache if it is there. Raises `DataError` naming the first fault and the number of others."
     sha, cached = _cached_table(dataset, paths)
     if cached.is_file():
-        return pq.read_table(cached, memory_map=True).to_pandas(), sha
+        with suppress(pa.ArrowException, OSError):  # a damaged copy is made again
+            return pq.read_table(cached, memory_map=True).to_pandas(), sha
     frame, faults = check_frame(read_file(dataset, paths), dataset)
     if faults:
         others = f"; {len(faults) - 1} more: `musicnb data check {paths[0]}`" if len(faults) > 1 else ""
@@ -427,18 +451,17 @@ def load_checked(
 def prepare(
     name: str,           # a data set
     data_dir: str = "",  # as for load
-) -> str:                # sha256 of the content, "twin " and that of the twin, or "missing"
+) -> str:                # sha256 of the content; for a twin the reason and its sha256; or "missing"
     "Check a data set ahead of its use. Raises `DataError` as `load` does, but not for a file that is not there."
     from musicnb.twin import twin_path
 
-    dataset, twin = data_set(name), twin_path(name)
-    paths = find_files(dataset, data_home(data_dir))
-    if paths:
+    dataset, twin, home = data_set(name), twin_path(name), data_home(data_dir)
+    if paths := find_files(dataset, home):
         sha, cached = _cached_table(dataset, paths)
         if not cached.is_file():
             load_checked(dataset, paths)
         return sha
-    return f"twin {file_sha256(twin)}" if twin.is_file() else "missing"
+    return f"twin, {_why_twin(dataset, home)}: {file_sha256(twin)}" if twin.is_file() else "missing"
 
 
 def check_file(
@@ -479,12 +502,15 @@ def load(
     frame.attrs["provenance"] = Provenance(name, kind, len(frame), sha, paths[0].name, dataset.date, dataset.licence)
     return frame
 
-# %% ../nbs/01_data.ipynb #1d8c4e16
+# %% ../nbs/01_data.ipynb #31fc741c
+def _why_twin(dataset: DataSet, home: Path | None) -> str:
+    return "asked for" if home is None else f"no {dataset.file} in {home.name}/"
+
+
 def _load_twin(dataset: DataSet, home: Path | None, sample: int, seed: int) -> pd.DataFrame:
     from musicnb.twin import make_twin, twin_path
 
-    why = "asked for" if home is None else f"no {dataset.file} in {home.name}/"
-    path = twin_path(dataset.name)
+    why, path = _why_twin(dataset, home), twin_path(dataset.name)
     if not path.is_file():
         raise DataError(f"{why} for {dataset.name!r}, and there is no twin of it yet" if home else f"there is no twin of {dataset.name!r} yet",
                         dataset.file, f"get it from {dataset.source}")
@@ -543,7 +569,7 @@ def data_cards() -> str:  # Markdown
                   f"- **Licence, as far as known:** {d.licence}", f"- **Exclusions and faults:** {d.exclusions}", "",
                   "| column | type | unit | range | empty cells | meaning |", "|---|---|---|---|---|---|"]
         for name, c in d.columns.items():
-            ends = ["" if e is None else f"{e:,}" for e in (c.low, c.high)]
+            ends = ["" if e is None else f"{e}" if c.unit == "year" else f"{e:,}" for e in (c.low, c.high)]
             span = " to ".join(e or "…" for e in ends) if any(ends) else ""
             there = "may be absent" if c.optional else "allowed" if c.missing else "none"
             lines.append(f"| `{name}` | {c.type} | {c.unit} | {span} | {there} | {c.meaning.replace('|', chr(92) + '|')} |")

@@ -150,13 +150,16 @@ def _svg_attributes(tag: str, attributes: dict, prefix: str) -> dict:
             kept[name] = prefix + value if name == "id" else value
     return kept | ({"style": "; ".join(styles)} if styles else {})
 
-# %% ../nbs/08_page.ipynb #965073e8
+# %% ../nbs/08_page.ipynb #21eeae0a
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # characters that XML does not know
+
+
 def inline_svg(
     svg: str,         # an SVG document
     label: str = "",  # what it shows, for those who cannot see it
 ) -> str:
     "An SVG document as an element of the page: drawing only, ids of its own, colours from the theme."
-    root = ET.fromstring(svg)
+    root = ET.fromstring(_CONTROL.sub("\ufffd", svg))
     prefix = f"f{hashlib.sha256(svg.encode()).hexdigest()[:8]}-"
     for parent in root.iter():
         for child in list(parent):
@@ -186,7 +189,10 @@ def figure_html(
     if kind == "text/html":
         return f'<figure class="figure of-rows">{below}{dress_tables(clean_html(data[kind]), alt)}</figure>'
     if kind == "image/svg+xml":
-        drawn = inline_svg(data[kind], alt)
+        try:
+            drawn = inline_svg(data[kind], alt)
+        except ET.ParseError as e:
+            return f'<figure class="figure"><p>This drawing is not well-formed SVG ({html.escape(str(e))}).</p>{below}</figure>'
     else:
         drawn = f'<img src="data:{kind};base64,{re.sub(r"[^A-Za-z0-9+/=]", "", data[kind])}" alt="{html.escape(alt)}">'
     box = '<div class="scroll" tabindex="0" role="group">' if kind == "image/svg+xml" else "<div>"
@@ -205,10 +211,10 @@ def _failed(cell) -> bool:
 
 def _readable(text: str) -> str:
     "Plain text of an output: no colours that only one theme can show, no file that lives as long as its kernel, not too long."
+    more, text = len(text) - _TEXT_LIMIT, text[:_TEXT_LIMIT]
     text = re.sub(r"\x1b\[[\d;]*[34]8;[\d;]*m", "", text)
-    text = re.sub(r"\S*ipykernel_\d+\S*?\.py:(\d+)", r"this cell, line \1", text)
-    more = len(text) - _TEXT_LIMIT
-    return text if more <= 0 else f"{text[:_TEXT_LIMIT]}\n… {more:,} more characters are in the executed notebook"
+    text = re.sub(r"(?<!\S)\S*?ipykernel_\d+\S*?\.py:(\d+)", r"this cell, line \1", text)
+    return text if more <= 0 else f"{text}\n… {more:,} more characters are in the executed notebook"
 
 # %% ../nbs/08_page.ipynb #f12ef121
 def _prepare(cell, number: int, failed: bool):

@@ -820,11 +820,12 @@ def data_check(
     for file in files:
         try:
             rows, lines = check_file(Path(file))
-        except UserError as e:
-            rows, lines = 0, [str(e)]
+        except UserError as e:  # no such file, or none of ours: the others are checked all the same
+            bad = bool(_complain(str(e)))
+            continue
         bad = bad or bool(lines)
         for line in lines or [f"ok, {rows:,} rows"]:
-            print(f"{file}: {line}", file=sys.stderr if lines else sys.stdout)
+            print(f"{file}: {line}")
     raise typer.Exit(2 if bad else 0)
 
 # %% ../nbs/09_report.ipynb #88278c66

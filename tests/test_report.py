@@ -278,6 +278,110 @@ def test_chapter_that_meets_a_full_disk(clone):
     assert not list(clone.root.glob("*full.txt*"))
 
 
+CURIOUS = {  # a chapter's cells -> status, and what its page says
+    "no Python": (["def f(:"], "failed", "SyntaxError"),
+    "stops by itself": (["import sys", "sys.exit()", "print('after')"], "failed", "SystemExit"),
+    "another chapter's name": ([finding("11_test_two")], "failed", "its Run is called 11_test_two"),
+    "a drawing that is none": (["from IPython.display import display\ndisplay({'image/svg+xml': '<svg><g></svg>'}, raw=True, metadata={'musicnb': {'caption': 'c', 'alt': 'a'}})"],
+                               "ok", "not well-formed"),
+    "control characters": (["print('a\\x01b\\x0cc')"], "ok", "a"),
+    "a long line": (["print('x' * 5_000_000)"], "ok", "more characters are in the executed notebook"),
+    "magics": (["%config InlineBackend.figure_formats = ['svg']", "x = !echo hi", "%%bash\necho there", "y = ('%d'\n     % 3)\nprint(y)"], "ok", "there"),
+    "nothing said": (["1 + 1"], "ok", "2"),
+}
+
+
+@pytest.mark.parametrize("cells, status, says", CURIOUS.values(), ids=CURIOUS)
+def test_curious_chapter(clone, cells, status, says):
+    clone.add("10_test_one", *cells)
+    clone.add("12_test_three", finding("12_test_three"))
+    assert clone.run("report").returncode == (status == "failed")
+    assert clone.statuses() == {"10_test_one": status, "12_test_three": "ok"}, "the other chapter still runs"
+    assert says in (clone.out / "10_test_one.html").read_text()
+    assert [f["chapter"] for f in clone.results()] == ["12_test_three"]
+    assert (clone.out / "index.html").is_file()
+
+
+def test_process_left_behind_does_not_hold_the_run(clone):
+    clone.add("10_test_one", "import subprocess\nleft = subprocess.Popen(['sleep', '300'], start_new_session=True)\nprint(left.pid)")
+    start = time.monotonic()
+    assert clone.run("report").returncode == 0
+    assert time.monotonic() - start < 120
+
+
+def test_page_that_cannot_be_made(clone):
+    """Whatever breaks the page of one chapter, the others have theirs, and the book its index."""
+    page = clone.root / "musicnb" / "page.py"
+    page.write_text(page.read_text() + "\n_whole = render_chapter\ndef render_chapter(nb, cover):\n"
+                    "    if cover['chapter'].startswith('10') and cover['status'] == 'ok': raise RuntimeError('too strange')\n    return _whole(nb, cover)\n")
+    clone.add("10_test_one", finding("10_test_one"))
+    clone.add("12_test_three", finding("12_test_three"))
+    assert clone.run("report").returncode == 1
+    assert clone.statuses() == {"10_test_one": "failed", "12_test_three": "ok"}
+    assert "too strange" in (clone.out / "10_test_one.html").read_text() and "too strange" in (clone.out / "index.html").read_text()
+
+
+def test_results_of_an_earlier_state_are_gone(clone):
+    clone.add("10_test_one", finding("10_test_one"))
+    assert clone.run("report").returncode == 0 and len(clone.results()) == 1
+    clone.add("10_test_one", "print(1)")
+    assert clone.run("report").returncode == 0 and clone.results() == []
+    clone.add("20_other_x", "print(2)")
+    assert clone.run("report", "other").returncode == 0
+    assert not (clone.out / "10_test_one.html").exists(), "the folder shows the chapters of this run"
+    assert clone.run("report").returncode == 0
+    assert clone.statuses() == {"10_test_one": "cached", "20_other_x": "cached"}, "but nothing is lost"
+    assert (clone.out / "10_test_one.html").is_file()
+
+
+def test_data_that_changes_while_a_chapter_runs(clone):
+    clone.add("10_test_one", "import time\nfrom pathlib import Path\nPath('started').touch()\nwhile not Path('go').exists(): time.sleep(0.1)",
+              LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
+    (clone.root / "mine").mkdir()
+    make_twin("popularity", rows=50).to_csv(clone.root / "mine" / "tracks.csv", index=False)
+    process = clone.popen("report", "--data-dir", "mine")
+    deadline = time.monotonic() + 120
+    while not (clone.root / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    make_twin("popularity", rows=60).to_csv(clone.root / "mine" / "tracks.csv", index=False)
+    (clone.root / "go").touch()
+    process.communicate(timeout=120)
+    assert process.returncode == 1 and clone.statuses() == {"10_test_one": "failed"}
+    assert "changed while it ran" in (clone.out / "10_test_one.html").read_text()
+    assert clone.run("report", "--data-dir", "mine").returncode == 0
+
+
+def test_why_it_is_a_twin(clone):
+    clone.add("10_test_one", LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
+    (clone.root / "mine").mkdir()
+    for arguments, why in ((["--data-dir", "twin"], "asked for"), (["--data-dir", "mine"], "no tracks.csv in mine/")):
+        assert clone.run("report", *arguments).returncode == 0
+        assert why in (clone.out / "10_test_one.html").read_text()
+
+
+def test_published_figures_that_change(clone):
+    clone.add("10_test_one", "from musicnb.core import read_published\nread_published()['pop-rows']['published']")
+    assert clone.run("report").returncode == 0
+    figures = clone.root / "data" / "published_figures.csv"
+    figures.write_text(figures.read_text().replace("586672", "586673"))
+    assert clone.run("report").returncode == 0
+    assert clone.statuses() == {"10_test_one": "ok"} and "586673" in (clone.out / "10_test_one.html").read_text()
+
+
+@pytest.mark.parametrize("content", [b"[]", b'"x"', b"5", b"\xff\xfe", b""])
+def test_damaged_caches_are_made_again(clone, content):
+    clone.add("10_test_one", LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
+    (clone.root / "mine").mkdir()
+    make_twin("popularity", rows=50).to_csv(clone.root / "mine" / "tracks.csv", index=False)
+    assert clone.run("report", "--data-dir", "mine").returncode == 0
+    damaged = [p for folder in (clone.out / ".chapters", clone.root / "cache") for p in folder.rglob("*") if p.is_file()]
+    for path in [*damaged, clone.out / ".chapters" / "lock"]:
+        path.write_bytes(content)
+    done = clone.run("report", "--data-dir", "mine")
+    assert done.returncode == 0, done.stderr
+    assert clone.statuses() == {"10_test_one": "ok"} and clone.results("run.json")["data"][0]["rows"] == 50
+
+
 # -- what the user can mend: one line, exit code 2, nothing written
 
 WRONG = {
@@ -291,6 +395,10 @@ WRONG = {
     "no jobs": (["report", "--jobs", "0"], "--jobs is 0"),
     "seed that is no number": (["report", "--seed", "x"], "--seed"),
     "unwritable folder": (["report", "--out", "/proc/musicnb"], "cannot write to"),
+    "file for a folder": (["report", "--data-dir", "settings.ini"], "is a file"),
+    "name too long": (["report", "--data-dir", "x" * 300], "does not exist"),
+    "seed below 0": (["report", "--seed", "-1"], "--seed is -1"),
+    "no time": (["report", "-p", "time_limit=0"], "1 or more"),
     "unknown data set": (["data", "fetch", "tracks"], "there is no data set 'tracks'"),
     "data set that Kaggle has not": (["data", "fetch", "playlists"], "AIcrowd"),
     "missing file": (["data", "check", "no/tracks.csv"], "does not exist"),
@@ -302,11 +410,22 @@ WRONG = {
 
 @pytest.mark.parametrize("arguments, line", WRONG.values(), ids=WRONG)
 def test_wrong_command(clone, arguments, line):
-    clone.add("10_test_one", "print(1)")
+    clone.add("10_test_one", "print(1)", parameters="seed: int = 1  # of every random draw\ntime_limit: int = 60  # s")
     done = clone.run(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     assert line in one_line(done)
     assert not results(clone), "nothing ran"
+
+
+def test_cache_that_cannot_be_made(clone):
+    clone.add("10_test_one", LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
+    done = clone.run("report", MUSICNB_CACHE="/proc/musicnb")
+    assert done.returncode == 2 and "cache folder" in one_line(done)
+
+
+def test_help_without_a_command(clone):
+    done = clone.run()
+    assert done.returncode == 2 and "report" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_read_only_folder(clone):
@@ -367,6 +486,9 @@ BAD_DATA = {
     "impossible range": (lambda: _first("danceability", 7.5), "column 'danceability': 7.5 in row 4; expected 0 to 1"),
     "empty cell": (lambda: _first("loudness", None), "column 'loudness': an empty cell in row 4"),
     "duplicate ids": (lambda: _tracks(id="same"), "column 'id': 'same' in row 1"),
+    "no whole number": (lambda: _first("popularity", 58.5), "column 'popularity': 58.5 in row 4; expected a whole number"),
+    "impossible year": (lambda: _tracks(release_date="0000"), "'0000' in row 1 and 29 more; expected a date"),
+    "year to come": (lambda: _first("release_date", "9999-01-01"), "'9999-01-01' in row 4; expected a date"),
     "impossible date": (lambda: _first("release_date", "1900-00-00"), "'1900-00-00' in row 4; expected a date"),
 }
 
@@ -409,13 +531,6 @@ def test_check_names_every_fault(clone, capsys):
     assert "column 'tempo': 'fast' in row 1" in lines[0]
     assert "column 'energy': 2 in row 1 and 29 more; expected 0 to 1" in lines[1] and "column 'liveness'" in lines[2]
     assert lines[3].endswith("tracks.parquet: ok, 30 rows")
-
-
-def test_missing_file_gives_the_twin_and_says_so(clone):
-    clone.add("10_test_one", LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
-    (clone.root / "mine").mkdir()
-    assert clone.run("report", "--data-dir", "mine").returncode == 0
-    assert "no tracks.csv in mine/" in (clone.out / "10_test_one.html").read_text()
 
 
 def test_missing_file_without_a_twin_is_a_failure_page(clone):

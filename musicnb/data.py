@@ -398,7 +398,7 @@ def _schema_faults(frame: pd.DataFrame, dataset: DataSet) -> list[str]:
     import pandera.pandas as pandera
 
     try:
-        schema(dataset).validate(frame, lazy=True)
+        schema(dataset).validate(frame, lazy=True, inplace=True)  # nothing is coerced, so no copy is needed
         return []
     except pandera.errors.SchemaErrors as e:
         cases = e.failure_cases
@@ -438,7 +438,7 @@ def load_checked(
     sha, cached = _cached_table(dataset, paths)
     if cached.is_file():
         with suppress(pa.ArrowException, OSError):  # a damaged copy is made again
-            return pq.read_table(cached, memory_map=True).to_pandas(), sha
+            return pq.ParquetFile(cached, memory_map=True).read().to_pandas(split_blocks=True, self_destruct=True), sha  # no second copy
     frame, faults = check_frame(read_file(dataset, paths), dataset)
     if faults:
         others = f"; {len(faults) - 1} more: `musicnb data check {paths[0]}`" if len(faults) > 1 else ""

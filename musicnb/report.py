@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import __version__
-from .core import (LEDGER_COLUMNS, SCORE_COLUMNS, MusicnbError, UserError, complete_ledger, dump_json, need_root, read_published,
+from .core import (LEDGER_COLUMNS, SCORE_COLUMNS, VERDICTS, MusicnbError, UserError, complete_ledger, dump_json, need_root, read_published,
                           write_csv, write_text)
 
 sys.modules.setdefault("rfc3987_syntax", None)  # nbformat's jsonschema would compile a grammar of URIs for over a second, which no notebook needs
@@ -708,8 +708,9 @@ def write_index(plan: Plan, done: dict[str, Result], facts: dict, ledger: list[d
                      "peak_mb": result.peak_mb, "size_bytes": target.stat().st_size, "href": target.name, "headline": headline,
                      "data": next((k for k in ("twin", "sample", "real") if k in kinds), ""), "reason": result.reason})
     data = {(d["name"], d["kind"], d["rows"]): d for r in done.values() for d in r.results["data"]}
+    counts = Counter(row["verdict"] for row in ledger)
     book = {"title": "What makes a song popular?", "selection": ", ".join(names) or "the whole book", "profile": plan.profile, **facts,
-            "data": list(data.values()), "chapters": rows, "ledger_counts": dict(Counter(row["verdict"] for row in ledger)),
+            "data": list(data.values()), "chapters": rows, "ledger_counts": {v: counts[v] for v in VERDICTS},
             "docs_href": docs and relative_href(docs / "index.html", plan.book.out), "reproduce": plan.command}
     return write_text(plan.book.out / "index.html", page.render_index(book))
 

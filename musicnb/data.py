@@ -325,7 +325,7 @@ def _typed(values: pd.Series, column: Column) -> tuple[pd.Series, str]:
         return values, f"{_quoted(values.iloc[row])} in row {row + 1}; expected {_WORDS[column.type]}{f' ({column.unit})' if column.unit else ''}"
     return (values if column.markers and values.isin(column.markers).any() else good), ""
 
-
+# %% ../nbs/01_data.ipynb #3ffed16d
 def _quoted(value) -> str:
     "A cell as Python writes it, without numpy's type."
     return repr(value.item() if hasattr(value, "item") else value)

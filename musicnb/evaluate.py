@@ -227,7 +227,7 @@ def evaluate_models(
     sampled = _bootstrap(terms, y, splits, groups, draws, seed, task) if terms else {}
     return Evaluation(pd.DataFrame(rows), sampled, fitted, "rows" if groups is None else "artists", task.name)
 
-
+# %% ../nbs/04_evaluate.ipynb #b0aa9dc9
 def _bootstrap(terms: dict, y, splits, groups, draws: int, seed: int, task: Task) -> dict:
     "Draws of the mean over the repeats of each model's scores: (model, metric) -> (draws,)."
     codes = unit_codes(groups, len(y))
@@ -274,7 +274,7 @@ def paired_difference(
     drawn = evaluation.draws[first, metric] - other.draws[second, metric] if evaluation.draws else None
     return _interval(evaluation, (ours - theirs).to_numpy(), drawn)
 
-
+# %% ../nbs/04_evaluate.ipynb #12a69c55
 def table_scores(
     evaluation: Evaluation,
     metrics: tuple[str, ...] = ("mse", "mae", "r2"),

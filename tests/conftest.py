@@ -1,9 +1,10 @@
-"""Fixtures: a small clone with chapters of its own, the command line as a process, and the real data where it is."""
+"""Fixtures: a small clone with chapters of its own, the command line as a process, the real data where it is, a page opened anew."""
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -69,3 +70,14 @@ class Clone:
 @pytest.fixture
 def clone(tmp_path) -> Clone:
     return Clone(tmp_path)
+
+
+def reopened(browser, script, want, seconds=5):
+    """Does `script` give `want` on the page opened anew? Chromium hands what was stored to the next page in its own time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        browser.refresh()
+        if browser.execute_script(script) == want:
+            return True
+        time.sleep(0.2)
+    return False

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from conftest import ROOT
+from conftest import ROOT, reopened
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from musicnb.core import UserError
@@ -222,8 +222,7 @@ def test_site_in_a_browser(built):
         assert len(ground) == 2
         for theme in ("dark", "light"):  # chosen on a report page
             driver.execute_script("localStorage.mode = localStorage.theme = arguments[0]", theme)
-            driver.refresh()
-            assert driver.execute_script("return document.documentElement.dataset.theme") == theme
+            assert reopened(driver, "return document.documentElement.dataset.theme", theme)
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True})
         for name in ("index", "api", "data-cards", "tools/00_core", f"chapters/{RAN}"):
             driver.get(f"{built.as_uri()}/{name}.html")

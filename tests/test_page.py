@@ -9,6 +9,7 @@ import time
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from conftest import reopened
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -272,6 +273,7 @@ def opened(browser, page, tmp_path):
     resize(browser, 1280, 900)
     browser.get(path.as_uri())
     browser.execute_script("localStorage.clear()")
+    assert reopened(browser, "return localStorage.length", 0)
     for kind in ("performance", "browser"):
         browser.get_log(kind)
     browser.get(path.as_uri())
@@ -324,8 +326,7 @@ def test_the_theme_changes_page_and_figures(opened):
         assert button.text == f"Theme: {name}"
         seen[name] = opened.execute_script(look)
     assert all(a != b for a, b in zip(seen["light"], seen["dark"])), seen
-    opened.refresh()
-    assert opened.execute_script(look) == seen["dark"], "remembered"
+    assert reopened(opened, look, seen["dark"]), "remembered"
     assert opened.execute_script("return [localStorage.mode, localStorage.theme]") == ["dark", "dark"], "where the docs look for it"
     opened.find_element("id", "theme").click()
     for scheme in ("dark", "light"):  # auto follows the system

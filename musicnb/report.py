@@ -781,7 +781,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 
 @app.command()
 def report(
-    names: list[str] = typer.Argument(None, metavar="[STUDY|CHAPTER]...", help="Studies (popularity) or chapters (21_popularity_linear); all if none is named."),
+    names: list[str] = typer.Argument(None, metavar="STUDY|CHAPTER", help="Studies (popularity) or chapters (21_popularity_linear); all if none is named."),
     profile: str = typer.Option("quick", help="quick: a sample, in seconds; full: all rows, for findings."),
     data_dir: str = typer.Option("", help=_DATA_DIR, show_default=False),
     out: str = typer.Option("", help="Folder of the book. Default: reports/<profile>.", show_default=False),
@@ -798,13 +798,13 @@ def report(
 @data_app.command("list")
 def data_list(data_dir: str = typer.Option("", help=_DATA_DIR, show_default=False)) -> None:
     "Show the data sets, the file each one comes in, and what is found."
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     from musicnb.data import table_datasets
 
     rows = table_datasets(data_dir)
-    table = Table(*(c.replace("_", " ") for c in rows.columns))
+    table = Table(*(Column(c.replace("_", " "), overflow="fold") for c in rows.columns))  # a file's name is shown whole
     for row in rows.itertuples(index=False):
         table.add_row(*(Text(str(v)) for v in row))
     Console().print(table)
@@ -812,7 +812,7 @@ def data_list(data_dir: str = typer.Option("", help=_DATA_DIR, show_default=Fals
 # %% ../nbs/09_report.ipynb #10e84609
 @data_app.command("check")
 def data_check(
-    files: list[str] = typer.Argument(..., metavar="FILE...", help="Files with the names that they have after download."),
+    files: list[str] = typer.Argument(..., metavar="FILE", help="Files with the names that they have after download."),
 ) -> None:
     "Check files against their schemas: one line for each thing that is wrong."
     from musicnb.data import check_file

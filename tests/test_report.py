@@ -55,6 +55,14 @@ def whole(clone) -> None:
     assert not list(clone.out.rglob("*.running.ipynb"))
 
 
+def until(happened, seconds: float = 120) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
 def results(clone) -> dict[Path, bytes]:
     """The files that a run leaves for its user."""
     return {p: p.read_bytes() for p in clone.out.glob("*.*") if p.is_file()}
@@ -187,9 +195,7 @@ def test_killed_run_is_finished_by_the_next(clone):
     process = clone.popen("report", "-p", "nap=600")
     first = clone.out / ".chapters" / "10_test_one.json"
     started = clone.out / ".chapters" / "11_test_two.upstream.json"
-    deadline = time.monotonic() + 120
-    while not (first.is_file() and started.is_file()) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    until(lambda: first.is_file() and started.is_file())
     time.sleep(2)
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
@@ -208,9 +214,7 @@ def test_interrupted_run_is_one_line_and_can_be_finished(clone):
     clone.add("11_test_two", "import time; time.sleep(nap)", parameters="nap: float = 600.0  # s")
     process = clone.popen("report")
     started = clone.out / ".chapters" / "11_test_two.upstream.json"
-    deadline = time.monotonic() + 120
-    while not started.is_file() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    until(lambda: started.is_file())
     time.sleep(3)
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
@@ -226,9 +230,7 @@ def test_two_runs_in_one_folder(clone):
     clone.add("10_test_one", "import time; time.sleep(60)")
     first = clone.popen("report")
     lock = clone.out / ".chapters" / "lock"
-    deadline = time.monotonic() + 60
-    while not lock.is_file() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    until(lambda: lock.is_file())
     second = clone.run("report")
     first.kill()
     first.communicate()
@@ -340,9 +342,7 @@ def test_data_that_changes_while_a_chapter_runs(clone):
     (clone.root / "mine").mkdir()
     make_twin("popularity", rows=50).to_csv(clone.root / "mine" / "tracks.csv", index=False)
     process = clone.popen("report", "--data-dir", "mine")
-    deadline = time.monotonic() + 120
-    while not (clone.root / "started").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    until(lambda: (clone.root / "started").exists())
     make_twin("popularity", rows=60).to_csv(clone.root / "mine" / "tracks.csv", index=False)
     (clone.root / "go").touch()
     process.communicate(timeout=120)

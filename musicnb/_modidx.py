@@ -22,6 +22,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'musicnb.core.file_sha256': ('core.html#file_sha256', 'musicnb/core.py'),
                               'musicnb.core.find_root': ('core.html#find_root', 'musicnb/core.py'),
                               'musicnb.core.finding': ('core.html#finding', 'musicnb/core.py'),
+                              'musicnb.core.humblest': ('core.html#humblest', 'musicnb/core.py'),
                               'musicnb.core.judge': ('core.html#judge', 'musicnb/core.py'),
                               'musicnb.core.need_root': ('core.html#need_root', 'musicnb/core.py'),
                               'musicnb.core.read_book': ('core.html#read_book', 'musicnb/core.py'),

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SCORE_COLUMNS', 'SCORE_KEY', 'METRICS', 'LEDGER_COLUMNS', 'VERDICTS', 'MusicnbError', 'UserError', 'DataError',
            'find_root', 'need_root', 'cache_dir', 'atomic_path', 'write_text', 'round_floats', 'dump_json',
-           'file_sha256', 'Provenance', 'Finding', 'verdict', 'Run', 'true_minus', 'read_published', 'complete_ledger',
-           'read_book', 'write_csv']
+           'file_sha256', 'Provenance', 'humblest', 'Finding', 'verdict', 'Run', 'true_minus', 'read_published',
+           'complete_ledger', 'read_book', 'write_csv']
 
 # %% ../nbs/00_core.ipynb #b19e86d1
 import contextlib
@@ -163,6 +163,13 @@ class Provenance:
     def _repr_html_(self) -> str:
         return f'<div class="badge badge-{html.escape(self.kind)}">{html.escape(self.badge)}</div>'
 
+# %% ../nbs/00_core.ipynb #22f48146
+def humblest(
+    kinds: set[str],  # of provenances
+) -> str:  # "" if there are none
+    "twin, else sample, else real."
+    return next((k for k in ("twin", "sample", "real") if k in kinds), "")
+
 # %% ../nbs/00_core.ipynb #ce93e641
 @dataclass(frozen=True)
 class Finding:
@@ -229,9 +236,8 @@ class Run:
 
     @property
     def kind(self) -> str:
-        "The humblest of the data used so far: twin, else sample, else real."
-        kinds = {p.kind for p in self.data}
-        return next((k for k in ("twin", "sample", "real") if k in kinds), "none")
+        "The humblest of the data used so far: twin, else sample, else real; none before the first."
+        return humblest({p.kind for p in self.data}) or "none"
 
     def use(self,
             data,  # a DataFrame from `load`, or a Provenance

@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import __version__
-from .core import (LEDGER_COLUMNS, SCORE_COLUMNS, VERDICTS, MusicnbError, UserError, complete_ledger, dump_json, need_root, read_published,
+from .core import (LEDGER_COLUMNS, SCORE_COLUMNS, VERDICTS, MusicnbError, UserError, complete_ledger, dump_json, humblest, need_root, read_published,
                           write_csv, write_text)
 
 sys.modules.setdefault("rfc3987_syntax", None)  # nbformat's jsonschema would compile a grammar of URIs for over a second, which no notebook needs
@@ -218,10 +218,9 @@ def reached_modules(
             if isinstance(node, ast.Import):
                 names = [a.name.removeprefix("musicnb.") for a in node.names if a.name.startswith("musicnb.")]
             elif isinstance(node, ast.ImportFrom):
-                base = ("" if node.level else "musicnb" if node.module == "musicnb" else node.module or "")
-                inside = node.level or base.split(".")[0] == "musicnb"
-                path = (node.module or "") if node.level else (node.module or "").removeprefix("musicnb").lstrip(".")
-                names = ([path] if path else [a.name for a in node.names]) if inside else []
+                package_name, _, module = ("musicnb." + (node.module or "") if node.level else node.module).partition(".")
+                if package_name == "musicnb":
+                    names = [module] if module else [a.name for a in node.names]
             for name in names:
                 file = package / f"{name}.py"
                 if name not in found and file.is_file():
@@ -265,8 +264,9 @@ def chapter_key(
     from musicnb.data import prepare
 
     cells = nbformat.read(chapter.path, as_version=4).cells
-    modules = reached_modules(code_of(cells), root / "musicnb")
-    datasets = set.union(named_data(code_of(cells), every=True), *(named_data(code, every=False) for code in modules.values()))
+    source = code_of(cells)
+    modules = reached_modules(source, root / "musicnb")
+    datasets = set.union(named_data(source, every=True), *(named_data(code, every=False) for code in modules.values()))
     constraints = root / "constraints.txt"
     parts = {
         "cells": [(c.cell_type, c.source) for c in cells],
@@ -703,10 +703,9 @@ def write_index(plan: Plan, done: dict[str, Result], facts: dict, ledger: list[d
         target = plan.book.out / f"{stem}.html"
         face = page.face(nbformat.read(plan.chapters[stem].path, as_version=4), stem)
         headline = next((f["claim"] for f in result.results["findings"] if f["headline"] and f["data"] != "twin"), "")
-        kinds = {d["kind"] for d in result.results["data"]}
         rows.append({"chapter": stem, "title": face["title"], "promise": face["promise"], "status": result.status, "seconds": result.seconds,
                      "peak_mb": result.peak_mb, "size_bytes": target.stat().st_size, "href": target.name, "headline": headline,
-                     "data": next((k for k in ("twin", "sample", "real") if k in kinds), ""), "reason": result.reason})
+                     "data": humblest({d["kind"] for d in result.results["data"]}), "reason": result.reason})
     data = {(d["name"], d["kind"], d["rows"]): d for r in done.values() for d in r.results["data"]}
     counts = Counter(row["verdict"] for row in ledger)
     book = {"title": "What makes a song popular?", "selection": ", ".join(names) or "the whole book", "profile": plan.profile, **facts,

@@ -9,6 +9,8 @@ __all__ = ['RIDGE_ALPHAS', 'STEPS', 'NEIGHBOUR_WEIGHTS', 'linear_models', 'publi
            'table_permutation', 'table_shap', 'table_dependence']
 
 # %% ../nbs/05_models.ipynb #5f4376e6
+import warnings
+
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
@@ -356,7 +358,9 @@ def table_shap(
     X: pd.DataFrame,  # rows to explain
 ) -> pd.DataFrame:    # a row for each row, a column for each feature: points added to the prediction; attrs["base"]: what they are added to
     "Exact SHAP values of trees."
-    from shap import TreeExplainer
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its progress bars want a widget that nobody needs here
+        from shap import TreeExplainer
 
     explainer = TreeExplainer(model)
     table = pd.DataFrame(explainer.shap_values(X), index=X.index, columns=X.columns)

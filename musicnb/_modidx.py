@@ -139,6 +139,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'musicnb.networks._normal_scores': ('networks.html#_normal_scores', 'musicnb/networks.py'),
                                   'musicnb.networks._optimizer': ('networks.html#_optimizer', 'musicnb/networks.py'),
                                   'musicnb.networks._train': ('networks.html#_train', 'musicnb/networks.py'),
+                                  'musicnb.networks.best_network': ('networks.html#best_network', 'musicnb/networks.py'),
+                                  'musicnb.networks.device_in_words': ('networks.html#device_in_words', 'musicnb/networks.py'),
                                   'musicnb.networks.embed_periodic': ('networks.html#embed_periodic', 'musicnb/networks.py'),
                                   'musicnb.networks.embed_piecewise': ('networks.html#embed_piecewise', 'musicnb/networks.py'),
                                   'musicnb.networks.embedded_net': ('networks.html#embedded_net', 'musicnb/networks.py'),

@@ -145,6 +145,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'musicnb.networks.embed_piecewise': ('networks.html#embed_piecewise', 'musicnb/networks.py'),
                                   'musicnb.networks.embedded_net': ('networks.html#embedded_net', 'musicnb/networks.py'),
                                   'musicnb.networks.fast_network': ('networks.html#fast_network', 'musicnb/networks.py'),
+                                  'musicnb.networks.import_keras': ('networks.html#import_keras', 'musicnb/networks.py'),
                                   'musicnb.networks.plain_net': ('networks.html#plain_net', 'musicnb/networks.py'),
                                   'musicnb.networks.published_networks': ('networks.html#published_networks', 'musicnb/networks.py')},
             'musicnb.page': { 'musicnb.page._allowed': ('page.html#_allowed', 'musicnb/page.py'),

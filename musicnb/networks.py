@@ -207,7 +207,8 @@ class KerasRegressor(RegressorMixin, BaseEstimator):
 
 # %% ../nbs/06_networks.ipynb #65f9e114
 def _normal_scores(seed: int = 1) -> QuantileTransformer:
-    return QuantileTransformer(n_quantiles=500, output_distribution="normal", subsample=100_000, random_state=seed)
+    scaler = QuantileTransformer(n_quantiles=500, output_distribution="normal", subsample=100_000, random_state=seed)
+    return scaler.set_output(transform="pandas")  # columns keep their names, for errors that name them
 
 
 def published_networks(

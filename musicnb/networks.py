@@ -228,7 +228,7 @@ def fast_network(
 ) -> Pipeline:
     "Batch normalisation behind an embedding: better than the published networks in a fraction of their time."
     shape = partial(embedded_net, units=(64, 64))
-    return make_pipeline(_normal_scores(seed), KerasRegressor(shape, epochs, **{"learning_rate": 5e-3, "validation": 0, "seed": seed} | dials))
+    return make_pipeline(_normal_scores(seed), KerasRegressor(shape, epochs, **{"learning_rate": 0.01, "validation": 0, "seed": seed} | dials))
 
 
 def best_network(

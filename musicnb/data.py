@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SOUND', 'POPULARITY', 'ARTISTS', 'YOUTUBE', 'ENRICHED', 'GENRE', 'SONGS', 'PLAYLISTS', 'DATASETS', 'Column',
            'DataSet', 'data_set', 'data_home', 'find_files', 'read_file', 'schema', 'check_frame', 'load_checked',
-           'prepare', 'check_file', 'load', 'fetch', 'table_datasets', 'data_cards']
+           'prepare', 'check_file', 'load', 'join_enriched', 'fetch', 'table_datasets', 'data_cards']
 
 # %% ../nbs/01_data.ipynb #e5d94d20
 import gzip
@@ -518,6 +518,28 @@ def _load_twin(dataset: DataSet, home: Path | None, sample: int, seed: int) -> p
     frame.attrs["provenance"] = Provenance(dataset.name, "twin", len(frame), file_sha256(path), path.name,
                                            licence="made by musicnb", note=f"synthetic: {why}")
     return frame
+
+# %% ../nbs/01_data.ipynb #2c19a3d8
+def join_enriched(
+    tracks: pd.DataFrame,    # youtube, all of it or a sample
+    enriched: pd.DataFrame,  # youtube-enriched
+) -> pd.DataFrame:  # the tracks' rows, with what the crawl added where it has the row
+    "Put the crawl's columns beside the tracks. Raises `DataError` naming the first row of the enrichment that matches no track."
+    kinds = {df.attrs["provenance"].kind == "twin" for df in (tracks, enriched) if "provenance" in df.attrs}
+    if len(kinds) == 2:
+        raise DataError("of tracks and enrichment one is real and the other a twin", "both from the same folder")
+    left = tracks if "row" in tracks else tracks.assign(row=np.arange(len(tracks)))
+    whole = getattr(tracks.attrs.get("provenance"), "kind", "") != "sample"
+    named = enriched.merge(left[["row", "Artist", "Track"]], on="row", how="left" if whole else "inner", suffixes=("", "_there"))
+    other = (named["Artist"] != named["Artist_there"]) | (named["Track"] != named["Track_there"])
+    if other.any():
+        first = named[other].iloc[0]
+        there = "there is no such row" if pd.isna(first["Artist_there"]) else f"the track there is {first['Track_there']!r} by {first['Artist_there']!r}"
+        raise DataError(f"row {first['row']} of the enrichment is {first['Track']!r} by {first['Artist']!r}, {there}; {other.sum():,} rows match no track",
+                        "the enrichment of these tracks, with their row numbers")
+    joined = left.merge(enriched[["row", *enriched.columns.difference(left.columns, sort=False)]], on="row", how="left")
+    joined.index, joined.attrs = tracks.index, dict(tracks.attrs)
+    return joined
 
 # %% ../nbs/01_data.ipynb #18da6f18
 def fetch(

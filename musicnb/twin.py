@@ -30,7 +30,7 @@ MIN_ROWS = 100        # no number in the aggregates stands for fewer rows
 STRATUM_ROWS = 5_000  # so that neighbours on the grid of 0.02 are MIN_ROWS apart
 LEAF_ROWS = 300       # of the target's tree
 LEAF_COUNT = 1_000    # at most
-TAIL = 3              # mean excesses that a heavy tail reaches: further out a single row would decide a score
+TAIL = 2.5            # mean excesses that a heavy tail reaches: further out a single row would decide a score
 GROUP_SHARE = 0.005   # of a twin's rows, at most in one group: a few giants would make each seed another world
 GRID = np.unique(np.round([0.001, 0.0025, 0.005, 0.01, *np.arange(0.02, 0.99, 0.02), 0.99, 0.995, 0.9975, 0.999], 4))
 
@@ -291,7 +291,7 @@ class Roles:
     discrete: list[str] = field(default_factory=list)       # few values: shares instead of quantiles
     heavy: list[str] = field(default_factory=list)          # logarithms whose tails go on
     labels: str = ""            # lists of labels, constant within a group; a group column "n_<labels>" has their number
-    faults: dict[str, dict] = field(default_factory=dict)   # true/false column -> {column: value that the fault writes}
+    faults: dict[str, dict] = field(default_factory=dict)   # true/false column -> {column: value that the fault writes}, in this order
     strata: int = 40            # clusters of groups
 
     @property
@@ -639,21 +639,19 @@ def _measure_counts(table: pd.DataFrame, both: pd.DataFrame) -> pd.DataFrame:
         log_views=now["Views"], like_rate=now["Likes"] - now["Views"], comment_rate=now["Comments"] - now["Likes"],
         **{f"{name}_growth": (later[c] - now[old]).clip(lower=-0.3) for name, c, old in zip(("view", "like", "comment"), _LATER, now)})
 
-# %% ../nbs/02_twin.ipynb #41dc2753
-_SIZES = ["log_stream", "followers", "popularity", "own_subscribers", "other_subscribers", "own_channel", "official", "unlicensed"]
+# %% ../nbs/02_twin.ipynb #cec192df
+_SEEN = ["log_stream", "followers", "popularity", "own_subscribers", "other_subscribers", "own_channel", "official", "unlicensed", "album_type",
+         "title_track", *VIDEO_SOUND]
 VIDEO_ROLES = Roles(
-    targets={"log_views": [*_SIZES, *VIDEO_SOUND],
-             "like_rate": ["log_views", *_SIZES, *VIDEO_SOUND],
-             "comment_rate": ["like_rate", "log_views", *_SIZES, *VIDEO_SOUND],
-             "view_growth": ["log_views", "like_rate", "comment_rate", *_SIZES],
-             "like_growth": ["view_growth", "log_views", "like_rate"],
-             "comment_growth": ["like_growth", "view_growth", "comment_rate"]},
+    targets={"log_views": _SEEN, "like_rate": ["log_views", *_SEEN], "comment_rate": ["like_rate", "log_views", *_SEEN],
+             "view_growth": ["comment_rate", "like_rate", "log_views", *_SEEN], "like_growth": ["view_growth", "like_rate", "log_views", *_SEEN],
+             "comment_growth": ["like_growth", "view_growth", "comment_rate", "log_views", *_SEEN]},
     group="artist", group_columns=["followers", "popularity", "own_subscribers"],
-    rounds={"log_views": 200, "like_rate": 60}, leaf_rows=MIN_ROWS,
+    rounds={"log_views": 300, "like_rate": 60, "comment_rate": 60, "view_growth": 40, "like_growth": 40, "comment_growth": 40}, leaf_rows=MIN_ROWS,
     discrete=["Key", "album_type", "title_track", "official", "unlicensed", "crawled_again"], heavy=["log_stream", "log_views"],
-    faults={"own_channel": {"other_subscribers": 0}, "no_channel": {"other_subscribers": 0, "own_channel": False}, "repeated": {"own_channel": False},
-            "no_video": {"own_channel": False, "other_subscribers": 0, "official": 0, "unlicensed": 0}, "no_stream": {"log_stream": 0},
-            "no_audio": {}, "hidden_likes": {}, "hidden_comments": {}},
+    faults={"repeated": {"own_channel": False}, "no_channel": {"other_subscribers": 0, "own_channel": False},
+            "no_video": {"own_channel": False, "other_subscribers": 0, "official": 0, "unlicensed": 0}, "own_channel": {"other_subscribers": 0},
+            "no_stream": {"log_stream": 0}, "no_audio": {}, "hidden_likes": {}, "hidden_comments": {}},
 )
 
 # %% ../nbs/02_twin.ipynb #c110d64f

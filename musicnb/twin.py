@@ -365,10 +365,10 @@ def _describe_table(
     table: pd.DataFrame,
     columns: list[str],  # numbers, the targets among them
 ) -> dict:  # quantiles at _CHECKED, Spearman's correlations, over all rows
-    "What a twin is held against. Nothing is drawn from it."
+    "What a twin is held against. Nothing is drawn from it. Columns that no row has together count as uncorrelated."
     numbers = table[columns].astype(float)
     return {"levels": list(_CHECKED), "quantiles": {c: numbers[c].quantile(_CHECKED, interpolation="lower").tolist() for c in columns},
-            "spearman": {c: r.tolist() for c, r in numbers.corr("spearman").items()}}
+            "spearman": {c: r.tolist() for c, r in numbers.corr("spearman").fillna(0).items()}}
 
 
 def _check_table(
@@ -465,7 +465,7 @@ def draw_table(
         own = np.sqrt(1 - target["group_share"]) * rng.standard_normal(rows)
         rank += np.sqrt(target["unexplained"]) * (common + own)
         seen = draw_boost(target["boost"], table) if "boost" in target else table
-        table[name] = draw_target(target, seen, ndtr(rank / rank.std()))
+        table[name] = draw_target(target, seen, ndtr(rank / (rank.std() or 1)))
     return table
 
 # %% ../nbs/02_twin.ipynb #2ecf01dc
@@ -884,4 +884,4 @@ def twin_gaps(
     gaps = {c: max(max((there < q).mean() - p, p - (there <= q).mean()) for q, p in zip(check["quantiles"][c], check["levels"]))
             for c, there in ((c, numbers[c].dropna()) for c in numbers)}
     real = pd.DataFrame(check["spearman"], index=list(numbers)).astype(float)
-    return pd.Series(gaps).clip(lower=0), numbers.corr("spearman") - real
+    return pd.Series(gaps).clip(lower=0), numbers.corr("spearman").fillna(0) - real

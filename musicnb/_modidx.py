@@ -24,6 +24,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'musicnb.core.finding': ('core.html#finding', 'musicnb/core.py'),
                               'musicnb.core.humblest': ('core.html#humblest', 'musicnb/core.py'),
                               'musicnb.core.judge': ('core.html#judge', 'musicnb/core.py'),
+                              'musicnb.core.keep': ('core.html#keep', 'musicnb/core.py'),
+                              'musicnb.core.models_dir': ('core.html#models_dir', 'musicnb/core.py'),
                               'musicnb.core.need_root': ('core.html#need_root', 'musicnb/core.py'),
                               'musicnb.core.read_book': ('core.html#read_book', 'musicnb/core.py'),
                               'musicnb.core.read_published': ('core.html#read_published', 'musicnb/core.py'),

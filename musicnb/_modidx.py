@@ -141,6 +141,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'musicnb.models._nearest': ('models.html#_nearest', 'musicnb/models.py'),
                                 'musicnb.models._published_settings': ('models.html#_published_settings', 'musicnb/models.py'),
                                 'musicnb.models._read_step': ('models.html#_read_step', 'musicnb/models.py'),
+                                'musicnb.models._skops': ('models.html#_skops', 'musicnb/models.py'),
                                 'musicnb.models._sort_into_lists': ('models.html#_sort_into_lists', 'musicnb/models.py'),
                                 'musicnb.models._steps': ('models.html#_steps', 'musicnb/models.py'),
                                 'musicnb.models._write_step': ('models.html#_write_step', 'musicnb/models.py'),

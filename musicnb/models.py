@@ -296,6 +296,7 @@ import io
 import json
 import platform
 import re
+import sys
 import time
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -396,15 +397,24 @@ def _steps(model, name: str) -> list[tuple[str, object]]:  # file name, what goe
     return [(f"{name}.skops", model)]
 
 
+def _skops():
+    "skops.io. It looks into every module of scikit-learn, one of which would import torch, for seconds and for nothing."
+    unwanted = "sklearn.externals.array_api_compat.torch"
+    blocked = sys.modules.setdefault(unwanted, None) is None
+    import skops.io
+
+    if blocked:
+        del sys.modules[unwanted]
+    return skops.io
+
+
 def _write_step(thing, path: Path) -> None:
     if path.suffix == ".txt":
         thing.save_model(path)
     elif path.suffix == ".keras":
         thing.save(path)
     else:
-        from skops.io import dump
-
-        dump(thing, path)
+        _skops().dump(thing, path)
 
 
 def _read_step(path: Path):  # a function of the table
@@ -417,9 +427,7 @@ def _read_step(path: Path):  # a function of the table
 
         net = load_model(path, compile=False, safe_mode=True)
         return lambda table: net.predict(np.asarray(table, dtype="float32"), batch_size=8_192, verbose=0)[:, 0]
-    from skops.io import load
-
-    made = load(path, trusted=_TRUSTED)
+    made = _skops().load(path, trusted=_TRUSTED)
     return getattr(made, "transform", None) or made.predict
 
 # %% ../nbs/05_models.ipynb #491ff8a0

@@ -927,9 +927,6 @@ def main(arguments: list[str] | None = None) -> None:
             print(e.format_message(), file=sys.stderr)
             sys.exit(2)
         code = _complain(e.format_message())
-    except BrokenPipeError:  # `musicnb predict … | head`: the reader has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except OSError as e:
         if e.errno not in _DISK:
             raise

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['RIDGE_ALPHAS', 'STEPS', 'NEIGHBOUR_WEIGHTS', 'FORMAT', 'PREDICTS', 'PREDICTED', 'linear_models', 'published_linear',
            'year_mean', 'WithinYears', 'spline_ols', 'fit_ols', 'table_errors', 'points_per_unit',
-           'unscaled_coefficients', 'table_path', 'table_penalties', 'table_residuals', 'NeighbourMeans', 'Blend',
-           'Given', 'store_blend', 'card_text', 'read_card', 'check_stored', 'load_blend', 'read_rows', 'check_rows',
+           'unscaled_coefficients', 'table_path', 'table_penalties', 'table_residuals', 'published_trees',
+           'tree_models', 'NeighbourMeans', 'table_permutation', 'table_shap', 'table_dependence', 'Blend', 'Given',
+           'store_blend', 'card_text', 'read_card', 'check_stored', 'load_blend', 'read_rows', 'check_rows',
            'write_rows', 'stream_rows']
 
 # %% ../nbs/05_models.ipynb #5f4376e6
@@ -16,12 +17,14 @@ import statsmodels.api as sm
 from scipy import stats
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.compose import make_column_transformer
+from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Lasso, LassoCV, LinearRegression, Ridge, RidgeCV, lasso_path
+from sklearn.metrics import mean_squared_error
 from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, QuantileTransformer, SplineTransformer, StandardScaler
-from sklearn.tree import DecisionTreeRegressor
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from statsmodels.stats.diagnostic import het_breuschpagan
 
 from .evaluate import unit_codes
@@ -207,6 +210,35 @@ def table_residuals(
     ]
     return pd.DataFrame(checks, columns=["check", "value", "harmless"]).set_index("check")
 
+# %% ../nbs/05_models.ipynb #trees002
+def published_trees(
+    mended: bool = False,  # a regression tree instead of the classifier
+    seed: int = 1,         # of the rows and columns that the forest's trees see
+) -> dict[str, BaseEstimator]:  # plain name -> unfitted model
+    "The published settings: a classification tree of depth 3 (entropy), a forest of 5 trees, gradient boosting as scikit-learn has it."
+    tree = ({"Decision tree (depth 3)": DecisionTreeRegressor(max_depth=3, random_state=seed)} if mended else
+            {"Decision tree (classifier)": DecisionTreeClassifier(criterion="entropy", max_depth=3, random_state=seed)})
+    return tree | {"Random forest (5 trees)": RandomForestRegressor(5, n_jobs=-1, random_state=seed),
+                   "Gradient boosting": GradientBoostingRegressor(random_state=seed)}
+
+
+def tree_models(
+    trees: int = 400,  # that LightGBM and XGBoost grow at a rate of 0.05; a forest of a tenth as many
+    leaves: int = 255,  # at most, of each of LightGBM's and XGBoost's trees
+    seed: int = 1,
+) -> dict[str, BaseEstimator]:  # plain name -> unfitted model, the quickest first
+    "One tree, a forest, and two kinds of boosting by histograms, with settings for large tables."
+    from lightgbm import LGBMRegressor
+    from xgboost import XGBRegressor
+
+    return {
+        "Decision tree": DecisionTreeRegressor(min_samples_leaf=100, random_state=seed),
+        "LightGBM": LGBMRegressor(n_estimators=trees, num_leaves=leaves, learning_rate=0.05, min_child_samples=20, colsample_bytree=0.7, subsample=0.8,
+                                  subsample_freq=1, deterministic=True, force_col_wise=True, random_state=seed, verbose=-1),
+        "XGBoost": XGBRegressor(n_estimators=trees, max_leaves=leaves, max_depth=0, grow_policy="lossguide", learning_rate=0.05, min_child_weight=20,
+                                colsample_bytree=0.7, subsample=0.8, random_state=seed),
+        "Random forest": RandomForestRegressor(max(5, trees // 10), min_samples_leaf=3, max_features=1 / 3, max_samples=0.4, n_jobs=-1, random_state=seed)}
+
 # %% ../nbs/05_models.ipynb #cbc80798
 NEIGHBOUR_WEIGHTS = {"year": 1, "danceability": 0.9, "energy": 1.1, "key": 0.1, "loudness_db": 1.4, "mode": 0.1, "speechiness": 0.8, "acousticness": 1.5,
                      "instrumentalness": 1, "liveness": 0.3, "valence": 0.6, "tempo_bpm": 0.3, "duration_s": 1.2}  # other columns: 1
@@ -296,6 +328,56 @@ class NeighbourMeans(TransformerMixin, BaseEstimator):
 
     def __getstate__(self) -> dict:  # the lists are made again from the points
         return super().__getstate__() | {"_index": None}
+
+# %% ../nbs/05_models.ipynb #expl0002
+def table_permutation(
+    model,                # fitted
+    X: pd.DataFrame,      # test rows
+    y,
+    together: tuple[tuple[str, ...], ...] = (),  # columns that are also shuffled as one
+    repeats: int = 5,     # shuffles, two or more
+    seed: int = 1,
+) -> pd.DataFrame:        # index: feature, or features joined by " + "; value, low, high (95 %, over the shuffles)
+    "By how much the MSE on test rows rises when a feature is shuffled among them; largest first."
+    from sklearn.inspection import permutation_importance
+
+    found = permutation_importance(model, X, y, scoring="neg_mean_squared_error", n_repeats=repeats, random_state=seed).importances
+    rises, rng, plain = dict(zip(X.columns, found, strict=True)), np.random.default_rng(seed), mean_squared_error(y, model.predict(X))
+    for names in together:
+        shuffled = [X.assign(**{c: X[c].to_numpy()[order] for c in names}) for order in (rng.permutation(len(X)) for _ in range(repeats))]
+        rises[" + ".join(names)] = [mean_squared_error(y, model.predict(table)) - plain for table in shuffled]
+    rises = pd.DataFrame(rises).T
+    half = stats.t.ppf(0.975, repeats - 1) * rises.std(axis=1) / repeats**0.5
+    table = pd.DataFrame({"value": rises.mean(axis=1), "low": rises.mean(axis=1) - half, "high": rises.mean(axis=1) + half})
+    return table.rename_axis("feature").sort_values("value", ascending=False)
+
+# %% ../nbs/05_models.ipynb #expl0006
+def table_shap(
+    model,            # a fitted LightGBM, XGBoost or scikit-learn tree model for regression
+    X: pd.DataFrame,  # rows to explain
+) -> pd.DataFrame:    # a row for each row, a column for each feature: points added to the prediction; attrs["base"]: what they are added to
+    "Exact SHAP values of trees."
+    from shap import TreeExplainer
+
+    explainer = TreeExplainer(model)
+    table = pd.DataFrame(explainer.shap_values(X), index=X.index, columns=X.columns)
+    table.attrs["base"] = float(np.ravel(explainer.expected_value)[0])
+    return table
+
+# %% ../nbs/05_models.ipynb #expl0009
+def table_dependence(
+    model,             # fitted
+    X: pd.DataFrame,   # rows whose curves are averaged: some hundreds
+    feature: str,      # a column of X
+    grid: int = 30,    # values at most, from the feature's 1st to its 99th percentile
+) -> pd.DataFrame:     # index: the feature's values; value (mean prediction), low, high (middle 80 % of the rows' curves around it)
+    "Partial dependence with the spread of the individual curves."
+    from sklearn.inspection import partial_dependence
+
+    found = partial_dependence(model, X, [feature], kind="both", grid_resolution=grid, percentiles=(0.01, 0.99))
+    mean, single = found["average"][0], found["individual"][0]
+    low, high = np.percentile(single - single.mean(axis=1, keepdims=True) + mean.mean(), [10, 90], axis=0)
+    return pd.DataFrame({"value": mean, "low": low, "high": high}, index=pd.Index(found["grid_values"][0], name=feature))
 
 # %% ../nbs/05_models.ipynb #8eb15623
 import csv

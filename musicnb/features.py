@@ -4,13 +4,16 @@
 
 # %% auto #0
 __all__ = ['UNITS', 'FEATURES', 'UNNAMED', 'derive_tracks', 'select_features', 'check_training', 'artist_groups',
-           'credited_artists', 'recordings', 'join_artists', 'word_axes']
+           'credited_artists', 'recordings', 'join_artists', 'WordAxes']
 
 # %% ../nbs/03_features.ipynb #1d73184c
 import ast
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 from .core import DataError, UserError
 
@@ -154,23 +157,33 @@ def _read_list(text: str) -> list[str]:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as e:
         raise DataError(f"the artists' genres have {str(text)[:60]!r}", "a list in text, such as ['pop', 'rock']") from e
 
-# %% ../nbs/03_features.ipynb #b5518425
-def word_axes(
-    column: str = "genres",    # a text column: words separated by |
-    axes: int = 16,            # columns that come out
-    at_least: int = 50,        # training rows that have the word; rarer ones are not counted
-    letters: bool = False,     # count pieces of words instead, for titles
-    seed: int = 1,             # of the singular value decomposition
-):  # scikit-learn ColumnTransformer: a table with the text column in, a table of numbers out
-    "An estimator that replaces a text column by the main axes of its words."
-    from sklearn.compose import make_column_transformer
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-    from sklearn.pipeline import make_pipeline
+# %% ../nbs/03_features.ipynb #c9d3e744
+class WordAxes(TransformerMixin, BaseEstimator):
+    """Replaces a text column by the main axes of its words (Deerwester and others 1990, JASIS 41, 391–407). A table in, a table out.
 
-    count = (TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), min_df=at_least, sublinear_tf=True) if letters
-             else CountVectorizer(token_pattern=r"[^|]+", lowercase=False, binary=True, min_df=at_least))
-    shrink = make_pipeline(count, TruncatedSVD(axes, random_state=seed))
-    made = make_column_transformer((shrink, column), remainder="passthrough",
-                                   verbose_feature_names_out=lambda name, step: name.replace("truncatedsvd", f"{column} axis "))
-    return made.set_output(transform="pandas")
+    Raises `UserError` where no word is frequent enough."""
+
+    def __init__(self,
+                 column: str = "genres",  # a text column: words separated by |
+                 axes: int = 16,          # columns that come out; fewer where there are fewer words
+                 at_least: int = 50,      # training rows that have the word; rarer ones are not counted
+                 letters: bool = False,   # count pieces of words instead, for titles
+                 seed: int = 1,           # of the singular value decomposition
+                 ):
+        self.column, self.axes, self.at_least, self.letters, self.seed = column, axes, at_least, letters, seed
+
+    def fit(self, X: pd.DataFrame, y=None) -> "WordAxes":
+        self.count_ = (TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), min_df=self.at_least, sublinear_tf=True) if self.letters
+                       else CountVectorizer(token_pattern=r"[^|]+", lowercase=False, binary=True, min_df=self.at_least))
+        try:
+            counts = self.count_.fit_transform(X[self.column])
+        except ValueError as e:  # an empty vocabulary
+            raise UserError(f"no word of {self.column!r} stands in {self.at_least} of the {len(X):,} training rows",
+                            "some words that are shared", "take more tracks, or leave the column out") from e
+        self.svd_ = TruncatedSVD(min(self.axes, counts.shape[1]), random_state=self.seed).fit(counts)
+        return self
+
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:  # the other columns, and "genres axis 0" …
+        found = self.svd_.transform(self.count_.transform(X[self.column]))
+        names = [f"{self.column} axis {i}" for i in range(found.shape[1])]
+        return X.drop(columns=self.column).join(pd.DataFrame(found, X.index, names))

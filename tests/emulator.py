@@ -6,7 +6,7 @@ the numbers thirty days later. Everything received is counted, and faults come b
     GET  /_emulator/counts   requests, units, ids and answers by endpoint
     GET  /_emulator/seen     every request: endpoint, address, header names, where its key was, its attempt's id
     POST /_emulator/script   {"day": 30, "faults": {"503": 0.1}, "items": {"absent": [id, …]}, "latency": 0.1, "quota": 100, "profile": "extended",
-                              "next": [{"fault": "429", "endpoint": "videos", "after": 3, "times": 2, "retry_after": 1}]}
+                              "next": [{"fault": "429", "endpoint": "videos", "after": 3, "times": 2, "retry_after": 1}, {"fault": "slow", "seconds": 9}]}
 
 YouTube's answers have the shape of the discovery document that comes with google-api-python-client; the tests hold them to it.
 Any key is welcome, but "invalid" and "no-rights", which are refused as the service refuses such keys.
@@ -254,7 +254,7 @@ class Emulator(ThreadingHTTPServer):
                         step["after"] -= 1
                     elif step["times"] > 0:
                         step["times"] -= 1
-                        return step
+                        return {k: v for k, v in step.items() if k in ("fault", "retry_after", "seconds")}
             drawn = self.random.random()  # one draw a request: rates add up
             for fault, rate in self.rates.items():
                 if (drawn := drawn - rate) < 0:
@@ -301,7 +301,7 @@ class Handler(BaseHTTPRequestHandler):
         endpoint, ids = self.route()
         step = self.server.receive(endpoint, self.path, self.headers, ids)
         with suppress(ConnectionError):  # the client was killed meanwhile
-            self.play(endpoint, ids, step["fault"], step.get("retry_after"))
+            self.play(endpoint, ids, **step)
 
     do_POST = do_GET
 
@@ -327,8 +327,8 @@ class Handler(BaseHTTPRequestHandler):
         name = self.url.path.removeprefix("/youtube/v3/")
         return (name, self.query.get("videoId" if name == "commentThreads" else "id", [])) if name in YOUTUBE else ("unknown", [])
 
-    def play(self, endpoint: str, ids: list[str], fault: str | None, retry_after: int | None) -> None:
-        time.sleep(self.server.latency + (3 if fault == "slow" else 0))
+    def play(self, endpoint: str, ids: list[str], fault: str | None, retry_after: int | None = None, seconds: float = 3) -> None:
+        time.sleep(self.server.latency + (seconds if fault == "slow" else 0))
         if fault == "reset":
             self.close_connection = True
             return

@@ -200,7 +200,7 @@ def test_each_fault_looks_like_itself(server):
     path = f"/youtube/v3/videos?part=snippet,statistics&id={','.join(VIDEOS)}"
     seen = set()
     for fault in REQUEST_FAULTS:
-        server.script(next=[{"fault": fault}])
+        server.script(next=[{"fault": fault, "seconds": 0.5}])
         start = time.monotonic()
         try:
             status, headers, body = ask(server, path)
@@ -217,7 +217,7 @@ def test_each_fault_looks_like_itself(server):
                     json.loads(body)
             if fault == "429-day":
                 assert headers["Retry-After"] == "86400"
-            assert (time.monotonic() - start > 2.5) == (fault == "slow")
+            assert (time.monotonic() - start > 0.5) == (fault == "slow")
         seen.add(fault)
         assert ask(server, path)[0] == 200, "once, and over"
     assert seen == set(REQUEST_FAULTS)

@@ -119,8 +119,9 @@ class World:
 
     def video(self, id: str) -> dict:
         published = date(2006, 1, 1) + timedelta(days=number("published", id) % 6_200)
-        counts = {"viewCount": self.count("views", id, 7.2, 0.9), "favoriteCount": 0, "commentCount": self.count("comments", id, 3.2, 1.0)}
-        counts["likeCount"] = int(counts["viewCount"] * (0.002 + 0.02 * share("likes", id)))
+        views = self.count("views", id, 7.2, 0.9)
+        counts = {"viewCount": views, "favoriteCount": 0, "likeCount": int(views * (0.002 + 0.02 * share("likes", id))),
+                  "commentCount": int(views * 0.001 * share("comments", id))}
         if self.has("hidden", id):
             del counts["likeCount" if number("which", id) % 2 else "commentCount"]
         statistics = {name: str(value) for name, value in counts.items()}

@@ -734,7 +734,7 @@ class YouTube:
             return self.client.commentThreads().list(part="snippet", videoId=ids[0], maxResults=100, textFormat="plainText", order="time", pageToken=cursor or None)
         if kind == "video":
             return self.client.videos().list(part="snippet,statistics,status", id=",".join(ids))
-        return self.client.channels().list(part="statistics", id=",".join(ids))
+        return self.client.channels().list(part="statistics", id=",".join(ids), maxResults=BATCH)  # five if it is not said
 
     def ask(self, kind: str, ids: list[str], cursor: str = "") -> Answer:
         from googleapiclient.errors import HttpError

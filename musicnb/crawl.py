@@ -9,8 +9,8 @@ __all__ = ['BATCH', 'DAILY_UNITS', 'UNITS', 'PACIFIC', 'SCHEMA_VERSION', 'TIMEOU
            'only_writer', 'Store', 'take_rows', 'start_round', 'Stop', 'Passing', 'Refused', 'Ledger', 'come_back',
            'find_key', 'endpoint', 'Pace', 'make_session', 'read_reasons', 'read_retry_after', 'judge', 'read_item',
            'Answer', 'YouTube', 'Spotify', 'probe_spotify', 'patiently', 'settle', 'mark', 'settle_comments', 'Crawl',
-           'Watch', 'export_rows', 'write_export', 'purge', 'plan', 'summary', 'run', 'retry', 'status', 'export',
-           'purge_command', 'main']
+           'Watch', 'export_rows', 'write_export', 'purge', 'crawl_plan', 'summary', 'crawl_run', 'crawl_retry',
+           'crawl_status', 'crawl_export', 'crawl_purge', 'main', 'read_export']
 
 # %% ../nbs/10_youtube_crawl.ipynb #3daa9e9a
 import base64
@@ -1239,9 +1239,9 @@ def _chosen(file: str) -> list[str]:
     "Ids of the videos in a list."
     return sorted({r.video for r in read_rows(Path(file))} - {""}) if file else []
 
-# %% ../nbs/10_youtube_crawl.ipynb #ac8d2821
-@crawl_app.command()
-def plan(
+# %% ../nbs/10_youtube_crawl.ipynb #6b81a385
+@crawl_app.command("plan")
+def crawl_plan(
     file: str = typer.Argument(..., metavar="FILE", help="CSV or Parquet with addresses."),
     comments: str = typer.Option("", metavar="FILE", help="List of videos whose comments are wanted.", show_default=False),
     daily_units: int = _DAILY,
@@ -1304,8 +1304,8 @@ _QPS = typer.Option(None, help="Requests a second at most. Default: 20 to YouTub
 _SPOTIFY = typer.Option(False, "--spotify", help="Ask Spotify for artists and tracks too; off by default.")
 
 
-@crawl_app.command()
-def run(
+@crawl_app.command("run")
+def crawl_run(
     file: str = typer.Argument("", metavar="[FILE]", help="CSV or Parquet with addresses; without it the crawl goes on with what it has.", show_default=False),
     db: str = _DB, max_units: int = _MAX, daily_units: int = _DAILY, jobs: int = _JOBS, qps: float = _QPS, spotify: bool = _SPOTIFY,
     comments: str = typer.Option("", metavar="FILE", help="List of videos whose comments are wanted.", show_default=False),
@@ -1328,8 +1328,8 @@ def run(
         _crawl(store, max_units, daily_units, jobs, qps, spotify, comment_pages)
 
 
-@crawl_app.command()
-def retry(
+@crawl_app.command("retry")
+def crawl_retry(
     state: str = typer.Option("failed", help="failed, or absent."),
     db: str = _DB, max_units: int = _MAX, daily_units: int = _DAILY, jobs: int = _JOBS, qps: float = _QPS, spotify: bool = _SPOTIFY,
 ) -> None:
@@ -1348,9 +1348,9 @@ def _must_exist(db: str) -> None:
     if not _db_path(db).is_file():
         raise UserError(f"there is no state file '{_db_path(db)}'", "one that `musicnb crawl run FILE` made", "name it with --db")
 
-# %% ../nbs/10_youtube_crawl.ipynb #bb1f4960
-@crawl_app.command()
-def status(db: str = _DB, daily_units: int = _DAILY) -> None:
+# %% ../nbs/10_youtube_crawl.ipynb #87f6f05d
+@crawl_app.command("status")
+def crawl_status(db: str = _DB, daily_units: int = _DAILY) -> None:
     "What is done, what it cost, and why something failed."
     with _opened(db, write=False) as store:
         print(f"{store.ask('SELECT COUNT(*) FROM inputs')[0][0]:,} rows; round {store.round}; {summary(store)}")
@@ -1365,8 +1365,8 @@ def status(db: str = _DB, daily_units: int = _DAILY) -> None:
         print(f"raw answers: {old['n']:,}" + (f", the oldest of {old['first']}" if old["n"] else ""))
 
 
-@crawl_app.command()
-def export(
+@crawl_app.command("export")
+def crawl_export(
     out: str = typer.Option("", "-o", "--out", metavar="FILE", help=".csv or .parquet. Default: beside the state file.", show_default=False),
     comments: str = typer.Option("", metavar="FILE", help="Write the comments too, as CSV.", show_default=False),
     db: str = _DB,
@@ -1382,7 +1382,7 @@ def export(
 
 
 @crawl_app.command("purge")
-def purge_command(
+def crawl_purge(
     days: float = typer.Option(30, min=0, help="What is older goes."),
     statistics: bool = typer.Option(False, "--statistics", help="The numbers too, not only the raw answers."),
     db: str = _DB,
@@ -1405,3 +1405,25 @@ def main(arguments: list[str] | None = None) -> None:
 
 if __name__ == "__main__" and globals().get("__file__", "").endswith("crawl.py"):  # a notebook is __main__ as well
     main()
+
+# %% ../nbs/10_youtube_crawl.ipynb #f4567117
+def read_export(
+    path: str,  # a file that `musicnb crawl export` wrote
+):  # DataFrame with attrs["provenance"]
+    "A crawl's export as the chapters read it. Raises `DataError` for what is none."
+    import pandas as pd
+
+    from musicnb.core import Provenance, file_sha256
+    from musicnb.data import ENRICHED, check_frame, read_file
+
+    file = Path(path)
+    if not file.is_file():
+        raise DataError(f"there is no export '{path}'", "a file that `musicnb crawl export` wrote", "check export_file")
+    frame, faults = check_frame(read_file(ENRICHED, [file]), replace(ENRICHED, columns={n: replace(c, missing=True) if n in ("Artist", "Track") else c for n, c in ENRICHED.columns.items()}))
+    if lacking := [c for c in EXPORT_COLUMNS if c not in frame]:
+        faults = [f"no column {lacking[0]!r}; expected the columns of `musicnb crawl export`"]
+    if faults:
+        raise DataError(f"'{file.name}' has {faults[0]}")
+    days = pd.to_datetime(frame["observed_at"].dropna()).dt.strftime("%Y-%m-%d")
+    frame.attrs["provenance"] = Provenance("youtube-crawl", "real", len(frame), file_sha256(file), file.name, " to ".join(sorted({days.min(), days.max()})) if len(days) else "", "API terms apply")
+    return frame

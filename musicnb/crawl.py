@@ -19,6 +19,7 @@ import csv
 import gzip
 import itertools
 import json
+import logging
 import math
 import os
 import re
@@ -296,6 +297,7 @@ CREATE TABLE observations(kind TEXT, id TEXT, round INTEGER, observed_at TEXT, m
   withheld TEXT NOT NULL DEFAULT '', PRIMARY KEY(kind, id, round)) WITHOUT ROWID;
 CREATE TABLE comments(id TEXT PRIMARY KEY, video TEXT, round INTEGER, published_at TEXT, likes INTEGER, replies INTEGER, text TEXT);
 CREATE TABLE attempts(id TEXT PRIMARY KEY, service TEXT, endpoint TEXT, pacific_day TEXT, charged_at TEXT, units INTEGER, status TEXT);
+CREATE INDEX attempts_by_day ON attempts(pacific_day);
 CREATE VIEW quota AS SELECT pacific_day, SUM(units) AS units, COUNT(*) AS calls, SUM(status IS NULL) AS unanswered
   FROM attempts WHERE service = 'youtube' AND status IS NOT 'never sent' GROUP BY pacific_day;
 CREATE TABLE runs(id INTEGER PRIMARY KEY, started_at TEXT, ended_at TEXT, round INTEGER, outcome TEXT);
@@ -322,6 +324,8 @@ def _sqlite_in_words(path: Path) -> Iterator[None]:
             raise UserError(f"the state file '{path}' cannot be written ({text})", "a folder with room that can be written to", "name another file with --db") from e
         raise
     except sqlite3.DatabaseError as e:
+        if isinstance(e, (sqlite3.ProgrammingError, sqlite3.IntegrityError)):  # a fault of ours, not of the file
+            raise
         raise DataError(f"the state file '{path}' is damaged or no SQLite file ({e})", "a file that `musicnb crawl` made", "restore a copy, or start anew with another --db") from e
 
 
@@ -409,13 +413,16 @@ def take_rows(
         db.execute("DELETE FROM inputs")
         db.executemany(f"INSERT INTO inputs VALUES({', '.join('?' * 14)})", map(astuple, rows))
         db.execute("DELETE FROM items WHERE state IN ('pending', 'failed') AND (kind, id) NOT IN (SELECT 'video', video FROM inputs UNION SELECT 'channel', channel_id FROM inputs "
-                   "UNION SELECT 'artist', artist_id FROM inputs UNION SELECT 'track', track_id FROM inputs UNION SELECT 'channel', channel_id FROM observations) AND kind != 'comments'")
+                   "UNION SELECT 'artist', artist_id FROM inputs UNION SELECT 'track', track_id FROM inputs UNION SELECT 'channel', channel_id FROM observations WHERE channel_id != '') AND kind != 'comments'")
         db.executemany("INSERT OR IGNORE INTO items(kind, id) VALUES(?, ?)", [w for w in wanted if w[1]])
 
 
-def start_round(store: Store) -> bool:  # False: the last round is not finished, so it goes on
+def start_round(
+    store: Store,
+    spotify: bool = False,  # is Spotify asked too?
+) -> bool:  # False: the last round is not finished, so it goes on
     "Ask everything once more, as a new point in time."
-    if store.ask("SELECT 1 FROM items WHERE state = 'pending' LIMIT 1"):
+    if store.ask("SELECT 1 FROM items WHERE state = 'pending' AND (? OR kind NOT IN ('artist', 'track')) LIMIT 1", spotify):
         return False
     with store.change() as db:
         db.execute("UPDATE meta SET value = value + 1 WHERE key = 'round'")
@@ -695,7 +702,7 @@ def read_item(
         return dict(id=found.id, subscribers=count, withheld=_missing(subscribers=count))
     found = Music.model_validate(item)
     followers = {"followers": found.followers.total} if kind == "artist" else {}
-    return dict(id=found.id, popularity=found.popularity, genres=found.genres and "|".join(found.genres), **followers, withheld=_missing(popularity=found.popularity, **followers))
+    return dict(id=found.id, popularity=found.popularity, genres=None if found.genres is None else "|".join(found.genres), **followers, withheld=_missing(popularity=found.popularity, **followers))
 
 # %% ../nbs/10_youtube_crawl.ipynb #9d482633
 @dataclass(frozen=True)
@@ -1046,7 +1053,9 @@ def comments(self: Crawl, service, ids: list[str]) -> Counter:
     states = Counter()
     for page in itertools.count(1):
         cursor = self.store.ask("SELECT cursor FROM items WHERE kind = 'comments' AND id = ?", ids[0])[0][0]
-        states = settle_comments(self.store, ids, patiently(lambda: self.asked(service, "comments", ids, cursor)), self.comment_pages, page)
+        answer = patiently(lambda: self.asked(service, "comments", ids, cursor))
+        self.lost = 0
+        states = settle_comments(self.store, ids, answer, self.comment_pages, page)
         if not states["pending"]:
             return states
 
@@ -1270,6 +1279,8 @@ def _crawl(store: Store, max_units: int | None, daily_units: int, jobs: int, qps
         if value is not None and value <= 0:
             raise UserError(f"{name} is {value}", "a number above 0")
     stamina.instrumentation.set_on_retry_hooks([])  # its log lines say nothing that the watch does not
+    for name in ("spotipy", "googleapiclient"):  # their warnings go to a log that somebody set up, else nowhere
+        logging.getLogger(name).addHandler(logging.NullHandler())
     purge(store)
     with store.change() as db:
         db.execute("UPDATE runs SET outcome = 'cut off' WHERE outcome IS NULL")
@@ -1323,7 +1334,7 @@ def crawl_run(
                 print(line)
         elif chosen or spotify:
             take_rows(store, [Row(**dict(r)) for r in store.ask("SELECT * FROM inputs ORDER BY pos")], chosen, spotify)
-        if again and not start_round(store):
+        if again and not start_round(store, spotify):
             print("the last round is not finished; it goes on")
         _crawl(store, max_units, daily_units, jobs, qps, spotify, comment_pages)
 

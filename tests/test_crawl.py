@@ -197,7 +197,17 @@ def test_a_read_only_folder(server):
     folder.chmod(0o755)
     (folder / "rows.csv").write_text(f"Url_youtube\n{urls(1)[0]}\n", encoding="utf-8")
     (folder / "inner").mkdir(mode=0o555)
-    code = "import os, sys; from musicnb import crawl, report; os.getuid() or (os.setegid(65534), os.seteuid(65534)); crawl.main(sys.argv[1:])"
+    code = """if True:
+        import os, sys
+        from musicnb import crawl
+        read = crawl.read_rows
+        def read_then_drop_rights(path):
+            rows = read(path)
+            if os.getuid() == 0:
+                os.setegid(65534), os.seteuid(65534)
+            return rows
+        crawl.read_rows = read_then_drop_rights
+        crawl.main(sys.argv[1:])"""
     try:
         done = subprocess.run([sys.executable, "-c", code, "run", "rows.csv", "--db", "inner/crawl.sqlite"], cwd=folder, text=True, capture_output=True,
                               env=os.environ | server.env() | {"PYTHONPATH": str(ROOT)})

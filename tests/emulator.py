@@ -4,7 +4,7 @@ What an id stands for is drawn from the id, so the same id always has the same c
 the numbers thirty days later. Everything received is counted, and faults come by rate, for listed ids, or once by script:
 
     GET  /_emulator/counts   requests, units, ids and answers by endpoint
-    GET  /_emulator/seen     every request: endpoint, address, header names, where its key was, its attempt's id
+    GET  /_emulator/seen     every request: second, endpoint, address, header names, where its key was, its attempt's id
     POST /_emulator/script   {"day": 30, "faults": {"503": 0.1}, "items": {"absent": [id, …]}, "latency": 0.1, "quota": 100, "profile": "extended",
                               "next": [{"fault": "429", "endpoint": "videos", "after": 3, "times": 2, "retry_after": 1}, {"fault": "slow", "seconds": 9}]}
 
@@ -247,7 +247,7 @@ class Emulator(ThreadingHTTPServer):
         """Count a request as it comes in; the fault that it gets, with its `retry_after` where a script names one."""
         with self.lock:
             key = "header" if headers["x-goog-api-key"] or headers["authorization"] else "address" if "key=" in path else None
-            self.seen.append({"endpoint": endpoint, "url": path, "headers": sorted(name.lower() for name in headers), "key": key, "attempt": headers["x-musicnb-attempt"]})
+            self.seen.append({"at": time.monotonic(), "endpoint": endpoint, "url": path, "headers": sorted(name.lower() for name in headers), "key": key, "attempt": headers["x-musicnb-attempt"]})
             self.asked.setdefault(endpoint, Counter()).update(ids)
             for step in self.next:
                 if step["endpoint"] in (None, endpoint):

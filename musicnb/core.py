@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SCORE_COLUMNS', 'SCORE_KEY', 'METRICS', 'LEDGER_COLUMNS', 'VERDICTS', 'MusicnbError', 'UserError', 'DataError',
            'find_root', 'need_root', 'cache_dir', 'atomic_path', 'write_text', 'round_floats', 'dump_json',
-           'file_sha256', 'Provenance', 'humblest', 'Finding', 'verdict', 'Run', 'true_minus', 'read_published',
-           'complete_ledger', 'read_book', 'write_csv']
+           'file_sha256', 'Provenance', 'humblest', 'Finding', 'verdict', 'Run', 'models_dir', 'true_minus',
+           'read_published', 'complete_ledger', 'read_book', 'write_csv']
 
 # %% ../nbs/00_core.ipynb #b19e86d1
 import contextlib
@@ -231,6 +231,7 @@ class Run:
         self.findings: list[Finding] = []
         self.scores: list[dict] = []
         self.ledger: list[dict] = []
+        self.kept: list[str] = []  # files, relative to the folder of models
         self._target = os.environ.get("MUSICNB_RESULTS")
         self._save()
 
@@ -252,8 +253,31 @@ class Run:
     def _save(self):
         if self._target:
             keep = {"data": [asdict(p) for p in self.data], "findings": [asdict(f) for f in self.findings],
-                    "scores": self.scores, "ledger": self.ledger}
+                    "scores": self.scores, "ledger": self.ledger, "kept": self.kept}
             write_text(self._target, dump_json(keep))
+
+# %% ../nbs/00_core.ipynb #52aed089
+from fastcore.basics import patch as patch_method
+
+# %% ../nbs/00_core.ipynb #9f9fc91a
+def models_dir(
+    profile: str = "full",  # "quick" or "full"
+) -> Path:
+    "Where chapters keep models: `models` in the book that is being made, else in the cache."
+    return Path(os.environ.get("MUSICNB_MODELS") or cache_dir() / "models" / profile)
+
+
+@patch_method
+@contextlib.contextmanager
+def keep(self: Run,
+         name: str,  # of the file, such as "lightgbm.txt"
+         ) -> Iterator[Path]:  # a name to write to
+    "Keep a file in `models/<study>/`, whole or not at all. The report remembers it: a chapter whose file is gone runs again."
+    target = models_dir(self.profile) / self.study / name
+    with atomic_path(target) as aside:
+        yield aside
+    self.kept.append(f"{self.study}/{name}")
+    self._save()
 
 # %% ../nbs/00_core.ipynb #63e07beb
 def true_minus(
@@ -261,9 +285,6 @@ def true_minus(
 ) -> str:
     "The text with a minus sign before each negative number."
     return re.sub(r"(?<![^\s(\[=“])-(?=\.?\d)", "−", text)
-
-# %% ../nbs/00_core.ipynb #52aed089
-from fastcore.basics import patch as patch_method
 
 # %% ../nbs/00_core.ipynb #bbf6dec5
 @patch_method

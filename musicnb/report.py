@@ -405,7 +405,7 @@ class Result:
     status: str               # ok, cached, failed, skipped
     seconds: float = 0.0
     peak_mb: float | None = None
-    results: dict = field(default_factory=lambda: {"data": [], "findings": [], "scores": [], "ledger": []})
+    results: dict = field(default_factory=lambda: {"data": [], "findings": [], "scores": [], "ledger": [], "kept": []})
     error: dict | None = None
     reason: str = ""          # why it failed or was skipped, one line
 
@@ -414,7 +414,7 @@ class Book:
     "The folder of a report, and what is known of its chapters."
 
     def __init__(self, out: Path):
-        self.out, self.state = out, out / ".chapters"
+        self.out, self.state, self.models = out, out / ".chapters", out / "models"
         try:
             self.state.mkdir(parents=True, exist_ok=True)
             (out / "notebooks").mkdir(exist_ok=True)
@@ -433,7 +433,8 @@ class Book:
         except (OSError, ValueError):
             return {}
         whole = isinstance(entry, dict) and {"key", "seconds", "peak_mb", "results"} <= set(entry)
-        return entry if whole and self.notebook(stem).is_file() else {}
+        needed = [self.notebook(stem), *(self.models / name for name in entry["results"].get("kept", []))] if whole else []
+        return entry if needed and all(p.is_file() for p in needed) else {}
 
     @contextmanager
     def lock(self):
@@ -482,7 +483,8 @@ def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable)
         old.unlink(missing_ok=True)
     upstream_file = write_text(book.state / f"{stem}.upstream.json", dump_json([{"chapter": s} | done[s].results for s in waited]))
     threads = str(max(1, (os.cpu_count() or 1) // plan.jobs))
-    environment = {"MUSICNB_RESULTS": str(results.resolve()), "MUSICNB_BOOK": str(upstream_file.resolve()), "OMP_NUM_THREADS": threads}
+    environment = {"MUSICNB_RESULTS": str(results.resolve()), "MUSICNB_BOOK": str(upstream_file.resolve()),
+                   "MUSICNB_MODELS": str(book.models.resolve()), "OMP_NUM_THREADS": threads}
     outcome = run_chapter(chapter, values, running, environment, tell)
     said = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else Result("").results
     error = outcome["error"] or unsound(plan, stem, said, key, upstream)

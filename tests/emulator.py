@@ -459,8 +459,8 @@ ANSWERS = YOUTUBE | {"token": Handler.token, "artists": Handler.artists, "artist
                      "unknown": Handler.unknown}
 
 
-def made_up_rows(n: int) -> list[dict[str, str]]:
-    """Rows as the download has them: ten tracks an artist, one row in eleven repeats a video, one in fifty has none."""
+def made_up_rows(n: int, blanks: bool = True) -> list[dict[str, str]]:
+    """Rows as the download has them: ten tracks an artist, one row in eleven repeats a video, one in fifty has none (if `blanks`)."""
     forms = ["https://www.youtube.com/watch?v={}"] * 7 + ["https://youtu.be/{}?si=share", "https://www.youtube.com/watch?v={}&list=RD&index=2",
                                                           "https://www.youtube.com/shorts/{}"]
     rows = []
@@ -469,13 +469,13 @@ def made_up_rows(n: int) -> list[dict[str, str]]:
         video = code(11, "video", number("earlier", i) % i if repeats else i)
         rows.append({"": str(i), "Artist": f"Artist {i // 10}", "Url_spotify": f"https://open.spotify.com/artist/{code(22, 'artist', i // 10)}",
                      "Track": f"Song {i}", "Uri": f"spotify:track:{code(22, 'track', i)}",
-                     "Url_youtube": "" if number("none", i) % 50 == 0 else forms[number("form", i) % 10].format(video)})
+                     "Url_youtube": "" if blanks and number("none", i) % 50 == 0 else forms[number("form", i) % 10].format(video)})
     return rows
 
 
-def write_rows(path: Path, n: int) -> Path:
+def write_rows(path: Path, n: int, blanks: bool = True) -> Path:
     """Write `made_up_rows` as a CSV file."""
-    rows = made_up_rows(n)
+    rows = made_up_rows(n, blanks)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["Url_youtube"])
         writer.writeheader()

@@ -180,7 +180,7 @@ def test_killed_fifty_times(tmp_path):
             (tmp_path / str(turn)).mkdir()
             crawl = Crawl(tmp_path / str(turn), server, rows=4_000)
             while kills:
-                process = crawl.start("run", *([str(crawl.table)] if not crawl.db.exists() or chance.random() < 0.5 else []))
+                process = crawl.start("run", "--qps", "500", *([str(crawl.table)] if not crawl.db.exists() or chance.random() < 0.5 else []))
                 wait_for(server, process, chance.choice([0, 1, 1, 3, 8, 15]), chance.random() * 0.05)
                 kills -= process.poll() is None
                 process.kill()
@@ -446,7 +446,7 @@ def test_key_in_a_file_stays_there(crawl):
 
 def test_key_is_in_no_report(tmp_path, crawl):
     """The chapter knows no key: neither its page nor its notebook holds what stands in the environment."""
-    program = [sys.executable, "-c", "from musicnb.report import main; main()", "report", "10_youtube_crawl", "--data-dir", "twin", "--out", "out"]
+    program = [sys.executable, "-c", "from musicnb.report import main; main()", "report", "10_youtube_crawl", "--data-dir", "twin", "--out", str(tmp_path / "out")]
     done = subprocess.run(program, cwd=ROOT, env=crawl.env(**KEYS) | {"MUSICNB_CACHE": str(tmp_path / "cache")}, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert_no_canary(tmp_path, done.stdout, done.stderr)

@@ -4,7 +4,7 @@ What an id stands for is drawn from the id, so the same id always has the same c
 the numbers thirty days later. Everything received is counted, and faults come by rate, for listed ids, or once by script:
 
     GET  /_emulator/counts   requests, units, ids and answers by endpoint
-    GET  /_emulator/seen     every request: endpoint, address, header names, where its key was, its attempt's id
+    GET  /_emulator/seen     every request: second, endpoint, address, header names, where its key was, its attempt's id
     POST /_emulator/script   {"day": 30, "faults": {"503": 0.1}, "items": {"absent": [id, …]}, "latency": 0.1, "quota": 100, "profile": "extended",
                               "next": [{"fault": "429", "endpoint": "videos", "after": 3, "times": 2, "retry_after": 1}, {"fault": "slow", "seconds": 9}]}
 
@@ -247,7 +247,7 @@ class Emulator(ThreadingHTTPServer):
         """Count a request as it comes in; the fault that it gets, with its `retry_after` where a script names one."""
         with self.lock:
             key = "header" if headers["x-goog-api-key"] or headers["authorization"] else "address" if "key=" in path else None
-            self.seen.append({"endpoint": endpoint, "url": path, "headers": sorted(name.lower() for name in headers), "key": key, "attempt": headers["x-musicnb-attempt"]})
+            self.seen.append({"at": time.monotonic(), "endpoint": endpoint, "url": path, "headers": sorted(name.lower() for name in headers), "key": key, "attempt": headers["x-musicnb-attempt"]})
             self.asked.setdefault(endpoint, Counter()).update(ids)
             for step in self.next:
                 if step["endpoint"] in (None, endpoint):
@@ -459,8 +459,8 @@ ANSWERS = YOUTUBE | {"token": Handler.token, "artists": Handler.artists, "artist
                      "unknown": Handler.unknown}
 
 
-def made_up_rows(n: int) -> list[dict[str, str]]:
-    """Rows as the download has them: ten tracks an artist, one row in eleven repeats a video, one in fifty has none."""
+def made_up_rows(n: int, blanks: bool = True) -> list[dict[str, str]]:
+    """Rows as the download has them: ten tracks an artist, one row in eleven repeats a video, one in fifty has none (if `blanks`)."""
     forms = ["https://www.youtube.com/watch?v={}"] * 7 + ["https://youtu.be/{}?si=share", "https://www.youtube.com/watch?v={}&list=RD&index=2",
                                                           "https://www.youtube.com/shorts/{}"]
     rows = []
@@ -469,13 +469,13 @@ def made_up_rows(n: int) -> list[dict[str, str]]:
         video = code(11, "video", number("earlier", i) % i if repeats else i)
         rows.append({"": str(i), "Artist": f"Artist {i // 10}", "Url_spotify": f"https://open.spotify.com/artist/{code(22, 'artist', i // 10)}",
                      "Track": f"Song {i}", "Uri": f"spotify:track:{code(22, 'track', i)}",
-                     "Url_youtube": "" if number("none", i) % 50 == 0 else forms[number("form", i) % 10].format(video)})
+                     "Url_youtube": "" if blanks and number("none", i) % 50 == 0 else forms[number("form", i) % 10].format(video)})
     return rows
 
 
-def write_rows(path: Path, n: int) -> Path:
+def write_rows(path: Path, n: int, blanks: bool = True) -> Path:
     """Write `made_up_rows` as a CSV file."""
-    rows = made_up_rows(n)
+    rows = made_up_rows(n, blanks)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["Url_youtube"])
         writer.writeheader()

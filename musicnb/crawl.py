@@ -41,6 +41,7 @@ from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 import typer
+from fastcore.basics import patch as patch_method
 
 from .core import DataError, MusicnbError, UserError, atomic_path, find_root, write_csv
 
@@ -57,7 +58,7 @@ def _split(text: str) -> tuple[str, list[str], dict[str, list[str]]]:
         return "", [], {}
     return re.sub(r"^(www|m|music|open|play)\.", "", host), [p for p in url.path.split("/") if p], parse_qs(url.query)
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #64d1a1ca
 def read_video(
     address: str,  # as found in a cell
 ) -> tuple[str, str]:  # (id, "") or ("", why it is none)
@@ -126,7 +127,7 @@ _NAMES = {"address": "url_youtube", "artist_address": "url_spotify", "uri": "uri
           "channel": "channel", "channel_id": "channelid", "row": "row"}
 _CONTENT = {"address": read_video, "artist_address": lambda c: read_spotify(c, "artist"), "uri": lambda c: read_spotify(c, "track")}
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #e99978f2
 def find_columns(
     header: list[str],
     head: list[list[str]],  # the first rows
@@ -166,7 +167,7 @@ def _read_cells(path: Path) -> Iterator[list[str]]:
             if cells or width == 1:  # an empty line among single cells is a blank cell
                 yield cells or [""]
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #2b05f59b
 def read_cells(path: Path) -> Iterator[list[str]]:
     "As `_read_cells`. Raises `UserError` for what is no table."
     if not path.is_file():
@@ -238,7 +239,7 @@ class Plan:
         "Days of quota; a question is a unit."
         return math.ceil(self.calls / daily)
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #557f236a
 def plan_crawl(
     rows: list[Row],
     comments: int = 0,  # videos whose comments are wanted
@@ -328,7 +329,7 @@ def _sqlite_in_words(path: Path) -> Iterator[None]:
             raise
         raise DataError(f"the state file '{path}' is damaged or no SQLite file ({e})", "a file that `musicnb crawl` made", "restore a copy, or start anew with another --db") from e
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #e0365007
 @contextlib.contextmanager
 def only_writer(path: Path) -> Iterator[None]:
     "Hold the lock of a state file. Raises `UserError` while another process holds it; a process that dies lets go of it."
@@ -355,20 +356,9 @@ class Store:
         with _sqlite_in_words(self.path):
             self.db = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
             self.db.row_factory = sqlite3.Row
-            tables = {r[0] for r in self.db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if not tables and write:
-                self.db.executescript("PRAGMA journal_mode = WAL; PRAGMA secure_delete = ON;")
-                with self.change() as db:
-                    for statement in _SCHEMA.strip().rstrip(";").split(";\n"):
-                        db.execute(statement)
-                    db.executemany("INSERT INTO meta VALUES(?, ?)", [("schema_version", SCHEMA_VERSION), ("round", "1"), ("made_at", _stamp(now()))])
-            elif "meta" not in tables or (seen := self.meta("schema_version")) is None:
-                raise DataError(f"'{path}' is an SQLite file, but not of a crawl", "a file that `musicnb crawl` made", "name another file with --db")
-            elif seen != SCHEMA_VERSION:
-                raise DataError(f"the state file '{path}' is of version {seen[:20]!r}", f"version {SCHEMA_VERSION!r}", "use the musicnb that made it, or start anew with another --db")
-            fault = self.db.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if fault != "ok":
-                raise sqlite3.DatabaseError(fault.splitlines()[0])
+            if write and not self.tables():
+                self.make()
+            self.check()
             self.db.executescript("PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;")
 
     @contextlib.contextmanager
@@ -383,21 +373,54 @@ class Store:
                 raise
             self.db.execute("COMMIT")
 
-    def ask(self, sql: str, *values) -> list[sqlite3.Row]:
-        with self._lock:
-            return self.db.execute(sql, values).fetchall()
-
-    def meta(self, key: str) -> str | None:
-        found = self.ask("SELECT value FROM meta WHERE key = ?", key)
-        return found[0][0] if found else None
-
-    @property
-    def round(self) -> int:
-        return int(self.meta("round"))
-
     def close(self) -> None:
         with self._lock:
             self.db.close()
+
+# %% ../nbs/10_youtube_crawl.ipynb #f401f830
+@patch_method
+def ask(self: Store, sql: str, *values) -> list[sqlite3.Row]:
+    with self._lock:
+        return self.db.execute(sql, values).fetchall()
+
+
+@patch_method
+def meta(self: Store, key: str) -> str | None:
+    found = self.ask("SELECT value FROM meta WHERE key = ?", key)
+    return found[0][0] if found else None
+
+
+@patch_method(as_prop=True)
+def round(self: Store) -> int:
+    return int(self.meta("round"))
+
+
+@patch_method
+def tables(self: Store) -> set[str]:
+    return {r[0] for r in self.ask("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+# %% ../nbs/10_youtube_crawl.ipynb #ad6773cf
+@patch_method
+def make(self: Store) -> None:
+    "Make the tables, all of them or none."
+    self.db.executescript("PRAGMA journal_mode = WAL; PRAGMA secure_delete = ON;")
+    with self.change() as db:
+        for statement in _SCHEMA.strip().rstrip(";").split(";\n"):
+            db.execute(statement)
+        db.executemany("INSERT INTO meta VALUES(?, ?)", [("schema_version", SCHEMA_VERSION), ("round", "1"), ("made_at", _stamp(now()))])
+
+
+@patch_method
+def check(self: Store) -> None:
+    "Is this a whole state file of our version? Raises `DataError` if not."
+    seen = self.meta("schema_version") if "meta" in self.tables() else None
+    if seen is None:
+        raise DataError(f"'{self.path}' is an SQLite file, but not of a crawl", "a file that `musicnb crawl` made", "name another file with --db")
+    if seen != SCHEMA_VERSION:
+        raise DataError(f"the state file '{self.path}' is of version {seen[:20]!r}", f"version {SCHEMA_VERSION!r}", "use the musicnb that made it, or start anew with another --db")
+    fault = self.ask("PRAGMA quick_check(1)")[0][0]
+    if fault != "ok":
+        raise sqlite3.DatabaseError(fault.splitlines()[0])
 
 # %% ../nbs/10_youtube_crawl.ipynb #38b3a968
 def take_rows(
@@ -471,31 +494,35 @@ class Ledger:
         used = self.store.ask("SELECT units FROM quota WHERE pacific_day = ?", str(quota_day(now())))
         return self.daily_units - (used[0][0] if used else 0)
 
-    def charge(self,
-               service: str,   # youtube or spotify
-               endpoint: str,  # such as videos
-               ) -> str:       # the attempt's id
-        "Write an attempt down. Raises `Stop` where there is nothing left to spend."
-        units = UNITS.get(endpoint, 1) if service == "youtube" else 0
-        with self.store.change() as db:
-            if self.stopped:
-                raise self.stopped
-            if self.max_units is not None and self.spent + units > self.max_units:
-                raise Stop(0, f"stopped at --max-units {self.max_units:,}; run again to go on")
-            if units and self.left() < units:
-                raise Stop(75, f"the day's quota of {self.daily_units:,} units is used up; {come_back(next_reset(now()))}")
-            id, moment = uuid.uuid4().hex, now()
-            db.execute("INSERT INTO attempts VALUES(?, ?, ?, ?, ?, ?, NULL)", (id, service, endpoint, str(quota_day(moment)), _stamp(moment), units))
-        self.spent += units
-        return id
-
-    def answered(self, attempt: str, status: str) -> None:
-        "Note what became of an attempt; one that was never sent is given back."
-        with self.store.change() as db:
-            db.execute("UPDATE attempts SET status = ?1, units = CASE ?1 WHEN 'never sent' THEN 0 ELSE units END WHERE id = ?2", (status, attempt))
-        self.spent -= status == "never sent"
+# %% ../nbs/10_youtube_crawl.ipynb #3bf22d57
+@patch_method
+def charge(self: Ledger,
+           service: str,   # youtube or spotify
+           endpoint: str,  # such as videos
+           ) -> str:       # the attempt's id
+    "Write an attempt down. Raises `Stop` where there is nothing left to spend."
+    units = UNITS.get(endpoint, 1) if service == "youtube" else 0
+    with self.store.change() as db:
+        if self.stopped:
+            raise self.stopped
+        if self.max_units is not None and self.spent + units > self.max_units:
+            raise Stop(0, f"stopped at --max-units {self.max_units:,}; run again to go on")
+        if units and self.left() < units:
+            raise Stop(75, f"the day's quota of {self.daily_units:,} units is used up; {come_back(next_reset(now()))}")
+        id, moment = uuid.uuid4().hex, now()
+        db.execute("INSERT INTO attempts VALUES(?, ?, ?, ?, ?, ?, NULL)", (id, service, endpoint, str(quota_day(moment)), _stamp(moment), units))
+    self.spent += units
+    return id
 
 
+@patch_method
+def answered(self: Ledger, attempt: str, status: str) -> None:
+    "Note what became of an attempt; one that was never sent is given back."
+    with self.store.change() as db:
+        db.execute("UPDATE attempts SET status = ?1, units = CASE ?1 WHEN 'never sent' THEN 0 ELSE units END WHERE id = ?2", (status, attempt))
+    self.spent -= status == "never sent"
+
+# %% ../nbs/10_youtube_crawl.ipynb #36d809bb
 def come_back(moment: datetime) -> str:
     "When to come back, in words."
     return f"come back after the reset at {moment.astimezone(PACIFIC):%Y-%m-%d %H:%M %Z} ({moment:%Y-%m-%d %H:%M} UTC): `musicnb crawl run` goes on where it stopped"
@@ -523,7 +550,7 @@ def find_key(
         raise Stop(78, f"{name} is not a key: it has spaces, line breaks or letters that keys never have")
     return SecretStr(value.strip())
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #f21a6b40
 def endpoint(
     name: str,     # environment variable
     default: str,  # the service's own
@@ -561,7 +588,7 @@ class Pace:
         with self._lock:
             self.next = max(self.next, time.monotonic() + seconds)
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #47baf119
 def make_session(
     ledger: Ledger,
     service: str,                       # youtube or spotify
@@ -680,7 +707,7 @@ def _models():
 
     return Item, Music
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #fb7ac72d
 def _missing(**values) -> str:
     return " ".join(k for k, v in values.items() if v is None)
 
@@ -713,7 +740,7 @@ class Answer:
     items: list
     cursor: str = ""  # of the next page
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #300365d6
 class YouTube:
     "YouTube's Data API through google-api-python-client."
     name, default_qps = "YouTube", 20.0
@@ -736,25 +763,29 @@ class YouTube:
         self._local.last = answer.attempt, answer.content
         return httplib2.Response({k.lower(): v for k, v in answer.headers.items()} | {"status": str(answer.status_code)}), answer.content
 
-    def query(self, kind: str, ids: list[str], cursor: str):
-        if kind == "comments":
-            return self.client.commentThreads().list(part="snippet", videoId=ids[0], maxResults=100, textFormat="plainText", order="time", pageToken=cursor or None)
-        if kind == "video":
-            return self.client.videos().list(part="snippet,statistics,status", id=",".join(ids))
-        return self.client.channels().list(part="statistics", id=",".join(ids), maxResults=BATCH)  # five if it is not said
+# %% ../nbs/10_youtube_crawl.ipynb #6c3e8328
+@patch_method
+def query(self: YouTube, kind: str, ids: list[str], cursor: str):
+    if kind == "comments":
+        return self.client.commentThreads().list(part="snippet", videoId=ids[0], maxResults=100, textFormat="plainText", order="time", pageToken=cursor or None)
+    if kind == "video":
+        return self.client.videos().list(part="snippet,statistics,status", id=",".join(ids))
+    return self.client.channels().list(part="statistics", id=",".join(ids), maxResults=BATCH)  # five if it is not said
 
-    def ask(self, kind: str, ids: list[str], cursor: str = "") -> Answer:
-        from googleapiclient.errors import HttpError
 
-        try:
-            answer = self.query(kind, ids, cursor).execute()
-        except HttpError as e:
-            raise judge("YouTube", e.resp.status, read_reasons(e.content), read_retry_after(e.resp.get("retry-after"))) from None
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict) or not str(answer.get("kind")).endswith("ListResponse") or not isinstance(answer.get("items", []), list):
-            raise Passing("an answer that is no list in JSON")
-        return Answer(*self._local.last, answer.get("items", []), str(answer.get("nextPageToken") or ""))
+@patch_method
+def ask(self: YouTube, kind: str, ids: list[str], cursor: str = "") -> Answer:
+    from googleapiclient.errors import HttpError
+
+    try:
+        answer = self.query(kind, ids, cursor).execute()
+    except HttpError as e:
+        raise judge("YouTube", e.resp.status, read_reasons(e.content), read_retry_after(e.resp.get("retry-after"))) from None
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict) or not str(answer.get("kind")).endswith("ListResponse") or not isinstance(answer.get("items", []), list):
+        raise Passing("an answer that is no list in JSON")
+    return Answer(*self._local.last, answer.get("items", []), str(answer.get("nextPageToken") or ""))
 
 # %% ../nbs/10_youtube_crawl.ipynb #17928653
 class Spotify:
@@ -776,48 +807,54 @@ class Spotify:
             self.tokens.OAUTH_TOKEN_URL = token if urlsplit(token).path else f"{token}/api/token"
         self._make = lambda: make_session(ledger, "spotify", self.pace, self._bearer, bool(root))
 
-    def _bearer(self) -> dict[str, str]:
-        from spotipy.oauth2 import SpotifyOauthError
+# %% ../nbs/10_youtube_crawl.ipynb #bbd44097
+@patch_method
+def _bearer(self: Spotify) -> dict[str, str]:
+    from spotipy.oauth2 import SpotifyOauthError
 
-        with self._lock:  # one token for all threads
-            try:
-                self._local.token = self.tokens.get_access_token(as_dict=False)
-            except SpotifyOauthError as e:
-                wrong = getattr(e, "error", "") in ("invalid_client", "unauthorized_client", "invalid_grant")
-                raise (Stop(78, "Spotify refuses the app; check SPOTIFY_CLIENT_ID and SPOTIFY_CLIENT_SECRET") if wrong else Passing("no token")) from None
-            except (ValueError, KeyError, TypeError):
-                raise Passing("no token") from None
-        return {"Authorization": f"Bearer {self._local.token}"}
-
-    def drop_token(self) -> bool:  # False: this thread's question was refused just before as well
-        "Forget the token that was refused, if no other thread has a newer one already."
-        with self._lock:
-            if (self.memory.token_info or {}).get("access_token") == self._local.token:
-                self.memory.token_info = None
-        first, self._local.denied = not getattr(self._local, "denied", False), True
-        return first
-
-    def ask(self, kind: str, ids: list[str], cursor: str = "") -> Answer:
-        import spotipy
-
-        if not hasattr(self._local, "client"):
-            self._local.client = spotipy.Spotify(requests_session=self._make(), retries=0, status_retries=0)
-            self._local.client.prefix = self.prefix
-        one = len(ids) == 1
+    with self._lock:  # one token for all threads
         try:
-            answer = getattr(self._local.client, kind if one else f"{kind}s")(ids[0] if one else ids)
-        except spotipy.SpotifyException as e:
-            if one and e.http_status == 404:
-                return Answer("", b"", [])
-            if e.http_status == 401 and self.drop_token():
-                raise Passing("the token has ended") from None
-            wait, reasons = read_retry_after((e.headers or {}).get("Retry-After")), [r for r in [e.reason] if r and re.fullmatch(r"\w{1,50}", r)]
-            raise judge("Spotify", e.http_status, reasons, wait, "SPOTIFY_CLIENT_ID") from None
-        items = [answer] if one else (answer or {}).get(f"{kind}s") if isinstance(answer, dict) else None
-        if not isinstance(answer, dict) or not isinstance(items, list):
-            raise Passing("an answer that is no JSON")
-        self._local.denied = False
-        return Answer("", json.dumps(answer).encode(), [i for i in items if i is not None])
+            self._local.token = self.tokens.get_access_token(as_dict=False)
+        except SpotifyOauthError as e:
+            wrong = getattr(e, "error", "") in ("invalid_client", "unauthorized_client", "invalid_grant")
+            raise (Stop(78, "Spotify refuses the app; check SPOTIFY_CLIENT_ID and SPOTIFY_CLIENT_SECRET") if wrong else Passing("no token")) from None
+        except (ValueError, KeyError, TypeError):
+            raise Passing("no token") from None
+    return {"Authorization": f"Bearer {self._local.token}"}
+
+# %% ../nbs/10_youtube_crawl.ipynb #d194b926
+@patch_method
+def drop_token(self: Spotify) -> bool:  # False: this thread's question was refused just before as well
+    "Forget the token that was refused, if no other thread has a newer one already."
+    with self._lock:
+        if (self.memory.token_info or {}).get("access_token") == self._local.token:
+            self.memory.token_info = None
+    first, self._local.denied = not getattr(self._local, "denied", False), True
+    return first
+
+# %% ../nbs/10_youtube_crawl.ipynb #130afdf8
+@patch_method
+def ask(self: Spotify, kind: str, ids: list[str], cursor: str = "") -> Answer:
+    import spotipy
+
+    if not hasattr(self._local, "client"):
+        self._local.client = spotipy.Spotify(requests_session=self._make(), retries=0, status_retries=0)
+        self._local.client.prefix = self.prefix
+    one = len(ids) == 1
+    try:
+        answer = getattr(self._local.client, kind if one else f"{kind}s")(ids[0] if one else ids)
+    except spotipy.SpotifyException as e:
+        if one and e.http_status == 404:
+            return Answer("", b"", [])
+        if e.http_status == 401 and self.drop_token():
+            raise Passing("the token has ended") from None
+        wait, reasons = read_retry_after((e.headers or {}).get("Retry-After")), [r for r in [e.reason] if r and re.fullmatch(r"\w{1,50}", r)]
+        raise judge("Spotify", e.http_status, reasons, wait, "SPOTIFY_CLIENT_ID") from None
+    items = [answer] if one else (answer or {}).get(f"{kind}s") if isinstance(answer, dict) else None
+    if not isinstance(answer, dict) or not isinstance(items, list):
+        raise Passing("an answer that is no JSON")
+    self._local.denied = False
+    return Answer("", json.dumps(answer).encode(), [i for i in items if i is not None])
 
 # %% ../nbs/10_youtube_crawl.ipynb #b9dddb62
 _OFFERS = {"artist": ("popularity", "followers", "genres"), "track": ("popularity",)}
@@ -869,7 +906,7 @@ def patiently(
             return ask()
     raise AssertionError("not reached")  # stamina raises the last error
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #19caf074
 def settle(
     store: Store,
     kind: str,
@@ -898,7 +935,7 @@ def settle(
             db.execute("INSERT INTO raw VALUES(?, ?, ?)", (answer.attempt, _stamp(moment), zlib.compress(answer.body)))
     return Counter(s for s, _ in states.values())
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #fd5dc83e
 def mark(db: sqlite3.Connection, kind: str, id: str, state: str, reason: str = "", cursor: str = "") -> None:
     "Put an id into a state."
     db.execute("UPDATE items SET state = ?, reason = ?, cursor = ?, attempts = attempts + 1, updated_at = ? WHERE kind = ? AND id = ?", (state, reason, cursor, _stamp(now()), kind, id))
@@ -927,7 +964,7 @@ def settle_comments(
 _PLURAL = {"video": "videos", "channel": "channels", "comments": "comment lists", "artist": "artists", "track": "tracks"}
 GIVE_UP = 5  # batches in a row without a usable answer
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #4a083b59
 class Crawl:
     "One run over a state file."
 
@@ -959,25 +996,24 @@ class Crawl:
         if self.vain:
             raise Stop(75, f"{self.vain:,} ids got no usable answer; come back later: `musicnb crawl retry` asks for them again")
 
-    def work_spotify(self, service: Spotify, kind: str) -> None:
-        ids = [i for _, i in self.pending(kind)]
-        if not ids:
-            return
-        try:
-            offered, many = probe_spotify(service, kind, ids)
-        except (Passing, Refused) as e:
-            raise Stop(75, f"Spotify gave no usable answer ({e}); nothing is lost: run again later") from None
-        hidden = ", ".join(f for f in _OFFERS[kind] if f not in offered)
-        self.watch.say(f"Spotify gives this app of {_PLURAL[kind]}: {', '.join(offered) or 'nothing'}{f'; not offered: {hidden}' if hidden else ''}{f'; {BATCH if many else 1} a question' if offered else ''}")
-        if offered:
-            return self.work(service, kind, BATCH if many else 1)
-        with self.store.change() as db:
-            db.execute("UPDATE items SET state = 'not_offered', reason = 'not_offered' WHERE kind = ? AND state = 'pending'", (kind,))
+# %% ../nbs/10_youtube_crawl.ipynb #374986b3
+@patch_method
+def work_spotify(self: Crawl, service: Spotify, kind: str) -> None:
+    ids = [i for _, i in self.pending(kind)]
+    if not ids:
+        return
+    try:
+        offered, many = probe_spotify(service, kind, ids)
+    except (Passing, Refused) as e:
+        raise Stop(75, f"Spotify gave no usable answer ({e}); nothing is lost: run again later") from None
+    hidden = ", ".join(f for f in _OFFERS[kind] if f not in offered)
+    self.watch.say(f"Spotify gives this app of {_PLURAL[kind]}: {', '.join(offered) or 'nothing'}{f'; not offered: {hidden}' if hidden else ''}{f'; {BATCH if many else 1} a question' if offered else ''}")
+    if offered:
+        return self.work(service, kind, BATCH if many else 1)
+    with self.store.change() as db:
+        db.execute("UPDATE items SET state = 'not_offered', reason = 'not_offered' WHERE kind = ? AND state = 'pending'", (kind,))
 
-# %% ../nbs/10_youtube_crawl.ipynb #e8920739
-from fastcore.basics import patch as patch_method
-
-# %% ../nbs/10_youtube_crawl.ipynb #f401f830
+# %% ../nbs/10_youtube_crawl.ipynb #0b621988
 @patch_method
 def work(self: Crawl, service, kind: str, size: int) -> None:
     "Ask for all pending ids of a kind, some batches at a time."
@@ -1005,7 +1041,7 @@ def work(self: Crawl, service, kind: str, size: int) -> None:
     if stopped:
         raise stopped
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #03a86938
 @patch_method
 def one(self: Crawl, service, kind: str, ids: list[str]) -> Counter:
     "Ask for one batch and write what came."
@@ -1030,7 +1066,7 @@ def asked(self: Crawl, service, kind: str, ids: list[str], cursor: str = "") -> 
                 self.watch.say(f"{service.name} asks to wait {e.wait:.0f} seconds ({e})")
         raise
 
-# %% ../nbs/10_youtube_crawl.ipynb #ad6773cf
+# %% ../nbs/10_youtube_crawl.ipynb #67383345
 @patch_method
 def without_answer(self: Crawl, service, kind: str, ids: list[str], error: MusicnbError) -> Counter:
     "What becomes of a batch that was refused, or asked for in vain. Raises `Stop` where the service cannot be reached, or answers nothing any more."
@@ -1083,19 +1119,23 @@ class Watch:
     def say(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def begin(self, kind: str, total: int) -> None:
-        self.counts[kind] = [0, total, time.monotonic()]
-        if self.bars and total:
-            self.tasks[kind] = self.bars.add_task(_PLURAL[kind], total=total, left="")
+# %% ../nbs/10_youtube_crawl.ipynb #824491a5
+@patch_method
+def begin(self: Watch, kind: str, total: int) -> None:
+    self.counts[kind] = [0, total, time.monotonic()]
+    if self.bars and total:
+        self.tasks[kind] = self.bars.add_task(_PLURAL[kind], total=total, left="")
 
-    def step(self, kind: str, states: Counter, left: int) -> None:
-        done, total, start = self.counts[kind]
-        self.counts[kind][0] = done = done + states.total()
-        if self.bars:
-            self.bars.update(self.tasks[kind], completed=done, left=f"{left:,} units left today")
-        elif time.monotonic() - self.said > 5 or done == total:
-            self.said = time.monotonic()
-            self.say(f"{_PLURAL[kind]}: {done:,} of {total:,}; {left:,} units left today; about {(time.monotonic() - start) * (total - done) / max(done, 1):.0f} s to go")
+
+@patch_method
+def step(self: Watch, kind: str, states: Counter, left: int) -> None:
+    done, total, start = self.counts[kind]
+    self.counts[kind][0] = done = done + states.total()
+    if self.bars:
+        self.bars.update(self.tasks[kind], completed=done, left=f"{left:,} units left today")
+    elif time.monotonic() - self.said > 5 or done == total:
+        self.said = time.monotonic()
+        self.say(f"{_PLURAL[kind]}: {done:,} of {total:,}; {left:,} units left today; about {(time.monotonic() - start) * (total - done) / max(done, 1):.0f} s to go")
 
 # %% ../nbs/10_youtube_crawl.ipynb #97a3f58e
 EXPORT_COLUMNS = ("row Artist Track Uri channelId viewCount likeCount commentCount youtubeChannelSubscriber spotifyPopularity spotifyFollowers published_at published_year "
@@ -1146,7 +1186,7 @@ class _Known:
         why = "not_offered" if self.kind in ("artist", "track") else "hidden"
         return f"{self.kind}: {why} {', '.join(withheld.split())}" if withheld else ""
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #ce1ae6b5
 def export_rows(
     store: Store,
 ) -> list[dict]:  # one for each row of the table, in its order
@@ -1298,7 +1338,7 @@ def _crawl(store: Store, max_units: int | None, daily_units: int, jobs: int, qps
         print(f"musicnb: {line}", file=sys.stderr if code else sys.stdout)
     raise typer.Exit(code)
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #919a14dc
 def summary(store: Store) -> str:
     "One line: how many ids are in which state."
     parts = []
@@ -1338,7 +1378,7 @@ def crawl_run(
             print("the last round is not finished; it goes on")
         _crawl(store, max_units, daily_units, jobs, qps, spotify, comment_pages)
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #71a5ab3a
 @crawl_app.command("retry")
 def crawl_retry(
     state: str = typer.Option("failed", help="failed, or absent."),
@@ -1375,7 +1415,7 @@ def crawl_status(db: str = _DB, daily_units: int = _DAILY) -> None:
         old = store.ask("SELECT COUNT(*) AS n, MIN(received_at) AS first FROM raw")[0]
         print(f"raw answers: {old['n']:,}" + (f", the oldest of {old['first']}" if old["n"] else ""))
 
-
+# %% ../nbs/10_youtube_crawl.ipynb #aec726df
 @crawl_app.command("export")
 def crawl_export(
     out: str = typer.Option("", "-o", "--out", metavar="FILE", help=".csv or .parquet. Default: beside the state file.", show_default=False),

@@ -249,9 +249,9 @@ def plan_crawl(
     named = {r.channel_id or r.channel for r in rows if r.video} - {""}
     sure = bool(named) and all(r.channel_id or r.channel for r in rows if r.video)
     extra = {r.channel_id for r in rows if r.channel_id and not r.video}
-    only = [r for r in rows if r.video_note and (r.address or not (r.artist_id or r.track_id or r.channel_id))]
+    wanted = any(r.address.strip() for r in rows)  # in a table of Spotify's addresses alone no row lacks a video
     return Plan(len(rows), len(videos), (len(named) if sure else len(videos)) + len(extra), sure, comments,
-                len({r.artist_id for r in rows} - {""}), len({r.track_id for r in rows} - {""}), [(r.row, r.address, r.video_note) for r in only])
+                len({r.artist_id for r in rows} - {""}), len({r.track_id for r in rows} - {""}), [(r.row, r.address, r.video_note) for r in rows if wanted and r.video_note])
 
 # %% ../nbs/10_youtube_crawl.ipynb #6895ab8a
 PACIFIC = ZoneInfo("America/Los_Angeles")
@@ -1133,9 +1133,11 @@ def step(self: Watch, kind: str, states: Counter, left: int) -> None:
     self.counts[kind][0] = done = done + states.total()
     if self.bars:
         self.bars.update(self.tasks[kind], completed=done, left=f"{left:,} units left today")
-    elif time.monotonic() - self.said > 5 or done == total:
+        return
+    to_go = (time.monotonic() - start) * (total - done) / max(done, 1)
+    if time.monotonic() - self.said > max(5, to_go / 5) or done == total:  # the longer it takes, the rarer a line
         self.said = time.monotonic()
-        self.say(f"{_PLURAL[kind]}: {done:,} of {total:,}; {left:,} units left today; about {(time.monotonic() - start) * (total - done) / max(done, 1):.0f} s to go")
+        self.say(f"{_PLURAL[kind]}: {done:,} of {total:,}; {left:,} units left today; about {to_go:.0f} s to go")
 
 # %% ../nbs/10_youtube_crawl.ipynb #97a3f58e
 EXPORT_COLUMNS = ("row Artist Track Uri channelId viewCount likeCount commentCount youtubeChannelSubscriber spotifyPopularity spotifyFollowers published_at published_year "
@@ -1192,15 +1194,14 @@ def export_rows(
 ) -> list[dict]:  # one for each row of the table, in its order
     "The table of the crawl with everything that is known of each row."
     video, channel, artist, track = (_Known(store, k) for k in ("video", "channel", "artist", "track"))
-    rows = []
+    rows, wanted = [], bool(store.ask("SELECT 1 FROM inputs WHERE TRIM(address) != '' LIMIT 1"))  # wanted: the table has videos
     for r in store.ask("SELECT * FROM inputs ORDER BY pos"):
         v, at = r["video"], video.value(r["video"], "published_at")
         c = video.value(v, "channel_id") if v else r["channel_id"] or None
         if v:
             status = video.items[v]["state"] if v in video.items else "pending"
         else:
-            first = next((k for k, i in ((channel, c), (artist, r["artist_id"]), (track, r["track_id"])) if i in k.items), None)
-            status = first.items[{"channel": c, "artist": r["artist_id"], "track": r["track_id"]}[first.kind]]["state"] if first and not r["address"] else "rejected"
+            status = "rejected" if wanted else next((k.items[i]["state"] for k, i in ((channel, c), (artist, r["artist_id"]), (track, r["track_id"])) if i in k.items), "rejected")
         notes = [r["video_note"] and f"video: {r['video_note']}", video.note(v), channel.note(c), artist.note(r["artist_id"]), track.note(r["track_id"])]
         row = dict(row=r["row"], Artist=r["artist"], Track=r["track"], Uri=r["uri"], channelId=c, viewCount=video.value(v, "views"), likeCount=video.value(v, "likes"),
                    commentCount=video.value(v, "comments"), youtubeChannelSubscriber=channel.value(c, "subscribers"), spotifyPopularity=artist.value(r["artist_id"], "popularity"),

@@ -1,5 +1,6 @@
 """The crawl's command line: what goes in, what comes out, and one clear line for each thing that can be wrong with either."""
 import csv
+import json
 import os
 import shutil
 import sqlite3
@@ -381,6 +382,29 @@ def test_raw_answers_go_after_thirty_days(musicnb, server, monkeypatch):
 def test_terms_are_said_where_a_crawl_starts(musicnb):
     assert "30 days" in musicnb("run", table(*urls(1)))[1]
     assert "no model may be trained" in musicnb("run", "rows.csv", "--spotify")[1]
+
+
+def test_chapter_reads_a_crawls_export(tmp_path):
+    """A crawl of today takes the place of the published numbers; views of another epoch are not compared, likes are."""
+    from musicnb.data import load
+    from musicnb.report import make_plan, run_report
+
+    load("youtube", "twin").head(3_000).rename(columns={"row": ""}).to_csv(tmp_path / "rows.csv", index=False)
+    rows, store = crawl.read_rows(tmp_path / "rows.csv"), crawl.Store(tmp_path / "crawl.sqlite")
+    crawl.take_rows(store, rows)
+    videos = sorted({r.video for r in rows} - {""})
+    items = [{"id": v, "snippet": {"publishedAt": f"{2006 + i % 20}-05-01T00:00:00Z", "channelId": "UC1"}, "statistics": {"viewCount": f"{10**8 + i}", "likeCount": f"{10**6 + i}"}}
+             for i, v in enumerate(videos)]
+    crawl.settle(store, "video", videos, crawl.Answer("", b"", items))
+    crawl.write_export(crawl.export_rows(store), tmp_path / "export.csv")
+    store.close()
+    plan = make_plan(["10_youtube_crawl"], data_dir="twin", out=str(tmp_path / "out"), pairs=[f"export_file={tmp_path / 'export.csv'}"])
+    from rich.console import Console
+
+    assert run_report(plan, ["10_youtube_crawl"], None, Console(quiet=True)) == 0
+    claims = {f["id"]: f["claim"] for f in json.loads((tmp_path / "out" / "findings.json").read_text())}
+    assert "likes" in claims["growth-by-size"] and "views" not in claims["growth-by-size"]
+    assert "Views divided by age" in (tmp_path / "out" / "10_youtube_crawl.html").read_text()
 
 
 # Spotify and comments

@@ -4,7 +4,6 @@ Each test runs the command line in processes of its own against the emulator; no
 """
 import base64
 import csv
-import json
 import os
 import random
 import re
@@ -12,7 +11,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -133,7 +131,7 @@ def test_export_holds_the_world(crawl):
         if got["viewCount"]:
             video = world.video(video_of(row))
             statistics = video["statistics"]
-            assert [got["viewCount"], got["likeCount"], got["commentCount"]] == [statistics["viewCount"], statistics.get("likeCount", ""), statistics.get("commentCount", "")]
+            assert all(got[c] == statistics.get(c, "") for c in ("viewCount", "likeCount", "commentCount"))
             assert got["channelId"] == video["snippet"]["channelId"] and got["published_at"][:10] == video["snippet"]["publishedAt"][:10]
             channel = {} if world.gone(got["channelId"]) else world.channel(got["channelId"])["statistics"]
             assert got["youtubeChannelSubscriber"] == channel.get("subscriberCount", "")
@@ -428,6 +426,16 @@ def test_key_is_in_no_output(crawl, fault):
     assert {s["key"] for s in crawl.server.seen if s["endpoint"] == "videos"} == {"header"}
     assert_no_canary(crawl.folder, *texts, *addresses)
     assert not [t for t in crawl.server.tokens if t in log], "nor Spotify's tokens"
+
+
+def test_key_is_in_nothing_that_a_killed_crawl_leaves(crawl):
+    """The write-ahead log is still there then."""
+    crawl.server.script(latency=0.1)
+    process = crawl.start("run", str(crawl.table), "--jobs", "1", **KEYS)
+    wait_for(crawl.server, process, 2, 0.05)
+    process.kill()
+    assert crawl.db.with_name("crawl.sqlite-wal").stat().st_size
+    assert_no_canary(crawl.folder, *process.communicate())
 
 
 def test_key_is_in_no_traceback(crawl):

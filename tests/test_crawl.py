@@ -16,6 +16,7 @@ from conftest import ROOT
 from emulator import Emulator, Handler
 
 from musicnb import crawl
+from musicnb.core import DataError
 
 IDS = [f"video-{i:05d}" for i in range(200)]
 KEYRING = "keyring.backends.null.Keyring"
@@ -201,6 +202,7 @@ def test_a_read_only_folder(server):
     code = """if True:
         import os, sys
         from musicnb import crawl
+from musicnb.core import DataError
         read = crawl.read_rows
         def read_then_drop_rights(path):
             rows = read(path)
@@ -382,6 +384,24 @@ def test_raw_answers_go_after_thirty_days(musicnb, server, monkeypatch):
 def test_terms_are_said_where_a_crawl_starts(musicnb):
     assert "30 days" in musicnb("run", table(*urls(1)))[1]
     assert "no model may be trained" in musicnb("run", "rows.csv", "--spotify")[1]
+
+
+def test_numbers_of_an_emulator_are_no_findings(musicnb):
+    musicnb("run", table(*urls(5)))
+    musicnb("export", "-o", "out.csv")
+    found = crawl.read_export("out.csv").attrs["provenance"]
+    assert found.kind == "twin" and "crawled from a server on this machine" in found.badge
+    Path("out.csv").write_text(Path("out.csv").read_text().replace("a server on this machine", "YouTube"))
+    assert crawl.read_export("out.csv").attrs["provenance"].kind == "real"
+
+
+@pytest.mark.parametrize("change, words", [(("viewCount", "views"), "no column 'viewCount'"), (("since-2026-09,a server", "since-2026-09,,a server"), "out.csv"), (None, "no export")])
+def test_an_export_that_is_none(musicnb, change, words):
+    musicnb("run", table(*urls(5)))
+    musicnb("export", "-o", "out.csv")
+    Path("out.csv").write_text(Path("out.csv").read_text().replace(*change)) if change else Path("out.csv").unlink()
+    with pytest.raises(DataError, match=words):
+        crawl.read_export("out.csv")
 
 
 def test_chapter_reads_a_crawls_export(tmp_path):

@@ -42,7 +42,7 @@ GOOGLE_ERRORS = {  # fault or refusal: HTTP status, errors[0].reason, status in 
     "quota": (403, "quotaExceeded", "PERMISSION_DENIED", "The request cannot be completed because you have exceeded your quota.", None),
     "rate": (403, "rateLimitExceeded", "PERMISSION_DENIED", "Rate Limit Exceeded", None),
     "invalid-key": (400, "badRequest", "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", "API_KEY_INVALID"),
-    "no-rights": (403, "accessNotConfigured", "PERMISSION_DENIED", "YouTube Data API v3 has not been used in project 0 before or it is disabled.", "SERVICE_DISABLED"),
+    "no-rights": (403, "accessNotConfigured", "PERMISSION_DENIED", "YouTube Data API v3 has not been used or is disabled.", "SERVICE_DISABLED"),
     "forbidden": (403, "forbidden", "PERMISSION_DENIED", "Method doesn't allow unregistered callers.", None),
     "500": (500, "backendError", "INTERNAL", "Internal error encountered.", None),
     "502": (502, "backendError", "UNKNOWN", "Bad gateway.", None),
@@ -247,7 +247,8 @@ class Emulator(ThreadingHTTPServer):
         """Count a request as it comes in; the fault that it gets, with its `retry_after` where a script names one."""
         with self.lock:
             key = "header" if headers["x-goog-api-key"] or headers["authorization"] else "address" if "key=" in path else None
-            self.seen.append({"at": time.monotonic(), "endpoint": endpoint, "url": path, "headers": sorted(name.lower() for name in headers), "key": key, "attempt": headers["x-musicnb-attempt"]})
+            self.seen.append({"at": time.monotonic(), "endpoint": endpoint, "url": path, "headers": sorted(name.lower() for name in headers),
+                              "key": key, "attempt": headers["x-musicnb-attempt"]})
             self.asked.setdefault(endpoint, Counter()).update(ids)
             for step in self.next:
                 if step["endpoint"] in (None, endpoint):

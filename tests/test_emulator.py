@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import parse_qs, urlsplit
 
+import guard.sitecustomize  # noqa: F401  no test reaches past this machine
 import httplib2
 import jsonschema
 import pytest
@@ -46,6 +47,11 @@ def as_json_schema(made: dict) -> dict:
 def check(answer: dict, name: str) -> None:
     """Raise `ValidationError` where an answer is not what the discovery document calls `name`."""
     jsonschema.validate(answer, as_json_schema({"$ref": name}) | {"$defs": {k: as_json_schema(v) for k, v in DISCOVERY["schemas"].items()}})
+
+
+@pytest.fixture(autouse=True)
+def loopback(monkeypatch):
+    monkeypatch.setenv("MUSICNB_TEST_LOOPBACK", "1")
 
 
 @pytest.fixture
@@ -254,6 +260,11 @@ def test_counts_and_what_was_seen(server):
     seen = json.loads(ask(server, "/_emulator/seen")[2])
     assert [s["key"] for s in seen] == ["header", "header", "address"]
     assert "x-goog-api-key" in seen[0]["headers"] and not [h for h in seen[0]["headers"] if "emulator" in h], "names, no values"
+
+
+def test_nothing_here_reaches_past_this_machine():
+    with pytest.raises(OSError, match="wanted to reach 192.0.2.1"):
+        urllib.request.urlopen("http://192.0.2.1/", timeout=1)
 
 
 # Spotify

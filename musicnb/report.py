@@ -38,6 +38,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from . import __version__
 from .core import (LEDGER_COLUMNS, SCORE_COLUMNS, VERDICTS, MusicnbError, UserError, complete_ledger, dump_json, humblest, need_root, read_published,
                           write_csv, write_text)
+from .crawl import crawl_app
 
 sys.modules.setdefault("rfc3987_syntax", None)  # nbformat's jsonschema would compile a grammar of URIs for over a second, which no notebook needs
 
@@ -771,6 +772,7 @@ def run_report(plan: Plan, names: list[str], seed: int | None, console: Console)
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help="What makes a song popular: run the book, look after its data.")
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets: what is there, is it whole, where to get it.")
 app.add_typer(data_app, name="data")
+app.add_typer(crawl_app, name="crawl")
 _DATA_DIR = "Folder of the data files, or 'twin'. Default: $MUSICNB_DATA, else data/raw."
 
 

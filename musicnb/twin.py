@@ -603,7 +603,7 @@ def measure_videos(
     tracks: pd.DataFrame,    # youtube, as loaded
     enriched: pd.DataFrame,  # youtube-enriched, as loaded
 ) -> pd.DataFrame:  # numbers, faults, group, targets
-    "The table that the twin of songs and videos is fitted on. Raises `DataError` where rows do not match or a column is missing."
+    "The table that the twin of songs and videos is fitted on. Raises `DataError` where the rows do not match."
     from musicnb.data import join_enriched
 
     both = join_enriched(tracks, enriched)

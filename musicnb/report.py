@@ -849,12 +849,13 @@ def data_fit_twin(
 ) -> None:
     "Fit the aggregates of a synthetic twin on the real file and write them to data/twins."
     from musicnb.data import load
-    from musicnb.twin import refit_twin
+    from musicnb.twin import refit_twin, twin_parts
 
-    frame = load(name, data_dir)
-    if frame.attrs["provenance"].kind != "real":
-        raise UserError(f"there is no real file of {name!r}", "the file that the twin is to resemble", "see `musicnb data list`")
-    print(refit_twin(name, frame))
+    frames = {part: load(part, data_dir) for part in twin_parts(name)}
+    for part, frame in frames.items():
+        if frame.attrs["provenance"].kind != "real":
+            raise UserError(f"there is no real file of {part!r}", "the file that the twin is to resemble", "see `musicnb data list`")
+    print(refit_twin(name, *frames.values()))
 
 # %% ../nbs/09_report.ipynb #f793e5b1
 @app.command()

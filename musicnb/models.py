@@ -11,6 +11,8 @@ __all__ = ['RIDGE_ALPHAS', 'STEPS', 'NEIGHBOUR_WEIGHTS', 'FORMAT', 'PREDICTS', '
            'write_rows', 'stream_rows']
 
 # %% ../nbs/05_models.ipynb #5f4376e6
+import warnings
+
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
@@ -226,6 +228,7 @@ def tree_models(
     trees: int = 400,  # that LightGBM and XGBoost grow at a rate of 0.05; a forest of a tenth as many
     leaves: int = 255,  # at most, of each of LightGBM's and XGBoost's trees
     seed: int = 1,
+    cores: int = -1,   # that a fit may use, -1 for all
 ) -> dict[str, BaseEstimator]:  # plain name -> unfitted model, the quickest first
     "One tree, a forest, and two kinds of boosting by histograms, with settings for large tables."
     from lightgbm import LGBMRegressor
@@ -234,10 +237,10 @@ def tree_models(
     return {
         "Decision tree": DecisionTreeRegressor(min_samples_leaf=100, random_state=seed),
         "LightGBM": LGBMRegressor(n_estimators=trees, num_leaves=leaves, learning_rate=0.05, min_child_samples=20, colsample_bytree=0.7, subsample=0.8,
-                                  subsample_freq=1, deterministic=True, force_col_wise=True, random_state=seed, verbose=-1),
+                                  subsample_freq=1, deterministic=True, force_col_wise=True, random_state=seed, n_jobs=cores, verbose=-1),
         "XGBoost": XGBRegressor(n_estimators=trees, max_leaves=leaves, max_depth=0, grow_policy="lossguide", learning_rate=0.05, min_child_weight=20,
-                                colsample_bytree=0.7, subsample=0.8, random_state=seed),
-        "Random forest": RandomForestRegressor(max(5, trees // 10), min_samples_leaf=3, max_features=1 / 3, max_samples=0.4, n_jobs=-1, random_state=seed)}
+                                colsample_bytree=0.7, subsample=0.8, random_state=seed, n_jobs=cores),
+        "Random forest": RandomForestRegressor(max(5, trees // 10), min_samples_leaf=3, max_features=1 / 3, max_samples=0.4, n_jobs=cores, random_state=seed)}
 
 # %% ../nbs/05_models.ipynb #cbc80798
 NEIGHBOUR_WEIGHTS = {"year": 1, "danceability": 0.9, "energy": 1.1, "key": 0.1, "loudness_db": 1.4, "mode": 0.1, "speechiness": 0.8, "acousticness": 1.5,
@@ -357,7 +360,9 @@ def table_shap(
     X: pd.DataFrame,  # rows to explain
 ) -> pd.DataFrame:    # a row for each row, a column for each feature: points added to the prediction; attrs["base"]: what they are added to
     "Exact SHAP values of trees."
-    from shap import TreeExplainer
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its progress bars want a widget that nobody needs here
+        from shap import TreeExplainer
 
     explainer = TreeExplainer(model)
     table = pd.DataFrame(explainer.shap_values(X), index=X.index, columns=X.columns)
@@ -491,9 +496,9 @@ def _steps(model, name: str) -> list[tuple[str, object]]:  # file name, what goe
     if isinstance(model, Pipeline):
         *before, last = [step for _, step in model.steps]
         return [file for i, step in enumerate(before) for file in _steps(step, f"{name}-{i + 1}")] + _steps(last, name)
-    if hasattr(model, "booster_"):  # LightGBM
+    if type(model).__module__.startswith("lightgbm"):
         return [(f"{name}.txt", model.booster_)]
-    if hasattr(getattr(model, "model_", None), "stop_training"):  # a Keras network inside
+    if type(getattr(model, "model_", None)).__module__.startswith("keras"):
         return [(f"{name}.keras", model.model_)]
     return [(f"{name}.skops", model)]
 

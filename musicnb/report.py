@@ -38,6 +38,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from . import __version__
 from .core import (LEDGER_COLUMNS, SCORE_COLUMNS, VERDICTS, MusicnbError, UserError, complete_ledger, dump_json, humblest, need_root, read_published,
                           write_csv, write_text)
+from .crawl import crawl_app
 
 sys.modules.setdefault("rfc3987_syntax", None)  # nbformat's jsonschema would compile a grammar of URIs for over a second, which no notebook needs
 
@@ -771,6 +772,7 @@ def run_report(plan: Plan, names: list[str], seed: int | None, console: Console)
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help="What makes a song popular: run the book, look after its data.")
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets: what is there, is it whole, where to get it.")
 app.add_typer(data_app, name="data")
+app.add_typer(crawl_app, name="crawl")
 _DATA_DIR = "Folder of the data files, or 'twin'. Default: $MUSICNB_DATA, else data/raw."
 
 
@@ -847,12 +849,13 @@ def data_fit_twin(
 ) -> None:
     "Fit the aggregates of a synthetic twin on the real file and write them to data/twins."
     from musicnb.data import load
-    from musicnb.twin import refit_twin
+    from musicnb.twin import refit_twin, twin_parts
 
-    frame = load(name, data_dir)
-    if frame.attrs["provenance"].kind != "real":
-        raise UserError(f"there is no real file of {name!r}", "the file that the twin is to resemble", "see `musicnb data list`")
-    print(refit_twin(name, frame))
+    frames = {part: load(part, data_dir) for part in twin_parts(name)}
+    for part, frame in frames.items():
+        if frame.attrs["provenance"].kind != "real":
+            raise UserError(f"there is no real file of {part!r}", "the file that the twin is to resemble", "see `musicnb data list`")
+    print(refit_twin(name, *frames.values()))
 
 # %% ../nbs/09_report.ipynb #f793e5b1
 @app.command()
@@ -890,7 +893,12 @@ def write_predictions(study: str, source: Path, output: Path | None, folder: Pat
     from musicnb.models import check_rows, load_blend, read_card, read_rows, stream_rows, write_rows
 
     header, rows, encoding = read_rows(source)
-    X = check_rows(header, rows, study, read_card(folder, study), source.name)  # before anything slow is loaded
+    card = read_card(folder, study)
+    X = check_rows(header, rows, study, card, source.name)  # before anything slow is loaded
+    if any(name.endswith(".keras") for name in card["files"]):
+        from musicnb.networks import import_keras
+
+        import_keras()  # without TensorFlow's remarks
     blend, card = load_blend(folder, study)
     predicted = blend.interval(blend.guess(X))
     if output:

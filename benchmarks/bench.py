@@ -4,6 +4,7 @@ Both sides run in processes of their own, in turn, and the median of the runs co
 a row of the file; `@bench("name")` enters it.
 """
 import contextlib
+import csv
 import os
 import statistics
 import subprocess
@@ -135,47 +136,47 @@ def command_help() -> dict:
     return dict(ours_seconds=statistics.median(ours), theirs_seconds=statistics.median(theirs))
 
 
-TRACKS = """
-from musicnb.data import load
-from musicnb.evaluate import split_random
-from musicnb.features import derive_tracks, select_features
-tracks = derive_tracks(load("popularity", {folder!r}))
-X, y = select_features(tracks, "popularity", "published-13"), tracks["popularity"].to_numpy("float64")
-train, test = split_random(len(X), 0.3, {seed})
-"""
-
-# The published network as one writes it in Keras. Its first epoch, which builds the graph, is not timed; two are, for all 300.
-PUBLISHED_NETWORK = """
-import keras
-from sklearn.preprocessing import MinMaxScaler
-X = MinMaxScaler().fit_transform(X).astype("float32")
-block = lambda: [keras.layers.Dense(64, activation="relu"), keras.layers.BatchNormalization()]
-net = keras.Sequential([keras.Input((13,)), *block(), *block(), keras.layers.Dense(1)])
-net.compile("adam", "mse")
-net.fit(X[train], y[train], batch_size=128, epochs=1, verbose=0)
+# One call a row, as a plain loop over the official client asks.
+PLAIN_CRAWL = """
+import os, sys
+sys.path.insert(0, "tests")
+import httplib2
+from emulator import code
+from googleapiclient.discovery import build
+youtube = build("youtube", "v3", http=httplib2.Http(), static_discovery=True, developerKey="emulator",
+                client_options=dict(api_endpoint=os.environ["MUSICNB_YOUTUBE_ENDPOINT"]))
+ids = [code(11, "video", i) for i in range({rows})]
+ask = lambda i: youtube.videos().list(part="snippet,statistics,status", id=i).execute()["items"]
 """
 
 
-@bench("keras-bn")
-def keras_bn() -> dict:
-    """Our network with batch normalisation, run to its end and scored, against the published one of 300 epochs, projected from two on the
-    same training rows. After so few epochs the latter has no score worth noting."""
-    epochs, timed = 300, 2
-    with tracks_file() as path:
-        ours_seeds, theirs_seeds = (iter(range(7, 10)) for _ in range(2))
+@bench("crawl")
+def crawl() -> dict:
+    """The whole crawl of 20,718 made-up rows, channels included, against the emulator at 100 ms an answer. The plain way asks once
+    a row, for the videos alone; it is timed on 50 rows, and its seconds and answers are multiplied by the rows over 50.
+    """
+    sys.path.insert(0, str(ROOT / "tests"))
+    from emulator import Emulator, write_rows
 
-        def ours():
-            before = TRACKS.format(folder=str(path.parent), seed=next(ours_seeds)) + "import keras; from musicnb.networks import fast_network"
-            return timed_part(before, "net = fast_network().fit(X.iloc[train], y[train])", "((net.predict(X.iloc[test]) - y[test]) ** 2).mean()")
-
-        def theirs():
-            before = TRACKS.format(folder=str(path.parent), seed=next(theirs_seeds)) + PUBLISHED_NETWORK
-            return timed_part(before, f"net.fit(X[train], y[train], batch_size=128, epochs={timed}, verbose=0)", "len(train)")
-
-        mine, plain = in_turn(ours, theirs, runs=3)
-    seconds, peak, mse = (statistics.median(c) for c in zip(*mine))
-    return dict(ours_seconds=seconds, theirs_seconds=statistics.median(s for s, _, _ in plain) * epochs / timed, quality_metric="mse",
-                ours_quality=mse, peak_mb=peak)
+    rows, part = 20_718, 50
+    with tempfile.TemporaryDirectory() as folder, Emulator(latency=0.1, faults=dict.fromkeys(["absent", "private", "hidden"], 0)) as server:
+        table = write_rows(Path(folder) / "rows.csv", rows, blanks=False)
+        command = [sys.executable, "-m", "musicnb.crawl"]
+        where = dict(cwd=folder, env=os.environ | server.env() | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
+        start = time.perf_counter()
+        process = subprocess.Popen([*command, "run", str(table), "--db", "crawl.sqlite"], **where)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        if status:
+            raise UserError(f"the crawl ended with {os.waitstatus_to_exitcode(status)}", "0")
+        calls = sum(c["requests"] for c in server.counts().values())
+        subprocess.run([*command, "export", "--db", "crawl.sqlite", "-o", "out.csv"], check=True, **where)
+        with open(Path(folder) / "out.csv", newline="", encoding="utf-8") as file:
+            answered = sum(bool(r["viewCount"]) for r in csv.DictReader(file))
+        plain_seconds, _, plain = timed_part(PLAIN_CRAWL.format(rows=part), f"answers = [ask(i) for i in ids[:{part}]]", "sum(map(len, answers))", **server.env())
+    peak = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return dict(ours_seconds=seconds, theirs_seconds=plain_seconds * rows / part, quality_metric="rows with counts", ours_quality=answered,
+                theirs_quality=round(plain * rows / part), ours_calls=calls, theirs_calls=rows, peak_mb=peak)
 
 
 def run(names: list[str]) -> list[dict]:

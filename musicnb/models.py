@@ -496,9 +496,9 @@ def _steps(model, name: str) -> list[tuple[str, object]]:  # file name, what goe
     if isinstance(model, Pipeline):
         *before, last = [step for _, step in model.steps]
         return [file for i, step in enumerate(before) for file in _steps(step, f"{name}-{i + 1}")] + _steps(last, name)
-    if hasattr(model, "booster_"):  # LightGBM
+    if type(model).__module__.startswith("lightgbm"):
         return [(f"{name}.txt", model.booster_)]
-    if hasattr(getattr(model, "model_", None), "stop_training"):  # a Keras network inside
+    if type(getattr(model, "model_", None)).__module__.startswith("keras"):
         return [(f"{name}.keras", model.model_)]
     return [(f"{name}.skops", model)]
 

@@ -893,7 +893,12 @@ def write_predictions(study: str, source: Path, output: Path | None, folder: Pat
     from musicnb.models import check_rows, load_blend, read_card, read_rows, stream_rows, write_rows
 
     header, rows, encoding = read_rows(source)
-    X = check_rows(header, rows, study, read_card(folder, study), source.name)  # before anything slow is loaded
+    card = read_card(folder, study)
+    X = check_rows(header, rows, study, card, source.name)  # before anything slow is loaded
+    if any(name.endswith(".keras") for name in card["files"]):
+        from musicnb.networks import import_keras
+
+        import_keras()  # without TensorFlow's remarks
     blend, card = load_blend(folder, study)
     predicted = blend.interval(blend.guess(X))
     if output:

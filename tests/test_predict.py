@@ -27,7 +27,7 @@ COMMAND = [sys.executable, "-c", "from musicnb.report import main; main()"]
 def model(tmp_path_factory) -> Path:
     """A model that the chapter stored, with few trees."""
     out = tmp_path_factory.mktemp("book")
-    small = [f"{name}={value}" for name, value in {"sample": 6_000, "trees": 20, "end_trees": 20}.items()]
+    small = [f"{name}={value}" for name, value in {"sample": 6_000, "trees": 20, "end_trees": 20, "epochs": 1}.items()]
     options = [part for pair in small for part in ("-p", pair)]
     done = subprocess.run([*COMMAND, "report", "25_popularity_predict", "--data-dir", "twin", "--out", str(out), *options],
                           cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=600)
@@ -261,7 +261,7 @@ def spoil_card(folder: Path, change) -> None:
     (folder / "card.json").write_text(json.dumps(card))
 
 
-@pytest.mark.parametrize("package", ["musicnb", "lightgbm", "scikit-learn", "skops", "numpy"])
+@pytest.mark.parametrize("package", ["musicnb", "lightgbm", "keras", "scikit-learn", "skops", "numpy"])
 def test_model_of_another_version(predict, copy, songs, package):
     write(predict.place / "songs.csv", songs)
     spoil_card(copy, lambda card: card["versions"].update({package: "0.0.9"}))
@@ -361,7 +361,7 @@ def test_card_says_what_the_model_is(model):
     assert card["split"]["n_calibration"] + card["split"]["n_measured"] == pytest.approx(1_800, abs=1)
     assert {s["split"] for s in card["scores"]} == {"random", "artist-apart"}
     assert {m["split"] for m in card["interval"]["measured"]} == {"random", "artist-apart"}
-    assert len(card["limits"]) >= 3 and set(card["versions"]) >= {"python", "musicnb", "lightgbm", "scikit-learn", "numpy"}
+    assert len(card["limits"]) >= 3 and set(card["versions"]) >= {"python", "musicnb", "lightgbm", "keras", "scikit-learn", "numpy"}
     assert not [p.name for p in model.iterdir() if p.suffix in (".pkl", ".pickle", ".joblib")]
     for name, digest in card["files"].items():
         assert hashlib.sha256((model / name).read_bytes()).hexdigest() == digest and digest in text

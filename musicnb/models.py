@@ -240,7 +240,7 @@ def tree_models(
                                   subsample_freq=1, deterministic=True, force_col_wise=True, random_state=seed, n_jobs=cores, verbose=-1),
         "XGBoost": XGBRegressor(n_estimators=trees, max_leaves=leaves, max_depth=0, grow_policy="lossguide", learning_rate=0.05, min_child_weight=20,
                                 colsample_bytree=0.7, subsample=0.8, random_state=seed, n_jobs=cores),
-        "Random forest": RandomForestRegressor(max(5, trees // 10), min_samples_leaf=3, max_features=1 / 3, max_samples=0.4, n_jobs=cores, random_state=seed)}
+        "Random forest": RandomForestRegressor(max(5, trees // 10), min_samples_leaf=3, max_features=1 / 3, max_samples=0.2, n_jobs=cores, random_state=seed)}
 
 # %% ../nbs/05_models.ipynb #cbc80798
 NEIGHBOUR_WEIGHTS = {"year": 1, "danceability": 0.9, "energy": 1.1, "key": 0.1, "loudness_db": 1.4, "mode": 0.1, "speechiness": 0.8, "acousticness": 1.5,

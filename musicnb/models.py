@@ -19,7 +19,7 @@ import statsmodels.api as sm
 from scipy import stats
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Lasso, LassoCV, LinearRegression, Ridge, RidgeCV, lasso_path
 from sklearn.metrics import mean_squared_error
@@ -221,7 +221,8 @@ def published_trees(
     tree = ({"Decision tree (depth 3)": DecisionTreeRegressor(max_depth=3, random_state=seed)} if mended else
             {"Decision tree (classifier)": DecisionTreeClassifier(criterion="entropy", max_depth=3, random_state=seed)})
     return tree | {"Random forest (5 trees)": RandomForestRegressor(5, n_jobs=-1, random_state=seed),
-                   "Gradient boosting": GradientBoostingRegressor(random_state=seed)}
+                   "Gradient boosting": GradientBoostingRegressor(random_state=seed)} | (
+        {"Gradient boosting (histograms)": HistGradientBoostingRegressor(max_depth=3, min_samples_leaf=1, early_stopping=False, random_state=seed)} if mended else {})
 
 
 def tree_models(

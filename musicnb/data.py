@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SOUND', 'POPULARITY', 'ARTISTS', 'YOUTUBE', 'ENRICHED', 'GENRE', 'SONGS', 'PLAYLISTS', 'DATASETS', 'Column',
-           'DataSet', 'data_set', 'data_home', 'find_files', 'read_file', 'schema', 'check_frame', 'load_checked',
-           'prepare', 'check_file', 'load', 'fetch', 'table_datasets', 'data_cards']
+           'DataSet', 'data_set', 'data_home', 'find_files', 'read_file', 'schema', 'check_frame', 'join_enriched',
+           'load_checked', 'prepare', 'check_file', 'load', 'fetch', 'table_datasets', 'data_cards']
 
 # %% ../nbs/01_data.ipynb #e5d94d20
 import gzip
@@ -39,7 +39,8 @@ class Column:
     missing: bool = False      # may a cell be empty?
     optional: bool = False     # may the column be absent?
     unique: bool = False       # is every value its own?
-    markers: tuple[str, ...] = ()  # texts that the file writes for a missing number
+    markers: tuple[str, ...] = ()  # texts that the file writes for a missing number, kept for the chapter that shows them
+    errors: tuple[str, ...] = ()   # texts that a program wrote for a number that it did not get: read as empty cells, and counted
 
 
 @dataclass(frozen=True)
@@ -144,21 +145,24 @@ YOUTUBE = DataSet(
     })
 
 # %% ../nbs/01_data.ipynb #da332b62
+_CRAWLED = _COUNT | dict(errors=("Error", "error"))
+
 ENRICHED = DataSet(
     "youtube-enriched", "Spotify_Youtube_enriched.csv", "a row of the youtube data set, with what a later crawl adds",
     "a crawl of YouTube and Spotify", "counts October 2025; subscribers, popularity and followers November 2023", "API terms apply",
-    exclusions="Counts are there for the rows whose address was known. No date of publication.",
+    exclusions="Counts are there for the rows whose address was known. No date of publication. Older crawls wrote Error where a call had failed; "
+               "such cells are read as empty, and the badge counts them.",
     columns={
         "row": Column("int", "row number in the youtube data set", low=0, unique=True),
         "Artist": Column("text", "as there"), "Track": Column("text", "as there"),
         "Uri": Column("text", "as there", missing=True, optional=True),
         "channelId": Column("text", "YouTube's id of the channel", missing=True),
-        "viewCount": Column("float", "views at the crawl", "views", **_COUNT),
-        "likeCount": Column("float", "likes at the crawl", "likes", **_COUNT),
-        "commentCount": Column("float", "comments at the crawl", "comments", **_COUNT),
-        "youtubeChannelSubscriber": Column("float", "subscribers of the channel", "accounts", **_COUNT),
-        "spotifyPopularity": Column("float", "popularity of the artist", "points", 0, 100, missing=True),
-        "spotifyFollowers": Column("float", "followers of the artist", "accounts", **_COUNT),
+        "viewCount": Column("float", "views at the crawl", "views", **_CRAWLED),
+        "likeCount": Column("float", "likes at the crawl", "likes", **_CRAWLED),
+        "commentCount": Column("float", "comments at the crawl", "comments", **_CRAWLED),
+        "youtubeChannelSubscriber": Column("float", "subscribers of the channel", "accounts", **_CRAWLED),
+        "spotifyPopularity": Column("float", "popularity of the artist", "points", **_CRAWLED | {"high": 100}),
+        "spotifyFollowers": Column("float", "followers of the artist", "accounts", **_CRAWLED),
         "published_at": Column("date", "publication of the video", "year", 2005, 2100, missing=True, optional=True),
         "published_year": Column("float", "year of publication", "year", 2005, 2100, missing=True, optional=True),
     })
@@ -292,7 +296,7 @@ def read_file(
         if path.suffix == ".json":
             return _read_slices(paths)
         if path.suffix == ".parquet":
-            return pd.read_parquet(path)
+            return pd.read_parquet(path).rename(columns={"Unnamed: 0": "row"})
         if path.suffix == ".zip":
             return _read_zip(path, dataset.file)
         return _read_csv(path, compression="gzip" if path.suffix == ".gz" else None)
@@ -379,18 +383,22 @@ def check_frame(
     frame: pd.DataFrame,
     dataset: DataSet,
 ) -> tuple[pd.DataFrame, list[str]]:  # the table in its types; one line for each thing that is wrong
-    "Check a table against its data set's schema."
+    "Check a table against its data set's schema. Cells with a column's `errors` become empty, and `attrs[\"failed\"]` counts them."
     lacking = [n for n, c in dataset.columns.items() if not c.optional and n not in frame]
     if lacking:
         return frame, [f"no column {', '.join(map(repr, lacking))}; expected the columns of {dataset.file}, seen {', '.join(map(repr, frame.columns[:8]))}"]
     if frame.empty:
         return frame, ["a header without rows; expected at least one row"]
-    faults, typed = [], {}
+    faults, typed, failed = [], {}, {}
     for name, column in dataset.columns.items():
         if name in frame:
-            typed[name], fault = _typed(frame[name], column)
+            values, words = frame[name], frame[name].isin(column.errors)
+            if words.any():
+                values, failed[name] = values.mask(words), int(words.sum())
+            typed[name], fault = _typed(values, column)
             faults += [f"column {name!r}: {fault}"] if fault else []
     frame = frame.assign(**{n: v for n, v in typed.items() if v is not frame[n]})
+    frame.attrs = {"failed": failed} if failed else {}  # kept in the cache, too
     return frame, faults or _schema_faults(frame, dataset)
 
 # %% ../nbs/01_data.ipynb #732f740d
@@ -410,6 +418,28 @@ def _schema_faults(frame: pd.DataFrame, dataset: DataSet) -> list[str]:
         seen = "an empty cell" if check == "not_nullable" else _quoted(first["failure_case"])
         lines.append(f"column {column!r}: {seen} in row {int(first['index']) + 1}{more}; expected {want}")
     return lines
+
+# %% ../nbs/01_data.ipynb #2c19a3d8
+def join_enriched(
+    tracks: pd.DataFrame,    # youtube, all of it or a sample
+    enriched: pd.DataFrame,  # youtube-enriched
+) -> pd.DataFrame:  # the tracks' rows, with what the crawl added where it has the row
+    "Put the crawl's columns beside the tracks. Raises `DataError` naming the first row of the enrichment that matches no track."
+    kinds = {df.attrs["provenance"].kind == "twin" for df in (tracks, enriched) if "provenance" in df.attrs}
+    if len(kinds) == 2:
+        raise DataError("of tracks and enrichment one is real and the other a twin", "both from the same folder")
+    left = tracks if "row" in tracks else tracks.assign(row=np.arange(len(tracks)))
+    whole = getattr(tracks.attrs.get("provenance"), "kind", "") != "sample"
+    named = enriched.merge(left[["row", "Artist", "Track"]], on="row", how="left" if whole else "inner", suffixes=("", "_there"))
+    other = (named["Artist"] != named["Artist_there"]) | (named["Track"] != named["Track_there"])
+    if other.any():
+        first = named[other].iloc[0]
+        there = "there is no such row" if pd.isna(first["Artist_there"]) else f"the track there is {first['Track_there']!r} by {first['Artist_there']!r}"
+        raise DataError(f"row number {first['row']} of the enrichment is {first['Track']!r} by {first['Artist']!r}, {there}; {other.sum():,} rows match no track",
+                        "the enrichment of these tracks, with their row numbers")
+    joined = left.merge(enriched[["row", *enriched.columns.difference(left.columns, sort=False)]], on="row", how="left")
+    joined.index, joined.attrs = tracks.index, dict(tracks.attrs)
+    return joined
 
 # %% ../nbs/01_data.ipynb #353fb04b
 def _content_key(
@@ -472,6 +502,8 @@ def check_file(
         if path.is_file() and (path.match(dataset.file) or path in find_files(dataset, path.parent, every=True)):
             try:
                 frame, faults = check_frame(read_file(dataset, [path]), dataset)
+                if dataset is ENRICHED and not faults and (there := find_files(YOUTUBE, path.parent)):
+                    join_enriched(check_frame(read_file(YOUTUBE, there), YOUTUBE)[0], frame)
             except DataError as e:
                 return 0, [str(e)]
             return len(frame), faults
@@ -499,7 +531,9 @@ def load(
     kind = "real"
     if 0 < sample < len(frame):
         frame, kind = frame.sample(sample, random_state=seed).sort_index().reset_index(drop=True), "sample"
-    frame.attrs["provenance"] = Provenance(name, kind, len(frame), sha, paths[0].name, dataset.date, dataset.licence)
+    failed = ", ".join(f"{count:,} of {column}" for column, count in frame.attrs.get("failed", {}).items())
+    frame.attrs["provenance"] = Provenance(name, kind, len(frame), sha, paths[0].name, dataset.date, dataset.licence,
+                                           note=failed and f"cells that say Error read as empty: {failed}")
     return frame
 
 # %% ../nbs/01_data.ipynb #31fc741c

@@ -8,7 +8,8 @@ __all__ = ['app', 'data_app', 'Parameter', 'Chapter', 'read_chapter', 'select_st
            'execute_job', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse', 'unsound', 'is_whole',
            'without_seconds', 'Interrupted', 'run_plan', 'Watch', 'versions', 'commit', 'write_results', 'cover',
            'relative_href', 'write_page', 'page_or_failure', 'write_index', 'make_plan', 'run_report', 'report',
-           'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'main']
+           'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'stored_model', 'write_predictions',
+           'prediction_line', 'main']
 
 # %% ../nbs/09_report.ipynb #27ccd2a4
 import ast
@@ -37,6 +38,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from . import __version__
 from .core import (LEDGER_COLUMNS, SCORE_COLUMNS, VERDICTS, MusicnbError, UserError, complete_ledger, dump_json, humblest, need_root, read_published,
                           write_csv, write_text)
+from .crawl import crawl_app
 
 sys.modules.setdefault("rfc3987_syntax", None)  # nbformat's jsonschema would compile a grammar of URIs for over a second, which no notebook needs
 
@@ -770,6 +772,7 @@ def run_report(plan: Plan, names: list[str], seed: int | None, console: Console)
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help="What makes a song popular: run the book, look after its data.")
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets: what is there, is it whole, where to get it.")
 app.add_typer(data_app, name="data")
+app.add_typer(crawl_app, name="crawl")
 _DATA_DIR = "Folder of the data files, or 'twin'. Default: $MUSICNB_DATA, else data/raw."
 
 
@@ -846,12 +849,72 @@ def data_fit_twin(
 ) -> None:
     "Fit the aggregates of a synthetic twin on the real file and write them to data/twins."
     from musicnb.data import load
-    from musicnb.twin import refit_twin
+    from musicnb.twin import refit_twin, twin_parts
 
-    frame = load(name, data_dir)
-    if frame.attrs["provenance"].kind != "real":
-        raise UserError(f"there is no real file of {name!r}", "the file that the twin is to resemble", "see `musicnb data list`")
-    print(refit_twin(name, frame))
+    frames = {part: load(part, data_dir) for part in twin_parts(name)}
+    for part, frame in frames.items():
+        if frame.attrs["provenance"].kind != "real":
+            raise UserError(f"there is no real file of {part!r}", "the file that the twin is to resemble", "see `musicnb data list`")
+    print(refit_twin(name, *frames.values()))
+
+# %% ../nbs/09_report.ipynb #f793e5b1
+@app.command()
+def predict(
+    study: str = typer.Argument(..., metavar="STUDY", help="The study whose model predicts: popularity."),
+    source: Path = typer.Argument(..., metavar="INPUT.csv", help="A table with the columns that the study's data has; others are passed through."),
+    output: Path = typer.Option(None, "-o", "--output", metavar="OUT.csv", help="A new file. Default: standard output.", show_default=False),
+    model: Path = typer.Option(None, "--model", metavar="DIR", help="Folder of the stored model. Default: reports/full/models/STUDY.", show_default=False),
+) -> None:
+    "Predict for a table of one's own: its columns, and prediction, low and high behind them (90 % interval)."
+    from musicnb.models import PREDICTS
+
+    if study not in PREDICTS:
+        raise UserError(f"there is no prediction for {study!r}", "one of " + ", ".join(PREDICTS))
+    if output and (output.exists() or output.is_symlink()):
+        raise UserError(f"{str(output)!r} exists", "a new file: nothing is overwritten", "choose another name, or remove it")
+    if output and not output.parent.is_dir():
+        raise UserError(f"there is no folder {str(output.parent)!r}", "an existing folder for the output")
+    write_predictions(study, source, output, model or stored_model(study))
+
+# %% ../nbs/09_report.ipynb #f31ae560
+def stored_model(
+    study: str,
+) -> Path:
+    "The folder of the full report's model. Raises `UserError` where there is none, and says so if there is one of the quick report."
+    full, quick = (need_root() / "reports" / profile / "models" / study for profile in ("full", "quick"))
+    if not (full / "card.json").is_file():
+        there = f", or take that of the quick profile with `--model {os.path.relpath(quick)}`" if (quick / "card.json").is_file() else ""
+        raise UserError(f"there is no model of {study!r} in {os.path.relpath(full)}", "", f"make it with `musicnb report {study} --profile full`{there}")
+    return full
+
+
+def write_predictions(study: str, source: Path, output: Path | None, folder: Path) -> None:
+    "Load, check, predict, write; and one line on standard error that says which model it was."
+    from musicnb.models import check_rows, load_blend, read_card, read_rows, stream_rows, write_rows
+
+    header, rows, encoding = read_rows(source)
+    card = read_card(folder, study)
+    X = check_rows(header, rows, study, card, source.name)  # before anything slow is loaded
+    if any(name.endswith(".keras") for name in card["files"]):
+        from musicnb.networks import import_keras
+
+        import_keras()  # without TensorFlow's remarks
+    blend, card = load_blend(folder, study)
+    predicted = blend.interval(blend.guess(X))
+    if output:
+        write_rows(output, header, rows, predicted, encoding)
+    else:
+        stream_rows(open(sys.stdout.fileno(), "w", encoding="utf-8", newline="", closefd=False), header, rows, predicted)
+    print(f"musicnb: {prediction_line(card, X)}", file=sys.stderr)
+
+# %% ../nbs/09_report.ipynb #fb718b35
+def prediction_line(card: dict, X) -> str:  # one line
+    "What a user should know of the model that predicted the rows `X`."
+    data, held, ranges = card["data"], card["interval"]["measured"][0], card["features"]["ranges"]
+    trained = "trained on the synthetic twin, so these numbers say nothing about real tracks" if data["kind"] == "twin" else f"trained on {card['split']['n_train']:,} tracks ({data['date']})"
+    strange = [c for c in X if not X[c].between(*ranges[c]).all()]
+    outside = f"; outside of what the model has seen: {', '.join(strange)}" if strange else ""
+    return f"{len(X):,} rows; a model {trained}; its {card['interval']['level']:.0%} intervals held {held['coverage']:.1%} of {held['n']:,} held-out tracks{outside}"
 
 # %% ../nbs/09_report.ipynb #34c255ce
 _DISK = {errno.ENOSPC: "the disk is full", errno.EACCES: "no permission", errno.EROFS: "the folder is read-only", errno.EDQUOT: "the disk quota is used up"}

@@ -1,5 +1,6 @@
-"""The tracks' twin: held against its aggregates, against the order of models, and against the real file where that is at hand."""
+"""The twins: held against their aggregates, against the order of models, and against the real files where those are at hand."""
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from sklearn.model_selection import train_test_split
 
 from musicnb import twin
 from musicnb.core import DataError, UserError
-from musicnb.data import load
+from musicnb.data import check_file, join_enriched, load
 from musicnb.twin import CORRELATION_TOLERANCE, LEVEL_TOLERANCE, MIN_ROWS, RMS_TOLERANCE
 
 FEATURES = ["year", "duration_ms", *twin.TRACK_SOUND, "key", "mode"]
@@ -109,10 +110,11 @@ def test_the_seed_decides(rows):
     assert not rows["energy"].equals(twin.make_twin("popularity", seed=2)["energy"])
 
 
-def test_aggregates_hold_no_small_cell():
-    fitted = twin.read_twin("popularity")
+@pytest.mark.parametrize("name", ["popularity", "youtube"])
+def test_aggregates_hold_no_small_cell(name):
+    fitted = twin.read_twin(name)
     assert min(fitted["strata"]) * fitted["rows"] >= twin.STRATUM_ROWS - 1
-    assert min(rows for rows, *_ in fitted["labels"].values()) >= twin.LABEL_ROWS
+    assert all(rows >= twin.LABEL_ROWS for rows, *_ in fitted["labels"].values())
     for name, cells in fitted["cells"].items():
         for cell in cells if isinstance(cells[0], dict) else []:
             assert cell["rows"] >= twin.STRATUM_ROWS // 2
@@ -133,6 +135,124 @@ def test_errors_are_one_line(tmp_path, monkeypatch, rows):
         with pytest.raises(DataError, match="popularity.json is damaged") as caught:
             twin.make_twin("popularity")
         assert "\n" not in str(caught.value)
+
+
+# songs and videos: two files
+
+SONG_FEATURES = [*twin.VIDEO_SOUND, "Key", "Stream", "youtubeChannelSubscriber", "spotifyFollowers", "spotifyPopularity"]
+
+
+@pytest.fixture(scope="module")
+def songs() -> tuple[pd.DataFrame, pd.DataFrame]:
+    return twin.make_twin("youtube"), twin.make_twin("youtube-enriched")
+
+
+def r2_of_views(tracks: pd.DataFrame, enriched: pd.DataFrame, log: bool) -> pd.DataFrame:
+    """R² of linear regression and boosting for the views of official videos, on five splits."""
+    both = join_enriched(tracks, enriched)
+    both = both[both["official_video"].fillna(False).astype(bool)].dropna(subset=["Views", "Stream", "Energy"])
+    features = both[SONG_FEATURES].fillna(both[SONG_FEATURES].median()).astype(float)
+    views = np.log10(1 + both["Views"]) if log else both["Views"]
+    linear = features.assign(**{c: np.log10(1 + features[c]) for c in SONG_FEATURES[-4:-1]}) if log else features
+    scores = []
+    for seed in range(5):
+        train, test = train_test_split(features.index, test_size=0.3, random_state=seed)
+        models = {"OLS": (LinearRegression(), linear), "boosting": (HistGradientBoostingRegressor(random_state=0, max_iter=60), features)}
+        scores.append({name: m.fit(x.loc[train], views[train]).score(x.loc[test], views[test]) for name, (m, x) in models.items()})
+    return pd.DataFrame(scores)
+
+
+@pytest.mark.parametrize("log", [True, False], ids=["log views", "raw views"])
+def test_boosting_beats_linear_beats_the_mean_for_views(songs, log):
+    scores = r2_of_views(*songs, log)
+    assert scores["OLS"].min() > 0.2  # the mean has 0
+    assert (scores["boosting"] > scores["OLS"]).sum() >= 4 and scores.mean().diff().iloc[1] > 0.015, scores
+    assert scores["boosting"].mean() > (0.55 if log else 0.35), scores
+
+
+def test_songs_are_near_their_aggregates():
+    parts = [twin.make_twin(name, seed=2) for name in ("youtube", "youtube-enriched")]  # the notebook has the first seed
+    levels, correlations = twin.twin_gaps("youtube", *parts)
+    growth = levels.index.str.endswith("_growth")
+    rare = ["no_audio", "hidden_likes", "hidden_comments"]
+    upper = correlations.drop(index=rare, columns=rare).to_numpy()[np.triu_indices(len(correlations) - 3, 1)]
+    assert levels[~growth].max() < LEVEL_TOLERANCE and levels[growth].max() < 2 * LEVEL_TOLERANCE, levels.nlargest(3)
+    assert np.abs(upper).max() < 2 * CORRELATION_TOLERANCE and np.sqrt(np.mean(upper**2)) < 1.5 * RMS_TOLERANCE
+
+
+def test_songs_lack_what_the_real_files_lack(songs):
+    tracks, enriched = songs
+    shares = pd.concat([tracks[["Views", "Likes", "Comments", "Stream", "Url_youtube"]], enriched[["channelId", "viewCount"]]], axis=1).isna().mean()
+    expected = dict(Views=0.0227, Likes=0.0261, Comments=0.0275, Stream=0.0278, Url_youtube=0.0227, channelId=0.0356, viewCount=0.7313)
+    assert shares.to_dict() == pytest.approx(expected, abs=0.012)
+    assert (tracks["official_video"].isna() == tracks["Views"].isna()).all()
+    assert tracks["official_video"].mean() == pytest.approx(15_723 / 20_248, abs=0.02)
+    assert not (tracks["Licensed"] & ~tracks["official_video"]).any()
+
+
+@pytest.mark.parametrize("form", ["csv", "csv.gz", "zip", "parquet"])
+def test_songs_come_back_from_every_form_as_they_were(songs, form, tmp_path):
+    for name, file, part in zip(("youtube", "youtube-enriched"), ("Spotify_Youtube", "Spotify_Youtube_enriched"), songs):
+        part, path = part.rename(columns={"row": "Unnamed: 0" if form == "parquet" else ""}), tmp_path / f"{file}.{form}"
+        if form == "parquet":
+            part.to_parquet(path, index=False)
+        else:
+            part.to_csv(path, index=False, compression={"method": "zip", "archive_name": f"{file}.csv"} if form == "zip" else "infer")
+        assert check_file(path) == (20_000, [])
+    for name, part in zip(("youtube", "youtube-enriched"), songs):
+        again = load(name, str(tmp_path))
+        assert again.attrs["provenance"].kind == "real"
+        pd.testing.assert_frame_equal(again, part)
+
+
+def test_an_enrichment_of_other_rows_is_named(songs, tmp_path):
+    tracks, enriched = (part.head(30) for part in songs)
+    tracks.to_csv(tmp_path / "Spotify_Youtube.csv", index=False)
+    path = tmp_path / "Spotify_Youtube_enriched.csv"
+    enriched.assign(row=enriched["row"].replace({4: 24, 24: 4})).to_csv(path, index=False)
+    (fault,) = check_file(path)[1]
+    assert fault.startswith("row number 24 of the enrichment is") and "2 rows match no track" in fault and "\n" not in fault
+    enriched.assign(viewCount=["12"] * 28 + ["Error", "a lot"]).to_csv(path, index=False)
+    assert check_file(path)[1] == ["column 'viewCount': 'a lot' in row 30; expected a number (views)"]
+    twin_rows = load("youtube-enriched", "twin")
+    with pytest.raises(DataError, match="one is real and the other a twin"):
+        join_enriched(load("youtube", str(tmp_path)), twin_rows)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 200, 20_718])
+def test_any_number_of_songs(rows):
+    tracks, enriched = twin.make_twin("youtube", rows), twin.make_twin("youtube-enriched", rows)
+    assert len(tracks) == len(enriched) == rows and tracks["row"].tolist() == enriched["row"].tolist() == list(range(rows))
+    assert tracks[["Artist", "Track", "Uri"]].equals(enriched[["Artist", "Track", "Uri"]])
+    assert tracks["Url_youtube"].nunique() > 0.6 * tracks["Url_youtube"].count()
+
+
+def test_no_song_of_the_real_files_is_in_the_aggregates():
+    words = {v for v in flat(twin.read_twin("youtube")) if isinstance(v, str)}
+    known = {*twin.VIDEO_ROLES.named, *twin.VIDEO_COLUMNS, *twin.read_twin("popularity")}
+    assert words - known <= {"", "youtube", "expected", "boost", "features", "start", "trees", "feature", "threshold", "left", "right", "step", "lowest_value", "bounds",
+                             "shape", "heavy", "quantiles", "values", "shares", "levels", "spearman", "mean", "spread", "lowest", "slopes", "unexplained", "group_share"}
+
+
+@pytest.mark.real
+def test_views_of_real_songs_are_as_hard_to_tell(real_data, songs):
+    real = [load(name, str(real_data)) for name in ("youtube", "youtube-enriched")]
+    for log in (True, False):
+        np.testing.assert_allclose(r2_of_views(*songs, log).mean(), r2_of_views(*real, log).mean(), atol=0.05 if log else 0.2)
+
+
+@pytest.mark.real
+def test_the_committed_songs_are_what_a_fit_gives(real_data, tmp_path):
+    table = twin.measure_videos(*(load(name, str(real_data)) for name in ("youtube", "youtube-enriched")))
+    quick = dict.fromkeys(twin.VIDEO_ROLES.targets, 1) | {"log_views": twin.VIDEO_ROLES.rounds["log_views"]}
+    fitted = twin.fit_twin(table, "youtube", replace(twin.VIDEO_ROLES, rounds=quick))
+    refitted = json.loads(twin.save_twin(fitted, tmp_path / "youtube.json").read_text())
+    committed = twin.read_twin("youtube")
+    for part in sorted(committed.keys() - {"targets"}):  # boosting breaks ties in the order of the machine
+        numbers = [[v for v in flat(fitted[part]) if not isinstance(v, str)] for fitted in (refitted, committed)]
+        np.testing.assert_allclose(*numbers, rtol=1e-4, atol=2e-3, err_msg=part)
+    expected = [twin.draw_boost(f["targets"]["log_views"]["boost"], table) for f in (refitted, committed)]
+    assert np.corrcoef(*(e["expected"] for e in expected))[0, 1] > 0.99
 
 
 @pytest.mark.real

@@ -1,0 +1,367 @@
+"""`musicnb predict`: from a chapter's model on the twin to a table of one's own, and everything that has to be refused."""
+import csv
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from musicnb import report
+from musicnb.twin import make_twin
+
+COMMAND = [sys.executable, "-c", "from musicnb.report import main; main()"]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory) -> Path:
+    """A model that the chapter stored, with few trees."""
+    out = tmp_path_factory.mktemp("book")
+    small = [f"{name}={value}" for name, value in {"sample": 6_000, "trees": 20, "end_trees": 20, "epochs": 1}.items()]
+    options = [part for pair in small for part in ("-p", pair)]
+    done = subprocess.run([*COMMAND, "report", "25_popularity_predict", "--data-dir", "twin", "--out", str(out), *options],
+                          cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out / "models" / "popularity"
+
+
+@pytest.fixture
+def copy(model, tmp_path) -> Path:
+    """The model in a folder that a test may spoil."""
+    return Path(shutil.copytree(model, tmp_path / "model"))
+
+
+@pytest.fixture(scope="session")
+def songs() -> list[dict]:
+    """Rows as a user has them, every cell a text."""
+    table = make_twin("popularity", rows=40, seed=11)
+    table = table[table["release_date"].str[:4].astype(int).between(1960, 2020)].drop(columns=["popularity"])
+    return [{k: str(v) for k, v in row.items()} | {"title": f"song {i}"} for i, row in enumerate(table.to_dict("records"))][:12]
+
+
+def write(path: Path, rows: list[dict], encoding: str = "utf-8", **options) -> Path:
+    with path.open("w", encoding=encoding, newline="") as f:
+        writer = csv.DictWriter(f, list(rows[0]), **options)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def read(path: Path, encoding: str = "utf-8") -> list[dict]:
+    with path.open(encoding=encoding, newline="") as f:
+        return list(csv.DictReader(f))
+
+
+@pytest.fixture
+def predict(tmp_path, monkeypatch, capsys, model):
+    """The command in a folder of its own: exit code and what it says on standard error, in one line."""
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.chdir(place)
+
+    def call(*arguments: str, folder: Path | None = model) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            report.main(["predict", *map(str, arguments), *(["--model", str(folder)] if folder else [])])
+        line = capsys.readouterr().err
+        assert line.startswith("musicnb: ") and line.count("\n") == 1, line
+        return ended.value.code, line
+
+    call.place = place
+    return call
+
+
+def refused(predict, says: str, *arguments: str, **options) -> None:
+    """Exit code 2, one line that says so, and no new file."""
+    before = {p: p.lstat().st_mtime_ns for p in predict.place.rglob("*")}
+    code, line = predict(*arguments, **options)
+    assert code == 2 and says in line, line
+    assert {p: p.lstat().st_mtime_ns for p in predict.place.rglob("*")} == before
+
+
+# -- what works
+
+def test_columns_as_they_were_and_three_more(predict, songs):
+    rows = [{"née": 'a "quoted"\nline, =1+1', "odd": " spaces ", "number": "007.10", **row} for row in songs]
+    write(predict.place / "songs.csv", rows)
+    code, line = predict("popularity", "songs.csv", "-o", "out.csv")
+    assert code == 0 and "synthetic twin" in line
+    out = read(predict.place / "out.csv")
+    assert list(out[0]) == [*rows[0], "prediction", "low", "high"]
+    assert [{k: v for k, v in row.items() if k in rows[0]} for row in out] == rows
+    numbers = np.array([[float(row[k]) for k in ("low", "prediction", "high")] for row in out])
+    assert (np.diff(numbers) >= 0).all() and numbers.min() >= 0 and numbers.max() <= 100
+    assert np.ptp(numbers[:, 1]) > 1
+    assert sorted(p.name for p in predict.place.iterdir()) == ["out.csv", "songs.csv"]
+
+
+def test_order_marks_and_neighbours_in_the_file_change_nothing(predict, songs):
+    write(predict.place / "songs.csv", songs)
+    write(predict.place / "turned.csv", [dict(reversed(row.items())) for row in reversed(songs)], "utf-8-sig", lineterminator="\r\n", quoting=csv.QUOTE_ALL)
+    for name in ("songs", "turned"):
+        assert predict("popularity", f"{name}.csv", "-o", f"{name}-out.csv")[0] == 0
+    one, two = read(predict.place / "songs-out.csv"), read(predict.place / "turned-out.csv", "utf-8-sig")
+    assert [r["prediction"] for r in one] == [r["prediction"] for r in reversed(two)]
+    assert (predict.place / "turned-out.csv").read_bytes().startswith(b"\xef\xbb\xbf"), "a spreadsheet's mark is kept"
+
+
+def test_dates_of_a_year_or_a_month(predict, songs):
+    rows = [songs[0] | {"release_date": date} for date in ("1999-07-03", "1999-07", "1999")]
+    write(predict.place / "songs.csv", rows)
+    assert predict("popularity", "songs.csv", "-o", "out.csv")[0] == 0
+    assert len({r["prediction"] for r in read(predict.place / "out.csv")}) == 1
+
+
+def test_standard_output_is_the_table_and_nothing_else(model, songs, tmp_path):
+    write(tmp_path / "songs.csv", [row | {"title": "Ünï"} for row in songs])
+    done = subprocess.run([*COMMAND, "predict", "popularity", "songs.csv", "--model", str(model)], cwd=tmp_path, capture_output=True,
+                          env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii", "MUSICNB_DATA": "/no/such/folder"}, timeout=120)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(done.stdout.decode().splitlines()))
+    assert len(rows) == len(songs) and rows[0]["title"] == "Ünï" and float(rows[0]["prediction"]) >= 0
+    assert done.stderr.decode().count("\n") == 1
+
+
+def test_reader_that_has_enough(model, songs, tmp_path):
+    write(tmp_path / "songs.csv", songs * 2_000)
+    command = " ".join(map("'{}'".format, [*COMMAND, "predict", "popularity", "songs.csv", "--model", str(model)])) + " | head -1"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120)
+    assert done.stdout.endswith("prediction,low,high\n") and not done.stderr
+
+
+def test_values_that_the_model_has_not_seen_are_named(predict, songs):
+    write(predict.place / "songs.csv", [songs[0] | {"tempo": "299"}])
+    code, line = predict("popularity", "songs.csv", "-o", "out.csv")
+    assert code == 0 and "outside of what the model has seen: tempo_bpm" in line
+
+
+# -- input that cannot be used
+
+@pytest.mark.parametrize(("change", "says"), [
+    ({"tempo": None}, "no column 'tempo'"),
+    ({"release_date": None, "key": None}, "no column 'release_date', 'key'"),
+    ({"energy": "loud"}, "column 'energy': 'loud' in row 3; expected a number"),
+    ({"energy": "1.5"}, "column 'energy': 1.5 in row 3; expected 0 to 1"),
+    ({"energy": "nan"}, "column 'energy': 'nan' in row 3"),
+    ({"energy": "inf"}, "column 'energy': inf in row 3"),
+    ({"energy": ""}, "column 'energy': an empty cell in row 3"),
+    ({"energy": "True"}, "column 'energy': 'True' in row 3"),
+    ({"key": "2.5"}, "column 'key': '2.5' in row 3; expected a whole number"),
+    ({"mode": "Major"}, "column 'mode': 'Major' in row 3"),
+    ({"loudness": "-7,5"}, "column 'loudness': '-7,5' in row 3"),
+    ({"duration_ms": "-1"}, "column 'duration_ms': -1 in row 3"),
+    ({"release_date": "soon"}, "column 'release_date': 'soon' in row 3"),
+    ({"release_date": "2031-05-01"}, "column 'release_date': '2031-05-01' in row 3; expected a year from 19"),
+    ({"release_date": "1861"}, "column 'release_date': '1861' in row 3; expected a year from 19"),
+    ({"release_date": ""}, "column 'release_date': an empty cell in row 3"),
+    ({"prediction": "1"}, "has a column 'prediction' already"),
+])
+def test_cells_that_do_not_fit(predict, songs, change, says):
+    rows = [dict(row) for row in songs]
+    for column, value in change.items():
+        if value is None:
+            rows = [{k: v for k, v in row.items() if k != column} for row in rows]
+        elif column in rows[0]:
+            rows[2][column] = value
+        else:
+            rows = [row | {column: value} for row in rows]
+    write(predict.place / "songs.csv", rows)
+    refused(predict, says, "popularity", "songs.csv", "-o", "out.csv")
+
+
+@pytest.mark.parametrize(("content", "says"), [
+    (b"", "is empty"),
+    (b"\n\n", "is empty"),
+    (b"release_date,key\n", "a header without rows"),
+    (b"a,a\n1,2\n", "two columns 'a'"),
+    (b"a,b\n1,2\n1\n", "row 2 of 'songs.csv' has 1 cells; expected 2"),
+    (b"a,b\n1,2,3\n", "row 1 of 'songs.csv' has 3 cells; expected 2"),
+    (b'a,b\n1,"2\n', "is no CSV"),
+    ("né,b\n1,2\n".encode("latin-1"), "is not UTF-8"),
+    ("a,b\n1,2\n".encode("utf-16"), "is not UTF-8"),
+    (b"release_date;key\n1999;3\n", "no column 'release_date'"),
+    (b"a,b\n\x00,2\n", "no column"),
+])
+def test_files_that_are_no_table(predict, content, says):
+    (predict.place / "songs.csv").write_bytes(content)
+    refused(predict, says, "popularity", "songs.csv", "-o", "out.csv")
+
+
+def test_input_that_cannot_be_read(predict, songs):
+    refused(predict, "'none.csv' cannot be read (No such file", "popularity", "none.csv", "-o", "out.csv")
+    (predict.place / "folder.csv").mkdir()
+    refused(predict, "'folder.csv' cannot be read (Is a directory", "popularity", "folder.csv", "-o", "out.csv")
+    if os.geteuid():  # root reads everything
+        write(predict.place / "mine.csv", songs).chmod(0)
+        refused(predict, "cannot be read (Permission denied", "popularity", "mine.csv", "-o", "out.csv")
+
+
+def test_studies_without_predictions(predict, songs):
+    write(predict.place / "songs.csv", songs)
+    refused(predict, "there is no prediction for 'jazz'; expected one of popularity", "jazz", "songs.csv", "-o", "out.csv")
+
+
+# -- the output
+
+def test_nothing_is_overwritten(predict, songs):
+    write(predict.place / "songs.csv", songs)
+    (predict.place / "out.csv").write_text("mine")
+    refused(predict, "'out.csv' exists", "popularity", "songs.csv", "-o", "out.csv")
+    refused(predict, "'songs.csv' exists", "popularity", "songs.csv", "-o", "songs.csv")
+    (predict.place / "folder").mkdir()
+    refused(predict, "'folder' exists", "popularity", "songs.csv", "-o", "folder")
+    (predict.place / "dangling.csv").symlink_to("nowhere.csv")
+    refused(predict, "'dangling.csv' exists", "popularity", "songs.csv", "-o", "dangling.csv")
+    refused(predict, "there is no folder 'none'", "popularity", "songs.csv", "-o", "none/out.csv")
+    assert (predict.place / "out.csv").read_text() == "mine"
+
+
+def test_disk_that_fills_while_writing(predict, songs, monkeypatch):
+    import musicnb.models as models
+
+    def full(f, header, rows, predicted):
+        f.write("id,")
+        f.flush()
+        raise OSError(28, "No space left on device", "out.csv")
+
+    write(predict.place / "songs.csv", songs)
+    monkeypatch.setattr(models, "stream_rows", full)
+    refused(predict, "the disk is full", "popularity", "songs.csv", "-o", "out.csv")
+
+
+def test_killed_while_writing(model, songs, tmp_path):
+    write(tmp_path / "songs.csv", songs * 5_000)
+    process = subprocess.Popen([*COMMAND, "predict", "popularity", "songs.csv", "-o", "out.csv", "--model", str(model)], cwd=tmp_path,
+                               env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
+    aside = lambda: [p for p in tmp_path.glob(".out.csv*") if p.stat().st_size]  # noqa: E731
+    deadline = time.monotonic() + 120
+    while not aside() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "it was still writing"
+    assert not (tmp_path / "out.csv").exists()
+
+
+# -- models that do not fit
+
+def spoil_card(folder: Path, change) -> None:
+    card = json.loads((folder / "card.json").read_text())
+    change(card)
+    (folder / "card.json").write_text(json.dumps(card))
+
+
+@pytest.mark.parametrize("package", ["musicnb", "lightgbm", "keras", "scikit-learn", "skops", "numpy"])
+def test_model_of_another_version(predict, copy, songs, package):
+    write(predict.place / "songs.csv", songs)
+    spoil_card(copy, lambda card: card["versions"].update({package: "0.0.9"}))
+    refused(predict, f"was stored with {package} 0.0.9, and here is ", "popularity", "songs.csv", "-o", "out.csv", folder=copy)
+
+
+def test_patch_versions_do_not_matter(predict, copy, songs):
+    write(predict.place / "songs.csv", songs)
+    spoil_card(copy, lambda card: card["versions"].update({"lightgbm": ".".join(card["versions"]["lightgbm"].split(".")[:2]) + ".99", "python": "3.99.0"}))
+    assert predict("popularity", "songs.csv", "-o", "out.csv", folder=copy)[0] == 0
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (lambda card: card.update(format=2), "in format 2; expected 'popularity' in format 1"),
+    (lambda card: card.update(study="genre"), "of study 'genre'"),
+    (lambda card: card.pop("model"), "is no model card (KeyError: 'model')"),
+    (lambda card: card["files"].update({"../outside.txt": "0" * 64}), "'../outside.txt' of the model"),
+    (lambda card: card["files"].update({"low.txt": "0" * 64}), "its sha256 is another"),
+])
+def test_cards_that_do_not_fit(predict, copy, songs, change, says):
+    write(predict.place / "songs.csv", songs)
+    spoil_card(copy, change)
+    refused(predict, says, "popularity", "songs.csv", "-o", "out.csv", folder=copy)
+
+
+def test_files_that_were_changed_or_lost(predict, copy, songs):
+    write(predict.place / "songs.csv", songs)
+    for name in json.loads((copy / "card.json").read_text())["files"]:
+        before = (copy / name).read_bytes()
+        (copy / name).write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+        refused(predict, f"'{name}' of the model in", "popularity", "songs.csv", "-o", "out.csv", folder=copy)
+        (copy / name).unlink()
+        refused(predict, "is missing", "popularity", "songs.csv", "-o", "out.csv", folder=copy)
+        (copy / name).write_bytes(before)
+    (copy / "card.json").write_text('{"format": 1, ')
+    refused(predict, "is no model card", "popularity", "songs.csv", "-o", "out.csv", folder=copy)
+    (copy / "card.json").unlink()
+    refused(predict, "there is no model in", "popularity", "songs.csv", "-o", "out.csv", folder=copy)
+
+
+def test_types_that_are_not_on_the_list_are_not_built(predict, copy, songs):
+    """A file that would build another type than ours is refused, though its hash is on the card."""
+    write(predict.place / "songs.csv", songs)
+    spoiled = copy / "spoiled.skops"
+    with zipfile.ZipFile(copy / "features.skops") as old, zipfile.ZipFile(spoiled, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b'"NeighbourMeans"', b'"WithinYears"') if name == "schema.json" else old.read(name))
+    spoiled.replace(copy / "features.skops")
+    digest = hashlib.sha256((copy / "features.skops").read_bytes()).hexdigest()
+    spoil_card(copy, lambda card: card["files"].update({"features.skops": digest}))
+    refused(predict, "Untrusted types found in the file: ['musicnb.models.WithinYears']", "popularity", "songs.csv", "-o", "out.csv", folder=copy)
+
+
+def test_no_pickle_is_read(predict, songs, monkeypatch):
+    write(predict.place / "songs.csv", songs)
+
+    def never(*_, **__):
+        raise AssertionError("a pickle was read")
+
+    for module, name in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (joblib, "load")):
+        monkeypatch.setattr(module, name, never)
+    assert predict("popularity", "songs.csv", "-o", "out.csv")[0] == 0
+
+
+# -- where the model is looked for
+
+@pytest.fixture
+def small_clone(predict, songs):
+    """A clone without a report: what `predict` looks for is not there yet."""
+    for name in ("nbs", "musicnb"):
+        (predict.place / name).mkdir()
+    shutil.copy(ROOT / "settings.ini", predict.place)
+    write(predict.place / "songs.csv", songs)
+    return predict
+
+
+def test_without_a_report(small_clone):
+    refused(small_clone, "there is no model of 'popularity' in reports/full/models/popularity; make it with `musicnb report popularity --profile full`",
+            "popularity", "songs.csv", "-o", "out.csv", folder=None)
+
+
+def test_only_the_quick_report_has_a_model(small_clone, model):
+    shutil.copytree(model, small_clone.place / "reports" / "quick" / "models" / "popularity")
+    refused(small_clone, "--model reports/quick/models/popularity", "popularity", "songs.csv", "-o", "out.csv", folder=None)
+
+
+def test_the_full_report_has_one(small_clone, model):
+    shutil.copytree(model, small_clone.place / "reports" / "full" / "models" / "popularity")
+    assert small_clone("popularity", "songs.csv", "-o", "out.csv", folder=None)[0] == 0
+
+
+# -- the card
+
+def test_card_says_what_the_model_is(model):
+    card, text = json.loads((model / "card.json").read_text()), (model / "card.md").read_text()
+    assert card["data"]["kind"] == "twin" and "Trained on the synthetic twin" in text
+    assert card["split"]["n_calibration"] + card["split"]["n_measured"] == pytest.approx(1_800, abs=1)
+    assert {s["split"] for s in card["scores"]} == {"random", "artist-apart"}
+    assert {m["split"] for m in card["interval"]["measured"]} == {"random", "artist-apart"}
+    assert len(card["limits"]) >= 3 and set(card["versions"]) >= {"python", "musicnb", "lightgbm", "keras", "scikit-learn", "numpy"}
+    assert not [p.name for p in model.iterdir() if p.suffix in (".pkl", ".pickle", ".joblib")]
+    for name, digest in card["files"].items():
+        assert hashlib.sha256((model / name).read_bytes()).hexdigest() == digest and digest in text

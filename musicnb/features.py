@@ -184,6 +184,7 @@ class WordAxes(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:  # the other columns, and "genres axis 0" …
-        found = self.svd_.transform(self.count_.transform(X[self.column]))
+        rows, texts = pd.factorize(X[self.column], use_na_sentinel=False)  # many tracks have the same genres: each text is read once
+        found = self.svd_.transform(self.count_.transform(texts))[rows]
         names = [f"{self.column} axis {i}" for i in range(found.shape[1])]
         return X.drop(columns=self.column).join(pd.DataFrame(found, X.index, names))

@@ -202,7 +202,6 @@ def test_a_read_only_folder(server):
     code = """if True:
         import os, sys
         from musicnb import crawl
-from musicnb.core import DataError
         read = crawl.read_rows
         def read_then_drop_rights(path):
             rows = read(path)

@@ -35,6 +35,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import astuple, dataclass, replace
 from datetime import date, datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -687,12 +688,13 @@ def read_reasons(body) -> list[str]:  # bytes, text, or what JSON gave
 
 def read_retry_after(text: str | None) -> float:  # seconds, 0 for none
     "Retry-After: seconds, or a date."
-    from urllib3.exceptions import InvalidHeader
-    from urllib3.util import Retry
-
     try:
-        return min(Retry().parse_retry_after(text or ""), 1e7)
-    except InvalidHeader:
+        return min(max(0.0, float(text)), 1e7)
+    except (TypeError, ValueError):
+        pass
+    try:
+        return max((parsedate_to_datetime(text) - now()).total_seconds(), 0)
+    except (TypeError, ValueError):
         return 0.0
 
 # %% ../nbs/10_youtube_crawl.ipynb #0d208bc8
@@ -756,29 +758,28 @@ def _models():
 
     return Item, Music
 
-# %% ../nbs/10_youtube_crawl.ipynb #fb7ac72d
-def _missing(**values) -> str:
-    return " ".join(k for k, v in values.items() if v is None)
-
 # %% ../nbs/10_youtube_crawl.ipynb #82f64cb6
 def read_item(
     kind: str,   # video, channel, artist or track
     item: dict,  # as the service gave it
 ) -> dict:       # columns of an observation
     "An item as an observation. Raises `ValueError` (pydantic's) for what cannot be one."
+    def withheld(**values) -> str:
+        return " ".join(k for k, v in values.items() if v is None)
+
     Item, Music = _models()
     if kind == "video":
         found = Item.model_validate(item)
         s, c = found.snippet, found.statistics
         return dict(id=found.id, views=c.viewCount, likes=c.likeCount, comments=c.commentCount, channel_id=s.channelId, title=s.title, made_for_kids=found.status.madeForKids,
-                    published_at=s.publishedAt and _stamp(s.publishedAt), withheld=_missing(views=c.viewCount, likes=c.likeCount, comments=c.commentCount))
+                    published_at=s.publishedAt and _stamp(s.publishedAt), withheld=withheld(views=c.viewCount, likes=c.likeCount, comments=c.commentCount))
     if kind == "channel":
         found = Item.model_validate(item)
         count = None if found.statistics.hiddenSubscriberCount else found.statistics.subscriberCount
-        return dict(id=found.id, subscribers=count, withheld=_missing(subscribers=count))
+        return dict(id=found.id, subscribers=count, withheld=withheld(subscribers=count))
     found = Music.model_validate(item)
     followers = {"followers": found.followers.total} if kind == "artist" else {}
-    return dict(id=found.id, popularity=found.popularity, genres=None if found.genres is None else "|".join(found.genres), **followers, withheld=_missing(popularity=found.popularity, **followers))
+    return dict(id=found.id, popularity=found.popularity, genres=None if found.genres is None else "|".join(found.genres), **followers, withheld=withheld(popularity=found.popularity, **followers))
 
 # %% ../nbs/10_youtube_crawl.ipynb #9d482633
 @dataclass(frozen=True)
@@ -1017,20 +1018,17 @@ _PLURAL = {"video": "videos", "channel": "channels", "comments": "comment lists"
 GIVE_UP = 5  # batches in a row without a usable answer
 
 # %% ../nbs/10_youtube_crawl.ipynb #4a083b59
+@dataclass
 class Crawl:
     "One run over a state file."
-
-    def __init__(self,
-                 store: Store,
-                 ledger: Ledger,
-                 watch: "Watch",
-                 jobs: int = 8,         # questions at a time
-                 qps: float | None = None,  # requests a second at most, to each service
-                 comment_pages: int = 1,    # of 100 threads, for each video whose comments are wanted
-                 ):
-        self.store, self.ledger, self.watch, self.jobs, self.qps, self.comment_pages = store, ledger, watch, jobs, qps, comment_pages
-        self.lost = 0  # batches in a row without a usable answer
-        self.vain = 0  # ids that were asked for in vain
+    store: Store
+    ledger: Ledger
+    watch: "Watch"
+    jobs: int = 8              # questions at a time
+    qps: float | None = None   # requests a second at most, to each service
+    comment_pages: int = 1     # of 100 threads, for each video whose comments are wanted
+    lost: int = 0              # batches in a row without a usable answer
+    vain: int = 0              # ids that were asked for in vain
 
     def pending(self, *kinds: str) -> list[str]:
         return [r["id"] for r in self.store.ask(f"SELECT id FROM items WHERE state = 'pending' AND kind IN ({', '.join('?' * len(kinds))}) ORDER BY rowid", *kinds)]
@@ -1161,16 +1159,14 @@ class Watch:
 
         self.console, self.tasks, self.counts, self.said = Console(), {}, {}, 0.0
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}", markup=False), TimeRemainingColumn())
-        self.bars = Progress(*columns, console=self.console) if self.console.is_terminal else None
+        self.bars = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
 
     def __enter__(self):
-        if self.bars:
-            self.bars.start()
+        self.bars.start()
         return self
 
     def __exit__(self, *_):
-        if self.bars:
-            self.bars.stop()
+        self.bars.stop()
 
     def say(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -1179,15 +1175,14 @@ class Watch:
 @patch_method
 def begin(self: Watch, kind: str, total: int) -> None:
     self.counts[kind] = [0, total, time.monotonic()]
-    if self.bars and total:
-        self.tasks[kind] = self.bars.add_task(_PLURAL[kind], total=total, left="")
+    self.tasks[kind] = self.bars.add_task(_PLURAL[kind], total=total, left="", visible=total > 0)
 
 
 @patch_method
 def step(self: Watch, kind: str, states: Counter, left: int) -> None:
     done, total, start = self.counts[kind]
     self.counts[kind][0] = done = done + states.total()
-    if self.bars:
+    if self.console.is_terminal:
         self.bars.update(self.tasks[kind], completed=done, left=f"{left:,} units left today")
         return
     to_go = (time.monotonic() - start) * (total - done) / max(done, 1)
@@ -1200,18 +1195,6 @@ EXPORT_COLUMNS = ("row Artist Track Uri channelId viewCount likeCount commentCou
                   "made_for_kids spotifyGenres trackPopularity row_status row_reason observed_at metric_epoch source "
                   "delta_days delta_views delta_likes delta_comments delta_subscribers delta_note").split()
 _TEXTS = {"Artist", "Track", "Uri", "channelId", "published_at", "spotifyGenres", "row_status", "row_reason", "observed_at", "metric_epoch", "source", "delta_note"}
-
-
-def _deltas(new: sqlite3.Row, old: sqlite3.Row | None) -> dict:
-    "The latest observation of a video minus the one before."
-    if old is None:
-        return {}
-    minus = lambda a, b: None if a is None or b is None else a - b  # noqa: E731
-    days = (datetime.fromisoformat(new["observed_at"]) - datetime.fromisoformat(old["observed_at"])) / timedelta(days=1)
-    fair = same_measure(old["metric_epoch"], new["metric_epoch"])
-    note = "" if fair else f"views were counted differently: {old['metric_epoch']}, {new['metric_epoch']}"
-    return dict(delta_days=round(days, 2), delta_views=minus(new["views"], old["views"]) if fair else None, delta_likes=minus(new["likes"], old["likes"]),
-                delta_comments=minus(new["comments"], old["comments"]), delta_note=note)
 
 # %% ../nbs/10_youtube_crawl.ipynb #417e80e3
 class _Known:
@@ -1245,6 +1228,18 @@ class _Known:
         return f"{self.kind}: {why} {', '.join(withheld.split())}" if withheld else ""
 
 # %% ../nbs/10_youtube_crawl.ipynb #ce1ae6b5
+def _deltas(video: _Known, id: str) -> dict:
+    "The latest observation of a video minus the one before."
+    if id not in video.before:
+        return {}
+    old, new = video.before[id], video.last[id]
+    days = (datetime.fromisoformat(new["observed_at"]) - datetime.fromisoformat(old["observed_at"])) / timedelta(days=1)
+    changes = {f"delta_{c}": video.delta(id, c) for c in ("views", "likes", "comments")} | dict(delta_days=round(days, 2), delta_note="")
+    if not same_measure(old["metric_epoch"], new["metric_epoch"]):
+        changes |= dict(delta_views=None, delta_note=f"views were counted differently: {old['metric_epoch']}, {new['metric_epoch']}")
+    return changes
+
+
 def export_rows(
     store: Store,
 ) -> list[dict]:  # one for each row of the table, in its order
@@ -1265,7 +1260,7 @@ def export_rows(
                    spotifyGenres=artist.value(r["artist_id"], "genres"), trackPopularity=track.value(r["track_id"], "popularity"), row_status=status,
                    row_reason="; ".join(n for n in notes if n), observed_at=video.value(v, "observed_at"), metric_epoch=video.value(v, "metric_epoch"),
                    source=video.value(v, "source") or channel.value(c, "source"))
-        rows.append(row | (_deltas(video.last[v], video.before.get(v)) if v in video.last else {}) | {"delta_subscribers": channel.delta(c, "subscribers")})
+        rows.append(row | _deltas(video, v) | {"delta_subscribers": channel.delta(c, "subscribers")})
     return rows
 
 # %% ../nbs/10_youtube_crawl.ipynb #49f98bb0

@@ -19,7 +19,7 @@ import statsmodels.api as sm
 from scipy import stats
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Lasso, LassoCV, LinearRegression, Ridge, RidgeCV, lasso_path
 from sklearn.metrics import mean_squared_error
@@ -221,7 +221,8 @@ def published_trees(
     tree = ({"Decision tree (depth 3)": DecisionTreeRegressor(max_depth=3, random_state=seed)} if mended else
             {"Decision tree (classifier)": DecisionTreeClassifier(criterion="entropy", max_depth=3, random_state=seed)})
     return tree | {"Random forest (5 trees)": RandomForestRegressor(5, n_jobs=-1, random_state=seed),
-                   "Gradient boosting": GradientBoostingRegressor(random_state=seed)}
+                   "Gradient boosting": GradientBoostingRegressor(random_state=seed)} | (
+        {"Gradient boosting (histograms)": HistGradientBoostingRegressor(max_depth=3, min_samples_leaf=1, early_stopping=False, random_state=seed)} if mended else {})
 
 
 def tree_models(
@@ -240,7 +241,7 @@ def tree_models(
                                   subsample_freq=1, deterministic=True, force_col_wise=True, random_state=seed, n_jobs=cores, verbose=-1),
         "XGBoost": XGBRegressor(n_estimators=trees, max_leaves=leaves, max_depth=0, grow_policy="lossguide", learning_rate=0.05, min_child_weight=20,
                                 colsample_bytree=0.7, subsample=0.8, random_state=seed, n_jobs=cores),
-        "Random forest": RandomForestRegressor(max(5, trees // 10), min_samples_leaf=3, max_features=1 / 3, max_samples=0.4, n_jobs=cores, random_state=seed)}
+        "Random forest": RandomForestRegressor(max(5, trees // 10), min_samples_leaf=3, max_features=1 / 3, max_samples=0.2, n_jobs=cores, random_state=seed)}
 
 # %% ../nbs/05_models.ipynb #cbc80798
 NEIGHBOUR_WEIGHTS = {"year": 1, "danceability": 0.9, "energy": 1.1, "key": 0.1, "loudness_db": 1.4, "mode": 0.1, "speechiness": 0.8, "acousticness": 1.5,

@@ -110,7 +110,8 @@ def format_number(
 def _table_html(obj) -> str:
     "A DataFrame, Series, Styler or statsmodels summary as an HTML table, its text escaped."
     if isinstance(obj, pd.DataFrame):
-        return obj.to_html(formatters=[format_number] * obj.shape[1], escape=True, border=0, na_rep="", index_names=False)
+        known = obj.astype(object).where(obj.notna(), np.nan)  # of a None pandas would make a text
+        return known.to_html(formatters=[format_number] * obj.shape[1], escape=True, border=0, na_rep="", index_names=False)
     if hasattr(obj, "tables"):  # a statsmodels summary escapes nothing by itself
         obj = copy.deepcopy(obj)
         for row in obj.tables[0]:  # the day and hour of printing say nothing of the data, and change every time

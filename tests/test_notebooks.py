@@ -72,7 +72,7 @@ def test_cards_are_in_sync():
     assert (ROOT / "data" / "CARDS.md").read_text() == data_cards(), "run `make sync`"
 
 
-ORDER = "core data twin features evaluate models networks plot page report".split()
+ORDER = "core data twin features evaluate models networks crawl plot page report".split()
 
 
 @pytest.mark.parametrize("path", TOOLS, ids=stem)

@@ -198,6 +198,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'musicnb.evaluate.corrected_interval': ('evaluate.html#corrected_interval', 'musicnb/evaluate.py'),
                                   'musicnb.evaluate.drop_shared': ('evaluate.html#drop_shared', 'musicnb/evaluate.py'),
                                   'musicnb.evaluate.evaluate_models': ('evaluate.html#evaluate_models', 'musicnb/evaluate.py'),
+                                  'musicnb.evaluate.interval_scores': ('evaluate.html#interval_scores', 'musicnb/evaluate.py'),
                                   'musicnb.evaluate.move_ends': ('evaluate.html#move_ends', 'musicnb/evaluate.py'),
                                   'musicnb.evaluate.paired_difference': ('evaluate.html#paired_difference', 'musicnb/evaluate.py'),
                                   'musicnb.evaluate.random_blocks': ('evaluate.html#random_blocks', 'musicnb/evaluate.py'),

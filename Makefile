@@ -38,5 +38,6 @@ $(STAMP): settings.ini setup.py pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
 
-clean:  ## what a run made; never data/raw
-	rm -rf $(VENV) site data/interim reports/quick reports/full
+clean:  ## what a run made; never data/raw, nor a crawl, which may hold days of quota
+	rm -rf $(VENV) site reports/quick reports/full
+	find data -path 'data/interim/*' -prune ! -name 'crawl.*' -exec rm -rf {} +

@@ -161,7 +161,7 @@ def crawl() -> dict:
     rows, part = 20_718, 50
     with tempfile.TemporaryDirectory() as folder, Emulator(latency=0.1, faults=dict.fromkeys(["absent", "private", "hidden"], 0)) as server:
         table = write_rows(Path(folder) / "rows.csv", rows, blanks=False)
-        command = [sys.executable, "-m", "musicnb.crawl"]
+        command = [sys.executable, "-c", "from musicnb.report import main; main()", "crawl"]
         where = dict(cwd=folder, env=os.environ | server.env() | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
         start = time.perf_counter()
         process = subprocess.Popen([*command, "run", str(table), "--db", "crawl.sqlite"], **where)

@@ -7,7 +7,7 @@ __all__ = ['Split', 'CONFIDENCE', 'MIN_REPEATS', 'REGRESSION', 'BLOCKS', 'ALPHA'
            'split_artist_apart', 'drop_shared', 'score_regression', 'Interval', 'corrected_interval', 'unit_codes',
            'Task', 'Evaluation', 'evaluate_models', 'score_interval', 'paired_difference', 'table_scores',
            'record_scores', 'random_blocks', 'block_interval', 'table_correlations', 'conformal_margin', 'move_ends',
-           'bootstrap_mean', 'table_coverage']
+           'bootstrap_mean', 'interval_scores', 'table_coverage']
 
 # %% ../nbs/04_evaluate.ipynb #31998250
 import time
@@ -403,6 +403,16 @@ def bootstrap_mean(
     return Interval(float(np.mean(values)), *np.percentile(drawn[:, 1] / drawn[:, 0], [tail, 100 - tail]).tolist())
 
 
+def interval_scores(
+    y: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    alpha: float = ALPHA,  # that the intervals were made for
+) -> np.ndarray:           # one score a row, in the target's unit; smaller is better
+    "Width, and 2/alpha times the distance of what lies outside (Gneiting and Raftery 2007, equation 43)."
+    return high - low + 2 / alpha * np.clip(np.maximum(low - y, y - high), 0, None)
+
+
 def table_coverage(
     y: np.ndarray,
     low: np.ndarray,
@@ -414,7 +424,7 @@ def table_coverage(
 ) -> pd.DataFrame:  # index: group; n, coverage with low and high (95 %), width, score
     "What prediction intervals hold: share inside, mean width and interval score."
     rows = pd.DataFrame({"covered": (low <= y) & (y <= high), "width": high - low}).astype("float64")
-    rows["score"] = rows["width"] + 2 / alpha * np.clip(np.maximum(low - y, y - high), 0, None)
+    rows["score"] = interval_scores(y, low, high, alpha)
     rows = rows.assign(unit=unit_codes(units, len(y)), group="all" if by is None else np.asarray(by))
     lines = {}
     for group, part in rows.groupby("group", sort=True, observed=True):

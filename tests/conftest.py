@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import guard.sitecustomize  # noqa: F401  heeds what `loopback` sets
 import nbformat
 import pytest
 
@@ -18,6 +19,15 @@ _ASKED = os.environ.get("MUSICNB_DATA", "")
 _HOME = data_home("" if _ASKED == "twin" else _ASKED)
 REAL = _HOME if find_files(POPULARITY, _HOME) else None
 os.environ["MUSICNB_DATA"] = "twin"  # everything but what is marked `real`
+
+
+PROGRAM = [sys.executable, "-c", "from musicnb.report import main; main()"]
+
+
+@pytest.fixture
+def loopback(monkeypatch):
+    """No test reaches past this machine, nor does a process that it starts with the guard on its path."""
+    monkeypatch.setenv("MUSICNB_TEST_LOOPBACK", "1")
 
 
 @pytest.fixture(scope="session")
@@ -52,8 +62,7 @@ class Clone:
 
     def popen(self, *arguments: str, **env: str) -> subprocess.Popen:
         settings = {"PYTHONPATH": str(self.root), "MUSICNB_CACHE": str(self.root / "cache"), "MUSICNB_DATA": "twin"}
-        command = [sys.executable, "-c", "from musicnb.report import main; main()", *arguments]
-        return subprocess.Popen(command, cwd=self.root, env=os.environ | settings | env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen([*PROGRAM, *arguments], cwd=self.root, env=os.environ | settings | env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess:
         with self.popen(*arguments, **env) as process:

@@ -33,7 +33,7 @@ BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PROFILES = ("development", "extended")  # of a Spotify app
 
 # Faults of a request, and of an item. A rate is a share of the requests or of the ids.
-ITEM_FAULTS = ("absent", "private", "hidden", "broken")
+ITEM_FAULTS = ("absent", "private", "hidden", "broken", "refused")  # refused: every question with it is a 400
 REQUEST_FAULTS = ("slow", "reset", "cut", "bad-json", "html", "empty", "429", "429-day", "500", "502", "503", "401",
                   "quota", "rate", "invalid-key", "no-rights", "forbidden")
 GOOGLE_ERRORS = {  # fault or refusal: HTTP status, errors[0].reason, status in words, message, details[0].reason
@@ -375,6 +375,8 @@ class Handler(BaseHTTPRequestHandler):
             raise google_error(400, "missingRequiredParameter", "INVALID_ARGUMENT", "No filter selected. Expected one of: id")
         if len(ids) > LIMIT:
             raise google_error(400, "invalidFilters", "INVALID_ARGUMENT", f"The request specifies too many ids: {len(ids)}, at most {LIMIT}.")
+        if any(self.server.world.has("refused", i) for i in ids):
+            raise google_error(400, "invalidFilters", "INVALID_ARGUMENT", "The request specifies an invalid id.")
         found = sorted((i for i in dict.fromkeys(ids) if not self.server.world.gone(i)), key=lambda i: number("order", i))
         size = self.whole("maxResults", 5, LIMIT) if kind == "channel" else LIMIT  # channels.list gives 5 to those who do not ask for more
         items = [{k: v for k, v in make(i).items() if k in ("kind", "etag", "id", *self.query["part"])} for i in found[:size]]

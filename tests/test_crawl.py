@@ -15,8 +15,10 @@ import pytest
 from conftest import ROOT
 from emulator import Emulator, Handler
 
-from musicnb import crawl
+from musicnb import crawl, report
 from musicnb.core import DataError
+
+pytestmark = pytest.mark.usefixtures("loopback")
 
 IDS = [f"video-{i:05d}" for i in range(200)]
 KEYRING = "keyring.backends.null.Keyring"
@@ -38,7 +40,7 @@ def musicnb(tmp_path, server, monkeypatch, capsys):
 
     def call(*arguments):
         with pytest.raises(SystemExit) as end:
-            crawl.main([*map(str, arguments), *([] if arguments[0] == "plan" else ["--db", "crawl.sqlite"])])
+            report.main(["crawl", *map(str, arguments), *([] if arguments[0] == "plan" else ["--db", "crawl.sqlite"])])
         done = capsys.readouterr()
         return end.value.code, done.out, done.err
 
@@ -201,7 +203,7 @@ def test_a_read_only_folder(server):
     (folder / "inner").mkdir(mode=0o555)
     code = """if True:
         import os, sys
-        from musicnb import crawl
+        from musicnb import crawl, report
         read = crawl.read_rows
         def read_then_drop_rights(path):
             rows = read(path)
@@ -209,7 +211,7 @@ def test_a_read_only_folder(server):
                 os.setegid(65534), os.seteuid(65534)
             return rows
         crawl.read_rows = read_then_drop_rights
-        crawl.main(sys.argv[1:])"""
+        report.main(["crawl", *sys.argv[1:]])"""
     try:
         done = subprocess.run([sys.executable, "-c", code, "run", "rows.csv", "--db", "inner/crawl.sqlite"], cwd=folder, text=True, capture_output=True,
                               env=os.environ | server.env() | {"PYTHONPATH": str(ROOT)})
@@ -315,7 +317,7 @@ def test_a_redirect_is_not_followed(musicnb, server, monkeypatch):
 
 # Options
 
-@pytest.mark.parametrize("options", [["--jobs", "0"], ["--qps", "-1"], ["--max-units", "0"], ["--daily-units", "0"], ["--jobs", "many"], ["--nonsense"]])
+@pytest.mark.parametrize("options", [["--jobs", "0"], ["--jobs", "33"], ["--qps", "0"], ["--max-units", "0"], ["--daily-units", "0"], ["--jobs", "many"], ["--nonsense"]])
 def test_options_that_make_no_sense(musicnb, options):
     one_line(musicnb("run", table(*urls(1)), *options), 2, options[0])
 
@@ -323,6 +325,21 @@ def test_options_that_make_no_sense(musicnb, options):
 def test_retry_takes_a_state(musicnb):
     musicnb("run", table(*urls(1)))
     one_line(musicnb("retry", "--state", "done"), 2, "--state is 'done'")
+
+
+# What one bad id costs
+
+def test_one_refused_id_does_not_fail_its_fifty(musicnb, server):
+    """A batch that is refused is asked for in quarters; `retry` narrows it further down."""
+    server.script(items={"refused": [IDS[20]]})
+    assert musicnb("run", table(*urls(100)))[0] == 0
+    assert sql("SELECT state, COUNT(*) FROM items WHERE kind = 'video' GROUP BY state ORDER BY 1") == [("done", 87), ("failed", 13)]
+    assert sql("SELECT DISTINCT reason FROM items WHERE state = 'failed'") == [("refused: invalidFilters",)]
+    assert server.counts()["videos"]["requests"] == 2 + 4, "two halves, two quarters"
+    for failed in (3, 1):
+        assert musicnb("retry")[0] == 0
+        assert sql("SELECT COUNT(*) FROM items WHERE state = 'failed'") == [(failed,)]
+    assert sql("SELECT id FROM items WHERE state = 'failed'") == [(IDS[20],)]
 
 
 # Rounds, epochs, terms
@@ -417,13 +434,13 @@ def test_chapter_reads_a_crawls_export(tmp_path):
     crawl.settle(store, "video", videos, crawl.Answer("", b"", items))
     crawl.write_export(crawl.export_rows(store), tmp_path / "export.csv")
     store.close()
-    plan = make_plan(["10_youtube_crawl"], data_dir="twin", out=str(tmp_path / "out"), pairs=[f"export_file={tmp_path / 'export.csv'}"])
+    plan = make_plan(["11_youtube_numbers"], data_dir="twin", out=str(tmp_path / "out"), pairs=[f"export_file={tmp_path / 'export.csv'}"])
     from rich.console import Console
 
-    assert run_report(plan, ["10_youtube_crawl"], None, Console(quiet=True)) == 0
+    assert run_report(plan, ["11_youtube_numbers"], None, Console(quiet=True)) == 0
     claims = {f["id"]: f["claim"] for f in json.loads((tmp_path / "out" / "findings.json").read_text())}
     assert "likes" in claims["growth-by-size"] and "views" not in claims["growth-by-size"]
-    assert "Views divided by age" in (tmp_path / "out" / "10_youtube_crawl.html").read_text()
+    assert "Views divided by age" in (tmp_path / "out" / "11_youtube_numbers.html").read_text()
 
 
 # Spotify and comments

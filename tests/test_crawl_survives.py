@@ -15,8 +15,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import PROGRAM, ROOT
 from emulator import Emulator, World, made_up_rows, write_rows
+
+from musicnb import crawl as crawl_module
 
 GUARD = Path(__file__).with_name("guard")
 CANARY = "canary-Vq9sXw3Lk7TzB2"
@@ -37,7 +39,7 @@ class Crawl:
 
     def start(self, *arguments: str, **env: str) -> subprocess.Popen:
         state = [] if arguments[0] == "plan" else ["--db", str(self.db)]
-        return subprocess.Popen([sys.executable, "-m", "musicnb.crawl", *arguments, *state], cwd=self.folder, env=self.env(**env),
+        return subprocess.Popen([*PROGRAM, "crawl", *arguments, *state], cwd=self.folder, env=self.env(**env),
                                 text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def __call__(self, *arguments: str, **env: str) -> subprocess.CompletedProcess:
@@ -117,6 +119,7 @@ def test_crawl_to_the_end_and_again(crawl):
     assert set(channels) == {world.channel_of(v) for v, s in videos.items() if s == "done"}
     assert all(counts[e]["ids"] == counts[e]["distinct_ids"] == len(s) for e, s in (("videos", videos), ("channels", channels)))
     assert counts["videos"]["requests"] == -(-len(videos) // 50) and counts["channels"]["requests"] == -(-len(channels) // 50)
+    assert Path(f"{crawl.db}.sent").read_bytes().count(b"\1") == len(crawl.server.seen), "each attempt marked that it left"
     crawl.server.forget()
     again = crawl.run()
     assert again.returncode == 0 and crawl.server.counts() == {}, "a finished crawl asks nothing"
@@ -143,13 +146,13 @@ def test_export_holds_the_world(crawl):
 def check_ledger(crawl: Crawl) -> int:
     """What the services received is in the ledger, each request once; what is in the ledger alone was under way in a kill.
 
-    The charge is written before the request is sent, so a kill between the two leaves a charge that no service saw; nothing
-    can be wrong the other way round. Returns how many such charges there are.
+    A kill between the mark of an attempt and the system call that sends it leaves a charge that no service saw; nothing can be
+    wrong the other way round. Returns how many such charges there are.
     """
     ledger = dict(crawl.ask("SELECT id, status FROM attempts WHERE status IS NOT 'never sent'"))
     received = [s["attempt"] for s in crawl.server.seen]
     assert len(set(received)) == len(received) and set(received) <= set(ledger)
-    assert all(ledger[a] in (None, "no answer") for a in set(ledger) - set(received)), "an answer without a question"
+    assert all(ledger[a] == "no answer" for a in set(ledger) - set(received)), "an answer without a question"
     units = sum(c["units"] for c in crawl.server.counts().values())
     over = len(ledger) - len(received)
     assert crawl.ask("SELECT sum(units) FROM quota")[0][0] == units + over
@@ -173,7 +176,7 @@ def check_whole(crawl: Crawl, rows: list[dict[str, str]]) -> None:
 
 def test_killed_fifty_times(tmp_path):
     """SIGKILL in any moment: while it starts, reads, asks, writes; then on, until all is there."""
-    kills, chance, over = 50, random.Random(7), 0
+    kills, chance, over, back = 50, random.Random(7), 0, 0
     for turn in range(kills):
         with Emulator(latency=0.02) as server:
             (tmp_path / str(turn)).mkdir()
@@ -190,11 +193,13 @@ def test_killed_fifty_times(tmp_path):
             assert done.returncode == 0, done.stderr
             check_whole(crawl, made_up_rows(4_000))
             over += check_ledger(crawl)
+            back += crawl.ask("SELECT count(*) FROM attempts WHERE status = 'never sent'")[0][0]
             server.forget()
             assert crawl.run().returncode == 0 and server.counts() == {}
         if not kills:
             break
-    print(f"{turn + 1} crawls, charges that no server saw: {over}")
+    print(f"{turn + 1} crawls, charges that no server saw: {over}; given back: {back}")
+    assert over <= 1 or not crawl_module._BOOT_ID.is_file(), "equal, but for a kill between two neighbouring instructions"
 
 
 def wait_for(server: Emulator, process: subprocess.Popen, requests: int, seconds: float) -> None:
@@ -217,17 +222,38 @@ def test_killed_while_it_reads_the_table(crawl):
     assert crawl.run().returncode == 0
 
 
-def test_interrupted_by_the_user(crawl):
-    """Ctrl+C is no traceback; the next run goes on."""
-    crawl.server.script(latency=0.3)
-    process = crawl.start("run", str(crawl.table))
-    wait_for(crawl.server, process, 1, 0.05)
+def interrupt(process: subprocess.Popen) -> None:
+    """Ctrl+C: it ends within two seconds (and a little, on a machine that is busy), with one line."""
     process.send_signal(signal.SIGINT)
+    start = time.monotonic()
     _, err = process.communicate(timeout=20)
-    assert process.returncode == 130 and "Traceback" not in err, err
+    assert time.monotonic() - start < 4
+    assert (process.returncode, err.count("\n")) == (130, 1) and "musicnb: interrupted" in err, err
+
+
+@pytest.mark.parametrize("wishes", [{"latency": 0.3}, {"next": [{"fault": "429", "retry_after": 90, "times": 9}]}, {"faults": {"503": 1}}, {"latency": 20}], ids=["answers", "asked to wait", "waits by itself", "slow"])
+def test_interrupted_by_the_user(crawl, wishes):
+    """While it asks, while it waits to ask again, while a service is slow; the next run goes on."""
+    crawl.server.script(**wishes)
+    process = crawl.start("run", str(crawl.table))
+    wait_for(crawl.server, process, 1, 0.2)
+    interrupt(process)
+    crawl.server.script(latency=0, faults={"503": 0})
+    crawl.server.next.clear()
     assert crawl.run().returncode == 0
     check_whole(crawl, made_up_rows(120))
     check_ledger(crawl)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks at the files that a process has open")
+def test_interrupted_while_a_table_is_read(crawl):
+    crawl.table.write_text("Url_youtube\n" + "https://youtu.be/abcdefghijk\n" * 1_000_000)
+    process = crawl.start("plan", str(crawl.table))
+    opened = Path(f"/proc/{process.pid}/fd")
+    while not any(os.path.realpath(f) == str(crawl.table) for f in opened.iterdir()):
+        assert process.poll() is None
+        time.sleep(0.01)
+    interrupt(process)
 
 
 def test_killed_among_comments_and_artists(tmp_path):
@@ -455,8 +481,8 @@ def test_key_in_a_file_stays_there(crawl):
 
 
 def test_key_is_in_no_report(tmp_path, crawl):
-    """The chapter knows no key: neither its page nor its notebook holds what stands in the environment."""
-    program = [sys.executable, "-c", "from musicnb.report import main; main()", "report", "10_youtube_crawl", "--data-dir", "twin", "--out", str(tmp_path / "out")]
-    done = subprocess.run(program, cwd=ROOT, env=crawl.env(**KEYS) | {"MUSICNB_CACHE": str(tmp_path / "cache")}, text=True, capture_output=True)
+    """The chapters know no key: neither their pages nor their notebooks hold what stands in the environment."""
+    command = [*PROGRAM, "report", "10_youtube_crawl", "11_youtube_numbers", "--data-dir", "twin", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, env=crawl.env(**KEYS) | {"MUSICNB_CACHE": str(tmp_path / "cache")}, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert_no_canary(tmp_path, done.stdout, done.stderr)

@@ -11,7 +11,6 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import parse_qs, urlsplit
 
-import guard.sitecustomize  # noqa: F401  no test reaches past this machine
 import httplib2
 import jsonschema
 import pytest
@@ -49,9 +48,7 @@ def check(answer: dict, name: str) -> None:
     jsonschema.validate(answer, as_json_schema({"$ref": name}) | {"$defs": {k: as_json_schema(v) for k, v in DISCOVERY["schemas"].items()}})
 
 
-@pytest.fixture(autouse=True)
-def loopback(monkeypatch):
-    monkeypatch.setenv("MUSICNB_TEST_LOOPBACK", "1")
+pytestmark = pytest.mark.usefixtures("loopback")
 
 
 @pytest.fixture
@@ -185,6 +182,13 @@ def test_long_list_of_ids_comes_as_a_post(server, youtube):
     absent = [f"{'x' * 60}{i}" for i in range(49)]
     items = youtube.videos().list(part="id", id=",".join([TALKED, *absent])).execute()["items"]
     assert TALKED in ids(items) and server.counts()["videos"]["ids"] == 50
+
+
+def test_one_refused_id_spoils_the_question(server):
+    server.script(items={"refused": [VIDEOS[4]]})
+    status, _, body = ask(server, f"/youtube/v3/videos?part=id&id={','.join(VIDEOS)}")
+    assert status == 400 and json.loads(body)["error"]["errors"][0]["reason"] == "invalidFilters"
+    assert ask(server, f"/youtube/v3/videos?part=id&id={','.join(VIDEOS[5:])}")[0] == 200
 
 
 def test_comments_may_be_closed(server):

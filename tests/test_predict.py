@@ -27,7 +27,7 @@ COMMAND = [sys.executable, "-c", "from musicnb.report import main; main()"]
 def model(tmp_path_factory) -> Path:
     """A model that the chapter stored, with few trees."""
     out = tmp_path_factory.mktemp("book")
-    small = [f"{name}={value}" for name, value in {"sample": 6_000, "trees": 20, "end_trees": 20, "epochs": 1}.items()]
+    small = [f"{name}={value}" for name, value in {"sample": 6_000, "trees": 20, "end_trees": 20}.items()]
     options = [part for pair in small for part in ("-p", pair)]
     done = subprocess.run([*COMMAND, "report", "25_popularity_predict", "--data-dir", "twin", "--out", str(out), *options],
                           cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=600)
@@ -261,7 +261,7 @@ def spoil_card(folder: Path, change) -> None:
     (folder / "card.json").write_text(json.dumps(card))
 
 
-@pytest.mark.parametrize("package", ["musicnb", "lightgbm", "keras", "scikit-learn", "skops", "numpy"])
+@pytest.mark.parametrize("package", ["musicnb", "lightgbm", "scikit-learn", "skops", "numpy"])
 def test_model_of_another_version(predict, copy, songs, package):
     write(predict.place / "songs.csv", songs)
     spoil_card(copy, lambda card: card["versions"].update({package: "0.0.9"}))
@@ -326,6 +326,33 @@ def test_no_pickle_is_read(predict, songs, monkeypatch):
     assert predict("popularity", "songs.csv", "-o", "out.csv")[0] == 0
 
 
+def test_a_network_is_stored_in_keras_own_format(predict, songs, monkeypatch, tmp_path, model):
+    """A blend of a later chapter may hold a network: stored, loaded without code, and the same predictions."""
+    from lightgbm import LGBMRegressor
+
+    from musicnb.core import Run
+    from musicnb.features import derive_tracks, select_features
+    from musicnb.models import Blend, NeighbourMeans, load_blend, store_blend
+    from musicnb.networks import best_network
+
+    tracks = derive_tracks(make_twin("popularity", rows=600, seed=3))
+    X, y = select_features(tracks, "popularity", "published-13"), tracks["popularity"].astype(float)
+    ends = tuple(LGBMRegressor(objective="quantile", alpha=a, n_estimators=5, verbose=-1) for a in (0.05, 0.95))
+    blend = Blend(NeighbourMeans(k=5), (("Keras", 1.0, best_network(1)[1:]),), ends).fit(X[:400], y[:400])
+    blend.calibrate(blend.guess(X[400:]), y[400:])
+    monkeypatch.setenv("MUSICNB_MODELS", str(tmp_path / "models"))
+    known = json.loads((model / "card.json").read_text())
+    store_blend(Run("25_popularity_predict"), blend, {k: v for k, v in known.items() if k not in ("model", "files", "versions", "format", "study")})
+    folder = tmp_path / "models" / "popularity"
+    assert (folder / "keras.keras").is_file()
+    again = load_blend(folder, "popularity")[0]
+    np.testing.assert_allclose(again.interval(again.guess(X[400:])), blend.interval(blend.guess(X[400:])), rtol=1e-4, atol=1e-3)
+    write(predict.place / "songs.csv", songs)
+    assert predict("popularity", "songs.csv", "-o", "out.csv", folder=folder)[0] == 0
+    spoil_card(folder, lambda card: card["versions"].update(keras="2.15.0"))
+    refused(predict, "was stored with keras 2.15.0, and here is ", "popularity", "songs.csv", "-o", "other.csv", folder=folder)
+
+
 # -- where the model is looked for
 
 @pytest.fixture
@@ -361,7 +388,7 @@ def test_card_says_what_the_model_is(model):
     assert card["split"]["n_calibration"] + card["split"]["n_measured"] == pytest.approx(1_800, abs=1)
     assert {s["split"] for s in card["scores"]} == {"random", "artist-apart"}
     assert {m["split"] for m in card["interval"]["measured"]} == {"random", "artist-apart"}
-    assert len(card["limits"]) >= 3 and set(card["versions"]) >= {"python", "musicnb", "lightgbm", "keras", "scikit-learn", "numpy"}
+    assert len(card["limits"]) >= 3 and set(card["versions"]) >= {"python", "musicnb", "lightgbm", "scikit-learn", "numpy"}
     assert not [p.name for p in model.iterdir() if p.suffix in (".pkl", ".pickle", ".joblib")]
     for name, digest in card["files"].items():
         assert hashlib.sha256((model / name).read_bytes()).hexdigest() == digest and digest in text

@@ -274,6 +274,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'musicnb.models.fit_ols': ('models.html#fit_ols', 'musicnb/models.py'),
                                 'musicnb.models.linear_models': ('models.html#linear_models', 'musicnb/models.py'),
                                 'musicnb.models.load_blend': ('models.html#load_blend', 'musicnb/models.py'),
+                                'musicnb.models.permutation_rises': ('models.html#permutation_rises', 'musicnb/models.py'),
                                 'musicnb.models.points_per_unit': ('models.html#points_per_unit', 'musicnb/models.py'),
                                 'musicnb.models.published_linear': ('models.html#published_linear', 'musicnb/models.py'),
                                 'musicnb.models.published_trees': ('models.html#published_trees', 'musicnb/models.py'),

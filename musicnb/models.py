@@ -6,9 +6,9 @@
 __all__ = ['RIDGE_ALPHAS', 'STEPS', 'NEIGHBOUR_WEIGHTS', 'FORMAT', 'PREDICTS', 'PREDICTED', 'linear_models', 'published_linear',
            'year_mean', 'WithinYears', 'spline_ols', 'fit_ols', 'table_errors', 'points_per_unit',
            'unscaled_coefficients', 'table_path', 'table_penalties', 'table_residuals', 'published_trees',
-           'tree_models', 'NeighbourMeans', 'table_permutation', 'table_shap', 'table_dependence', 'Blend', 'Given',
-           'store_blend', 'card_text', 'read_card', 'check_stored', 'load_blend', 'read_rows', 'check_rows',
-           'write_rows', 'stream_rows']
+           'tree_models', 'NeighbourMeans', 'permutation_rises', 'table_permutation', 'table_shap', 'table_dependence',
+           'Blend', 'Given', 'store_blend', 'card_text', 'read_card', 'check_stored', 'load_blend', 'read_rows',
+           'check_rows', 'write_rows', 'stream_rows']
 
 # %% ../nbs/05_models.ipynb #5f4376e6
 import warnings
@@ -22,14 +22,13 @@ from sklearn.compose import make_column_transformer
 from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Lasso, LassoCV, LinearRegression, Ridge, RidgeCV, lasso_path
-from sklearn.metrics import mean_squared_error
 from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, QuantileTransformer, SplineTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from statsmodels.stats.diagnostic import het_breuschpagan
 
-from .evaluate import unit_codes
+from .evaluate import bootstrap_mean, unit_codes
 
 # %% ../nbs/05_models.ipynb #09404426
 RIDGE_ALPHAS = np.logspace(0, 5, 11)  # penalties on the sum of squared errors, features in standard deviations
@@ -334,25 +333,31 @@ class NeighbourMeans(TransformerMixin, BaseEstimator):
         return super().__getstate__() | {"_index": None}
 
 # %% ../nbs/05_models.ipynb #expl0002
-def table_permutation(
+def permutation_rises(
     model,                # fitted
     X: pd.DataFrame,      # test rows
     y,
-    together: tuple[tuple[str, ...], ...] = (),  # columns that are also shuffled as one
-    repeats: int = 5,     # shuffles, two or more
+    together: dict[str, tuple[str, ...]] | None = None,  # name -> columns that are also shuffled as one
+    repeats: int = 2,     # shuffles that are averaged; rows tell more than repeats do
     seed: int = 1,
-) -> pd.DataFrame:        # index: feature, or features joined by " + "; value, low, high (95 %, over the shuffles)
-    "By how much the MSE on test rows rises when a feature is shuffled among them; largest first."
-    from sklearn.inspection import permutation_importance
+) -> pd.DataFrame:        # a row for each row, a column for each feature and name
+    "By how much the squared error of each test row rises when a feature is shuffled among the rows."
+    y, rng = np.asarray(y, dtype=float), np.random.default_rng(seed)
+    plain, orders = (y - model.predict(X)) ** 2, [rng.permutation(len(X)) for _ in range(repeats)]
+    rises = {}
+    for name, columns in ({c: [c] for c in X} | (together or {})).items():
+        shuffled = (X.assign(**{c: X[c].to_numpy()[order] for c in columns}) for order in orders)
+        rises[name] = np.mean([(y - model.predict(table)) ** 2 for table in shuffled], axis=0) - plain
+    return pd.DataFrame(rises, index=X.index)
 
-    found = permutation_importance(model, X, y, scoring="neg_mean_squared_error", n_repeats=repeats, random_state=seed).importances
-    rises, rng, plain = dict(zip(X.columns, found, strict=True)), np.random.default_rng(seed), mean_squared_error(y, model.predict(X))
-    for names in together:
-        shuffled = [X.assign(**{c: X[c].to_numpy()[order] for c in names}) for order in (rng.permutation(len(X)) for _ in range(repeats))]
-        rises[" + ".join(names)] = [mean_squared_error(y, model.predict(table)) - plain for table in shuffled]
-    rises = pd.DataFrame(rises).T
-    half = stats.t.ppf(0.975, repeats - 1) * rises.std(axis=1) / repeats**0.5
-    table = pd.DataFrame({"value": rises.mean(axis=1), "low": rises.mean(axis=1) - half, "high": rises.mean(axis=1) + half})
+
+def table_permutation(
+    rises: pd.DataFrame,  # from permutation_rises
+    units=None,           # artist of each row, -1 = unnamed: the bootstrap then draws artists; None draws rows
+    seed: int = 1,        # of the bootstrap
+) -> pd.DataFrame:        # index: feature; value, low, high (95 %)
+    "By how much the MSE rises when a feature is shuffled; largest first."
+    table = pd.DataFrame({c: bootstrap_mean(rises[c].to_numpy(), units, seed=seed) for c in rises}, index=["value", "low", "high"]).T
     return table.rename_axis("feature").sort_values("value", ascending=False)
 
 # %% ../nbs/05_models.ipynb #expl0006
@@ -360,7 +365,8 @@ def table_shap(
     model,            # a fitted LightGBM, XGBoost or scikit-learn tree model for regression
     X: pd.DataFrame,  # rows to explain
 ) -> pd.DataFrame:    # a row for each row, a column for each feature: points added to the prediction; attrs["base"]: what they are added to
-    "Exact SHAP values of trees."
+    """SHAP values of trees, path-dependent: without a background table, a feature that is left out is averaged over the training rows in
+    each branch (Lundberg and others 2020, algorithm 2), and features that go together share credit along the trees' paths."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its progress bars want a widget that nobody needs here
         from shap import TreeExplainer
@@ -376,8 +382,8 @@ def table_dependence(
     X: pd.DataFrame,   # rows whose curves are averaged: some hundreds
     feature: str,      # a column of X
     grid: int = 30,    # values at most, from the feature's 1st to its 99th percentile
-) -> pd.DataFrame:     # index: the feature's values; value (mean prediction), low, high (middle 80 % of the rows' curves around it)
-    "Partial dependence with the spread of the individual curves."
+) -> pd.DataFrame:     # index: the feature's values; value (mean prediction), low, high (middle 80 % of the rows' curves, each shifted to the common mean)
+    "Partial dependence with the spread of the individual curves' shapes."
     from sklearn.inspection import partial_dependence
 
     found = partial_dependence(model, X, [feature], kind="both", grid_resolution=grid, percentiles=(0.01, 0.99))

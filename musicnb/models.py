@@ -15,7 +15,6 @@ import warnings
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 from scipy import stats
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.compose import make_column_transformer
@@ -26,7 +25,6 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, QuantileTransformer, SplineTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-from statsmodels.stats.diagnostic import het_breuschpagan
 
 from .evaluate import bootstrap_mean, unit_codes
 
@@ -95,6 +93,8 @@ def fit_ols(
     groups=None,      # artist of each row, -1 = unnamed (a cluster of its own); None: HC3
 ):  # statsmodels RegressionResults
     "Least squares with HC3 errors, or with errors clustered by group."
+    import statsmodels.api as sm
+
     model = sm.OLS(y.astype("float64"), sm.add_constant(X))
     if groups is None:
         return model.fit(cov_type="HC3")
@@ -195,6 +195,8 @@ def table_residuals(
     high: float = 100,
 ) -> pd.DataFrame:      # index: check; value, harmless
     "Residual checks as effect sizes."
+    from statsmodels.stats.diagnostic import het_breuschpagan
+
     features = results.model.exog[:, 1:]
     corr = np.corrcoef(features, rowvar=False)
     lm = het_breuschpagan(results.resid, results.model.exog)[0]

@@ -73,7 +73,7 @@ def drop_shared(
 ) -> Split:            # the same test rows, fewer training rows
     "Drop each training row that shares a key with any test row."
     train, test = split
-    tested = np.zeros(max(train.max(), test.max()) + 1, dtype=bool)
+    tested = np.zeros(1 + max(part.max(initial=0) for part in (train, test, *(key.index.to_numpy() for key in keys))), dtype=bool)
     tested[test] = True
     for key in keys:
         rows, codes = key.index.to_numpy(), key.to_numpy()

@@ -404,7 +404,7 @@ WRONG = {
     "missing file": (["data", "check", "no/tracks.csv"], "does not exist"),
     "file with an unknown name": (["data", "check", "settings.ini"], "has no known name"),
     "twin without a file": (["data", "fit-twin", "popularity"], "no real file"),
-    "unknown command": (["crawl"], "crawl"),
+    "unknown command": (["sing"], "sing"),
 }
 
 

@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ _ASKED = os.environ.get("MUSICNB_DATA", "")
 _HOME = data_home("" if _ASKED == "twin" else _ASKED)
 REAL = _HOME if find_files(POPULARITY, _HOME) else None
 os.environ["MUSICNB_DATA"] = "twin"  # everything but what is marked `real`
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where pytest was started as a shell's background job, it and its children would ignore Ctrl-C
 
 
 PROGRAM = [sys.executable, "-c", "from musicnb.report import main; main()"]

@@ -20,6 +20,7 @@ _ASKED = os.environ.get("MUSICNB_DATA", "")
 _HOME = data_home("" if _ASKED == "twin" else _ASKED)
 REAL = _HOME if find_files(POPULARITY, _HOME) else None
 os.environ["MUSICNB_DATA"] = "twin"  # everything but what is marked `real`
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the runner has it
 signal.signal(signal.SIGINT, signal.default_int_handler)  # where pytest was started as a shell's background job, it and its children would ignore Ctrl-C
 
 

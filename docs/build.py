@@ -164,7 +164,8 @@ def chapter_page(stem: str, source: NotebookNode, report: Report) -> NotebookNod
         why = {"failed": "This chapter failed in the report that this site shows.",
                "skipped": "This chapter was skipped in the report that this site shows, because one that it depends on failed.",
                }.get(report.statuses.get(stem), "This chapter is not part of the report that this site shows.")
-        source.cells = source.cells[:1]
+        if not cells.default_module(source):  # a chapter that exports a module documents it all the same
+            source.cells = source.cells[:1]
         return cells.page(source, f":::{{warning}}\n{why}\n:::\n\n{note}")
     if "badge badge-twin" in nbformat.writes(ran):
         note = ":::{admonition} Synthetic twin\n:class: twin\nThe rows of this run are synthetic. Its numbers are not findings.\n:::\n\n" + note
@@ -177,12 +178,12 @@ def listing(heading: str, intro: str, pages: dict[str, NotebookNode]) -> str:
     return "\n".join([f"# {heading}", "", intro, "", *rows, "", "```{toctree}", ":hidden:", "", *pages, "```", ""])
 
 
-def api_page(tools: dict[str, NotebookNode]) -> str:
+def api_page(exporting: dict[str, NotebookNode]) -> str:
     "Every exported name in one line, linked to its entry."
     lines = ["# API", "", "Everything that the package exports, module by module. Each name links to its entry, which stands beside the cell that defines it."]
-    for stem, nb in tools.items():
+    for stem, nb in exporting.items():
         if found := cells.entries(nb):
-            lines += ["", f"## {cells.default_module(nb)}", "", f"{cells.promise(nb)} ([notebook](tools/{stem}.ipynb))", "", "| name | what it is |", "|---|---|"]
+            lines += ["", f"## {cells.default_module(nb)}", "", f"{cells.promise(nb)} ([notebook]({folder_of(stem)}/{stem}.ipynb))", "", "| name | what it is |", "|---|---|"]
             lines += [f"| {{py:obj}}`{e.name} <{e.target}>` | {cell_text(e.promise)} |" for e in found]
     return "\n".join(lines) + "\n"
 
@@ -219,7 +220,7 @@ def write_pages(folder: Path, report: Report, fresh: bool) -> None:
     texts = {
         "chapters/index.md": listing("Chapters", "The book in its order. Each chapter is a notebook; here it stands as it ran for the report.", chapters),
         "tools/index.md": listing("Tools", "The notebooks that document, test and export the package. Each builds only on those above it.", tools),
-        "api.md": api_page(tools),
+        "api.md": api_page(tools | {s: nb for s, nb in notebooks("[1-9]?_*").items() if cells.default_module(nb)}),
         "data-cards.md": (ROOT / "data" / "CARDS.md").read_text(encoding="utf-8"),
     }
     for name, nb in pages.items():

@@ -80,12 +80,13 @@ def test_each_notebook_has_its_page(pages):
 def test_each_exported_name_has_an_entry(pages, module):
     """In the notebook's page, with every comment on a parameter, and in the overview."""
     loaded = importlib.import_module(f"musicnb.{module}")
-    stem = next(p.stem for p in (ROOT / "nbs").glob(f"0?_{module}.ipynb"))
+    stem = next(p.stem for p in (ROOT / "nbs").glob("??_*.ipynb") if p.stem.split("_")[-1] == module)
+    page = build.folder_of(stem) + f"/{stem}.html"
     for name in loaded.__all__:
         target = f"musicnb.{module}.{name}"
-        entry = pages[f"tools/{stem}.html"].find(id=target)
+        entry = pages[page].find(id=target)
         assert entry, f"{target} has no entry"
-        assert pages["api.html"].find("a", href=f"tools/{stem}.html#{target}"), f"{target} is not in the overview"
+        assert pages["api.html"].find("a", href=f"{page}#{target}"), f"{target} is not in the overview"
 
 
 def test_entries_keep_the_comments_and_the_methods(pages):

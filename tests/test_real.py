@@ -69,12 +69,30 @@ def test_every_file_in_the_folder_is_whole(real_data):
 
 @pytest.fixture(scope="module")
 def book(real_data, tmp_path_factory):
-    """The popularity study, full profile, real rows."""
+    """The study's first chapters and the ledger, full profile, real rows. The others would take a quarter of an hour."""
     out = tmp_path_factory.mktemp("full")
     with pytest.raises(SystemExit) as stop:
-        main(["report", "popularity", "--profile", "full", "--data-dir", str(real_data), "--out", str(out)])
+        main(["report", "20_popularity_eda", "21_popularity_linear", "90_ledger", "--profile", "full", "--data-dir", str(real_data), "--out", str(out)])
     assert stop.value.code == 0
     return out
+
+
+def test_later_chapters_on_a_part_of_the_tracks(real_data, tmp_path):
+    """Trees, networks, meaning and prediction on real rows: what learns beats the straight line, and intervals hold."""
+    later = ["22_popularity_trees", "23_popularity_networks", "24_popularity_meaning", "25_popularity_predict"]
+    with pytest.raises(SystemExit) as stop:
+        main(["report", *later, "--data-dir", str(real_data), "--out", str(tmp_path), "-p", "sample=30000"])
+    assert stop.value.code == 0
+    with (tmp_path / "scores.csv").open(encoding="utf-8") as f:
+        rows = [r for r in csv.DictReader(f) if r["value"]]
+    assert {r["data"] for r in rows} == {"sample"}
+    value = {(r["chapter"][:2], r["model"], r["split"], r["metric"]): float(r["value"]) for r in rows if r["features"] == "published-13"}
+    for split in ("random", "artist-apart"):
+        assert value["22", "LightGBM", split, "mse"] < value["22", "OLS", split, "mse"] < value["22", "Mean", split, "mse"]
+        assert value["25", "Blend", split, "mse"] < value["25", "Year mean", split, "mse"]
+    assert value["23", "Keras BN embedded", "random", "mse"] < value["23", "Mean", "random", "mse"]
+    assert 0.86 < value["25", "Blend", "random", "interval_coverage"] < 0.94
+    assert (tmp_path / "models" / "popularity" / "card.json").is_file()
 
 
 def test_full_book_says_real(book):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Split', 'CONFIDENCE', 'MIN_REPEATS', 'REGRESSION', 'BLOCKS', 'ALPHA', 'split_random', 'split_by_year',
-           'split_artist_apart', 'drop_shared', 'score_regression', 'Interval', 'corrected_interval', 'unit_codes',
-           'Task', 'Evaluation', 'evaluate_models', 'score_interval', 'paired_difference', 'table_scores',
+           'split_artist_apart', 'drop_shared', 'draw_splits', 'score_regression', 'Interval', 'corrected_interval',
+           'unit_codes', 'Task', 'Evaluation', 'evaluate_models', 'score_interval', 'paired_difference', 'table_scores',
            'record_scores', 'random_blocks', 'block_interval', 'table_correlations', 'conformal_margin', 'move_ends',
            'bootstrap_mean', 'interval_scores', 'table_coverage']
 
@@ -80,6 +80,21 @@ def drop_shared(
         shared = np.isin(codes, np.unique(codes[tested[rows] & (codes >= 0)]))
         train = np.setdiff1d(train, rows[shared])
     return train, test
+
+# %% ../nbs/04_evaluate.ipynb #8f598ec9
+def draw_splits(
+    n: int,              # rows in the table
+    test_share: float,   # share of the rows in the test part, 0 to 1
+    seeds,               # one split of each kind for each seed
+    groups: pd.Series | None = None,  # artist of each row, -1 = unnamed; None where artists are unknown
+    *keys: pd.Series,    # for `drop_shared`, where artists are apart
+) -> dict[str, list[Split]]:  # random, and artist-apart where the artists are known
+    "Random and artist-apart splits. Raises `UserError` if no artist fits into the test part."
+    splits = {"random": [split_random(n, test_share, seed) for seed in seeds]}
+    if groups is not None:
+        codes = groups.reset_index(drop=True)
+        splits["artist-apart"] = [drop_shared(split_artist_apart(codes, test_share, seed), *keys) for seed in seeds]
+    return splits
 
 # %% ../nbs/04_evaluate.ipynb #b6c8dd9f
 def score_regression(

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['UNITS', 'FEATURES', 'UNNAMED', 'derive_tracks', 'select_features', 'check_training', 'artist_groups',
-           'credited_artists', 'recordings', 'join_artists', 'WordAxes']
+           'credited_artists', 'recordings', 'join_artists', 'WordAxes', 'load_songs', 'derive_songs', 'for_children',
+           'song_keys']
 
 # %% ../nbs/03_features.ipynb #1d73184c
 import ast
@@ -16,6 +17,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 from .core import DataError, UserError
+from .data import join_enriched, load
 
 # %% ../nbs/03_features.ipynb #0fc2c593
 UNITS = {"loudness": "loudness_db", "tempo": "tempo_bpm"}  # source name -> name with its unit
@@ -48,17 +50,28 @@ _SOUND = ["danceability", "energy", "key", "loudness_db", "mode", "speechiness",
           "instrumentalness", "liveness", "valence", "tempo_bpm", "duration_s"]
 
 _ARTIST = ["sum_artist_followers", "avg_artist_followers", "sum_artist_popularity", "avg_artist_popularity"]
-_TEXT = ("genres", "name", "playlists")  # columns that stay text; an empty cell is an empty text
+_AUDIO = ["Danceability", "Energy", "Key", "Loudness", "Speechiness", "Acousticness", "Instrumentalness",
+          "Liveness", "Valence", "Tempo", "Duration_ms"]
+_SIZE = ["youtubeChannelSubscriber", "spotifyPopularity", "spotifyFollowers"]
+_WORDS = ["Album_type", "Album", "Track", "Title", "Channel"]
+_TEXT = ("genres", "name", "playlists", "Artist", *_WORDS)  # columns that stay text; an empty cell is an empty text
 
-FEATURES = {"popularity": {  # study -> set -> columns
-    "published-13": ["year", *_SOUND], "sound-12": _SOUND, "year": ["year"],
-    "artist": _ARTIST, "followers": _ARTIST[:2], "genres": ["genres"], "name": ["name"]}}
+FEATURES = {  # study -> set -> columns
+    "popularity": {
+        "published-13": ["year", *_SOUND], "sound-12": _SOUND, "year": ["year"],
+        "artist": _ARTIST, "followers": _ARTIST[:2], "genres": ["genres"], "name": ["name"]},
+    "youtube": {
+        "audio-11": _AUDIO, "audio": _AUDIO, "streams": ["Stream"], "size": _SIZE, "text": _WORDS, "artist": ["Artist"],
+        "likes": ["Likes"], "comments": ["Comments"], "licensed": ["Licensed"], "children": ["is_children"], "year": ["published_year"],
+        "published-14": [*_AUDIO, "Stream", "published_year", "is_children"],
+        "published-21": ["Artist", *_AUDIO, "Likes", "Comments", "Licensed", "official_video", "is_children", "published_year", *_SIZE]}}
 
 
 def select_features(
     df: pd.DataFrame,  # with derived columns
     study: str,        # a key of FEATURES
     name: str,         # one of the study's sets, such as "published-13", or several joined by "+"
+    empty: bool = False,  # may numbers be empty? For models that impute inside their pipeline
 ) -> pd.DataFrame:     # the sets' columns in their order: numbers as float64, words as text
     "The columns of a named feature set. Raises `UserError` for an unknown name, a missing column or a number that is empty."
     sets = FEATURES.get(study, {})
@@ -69,9 +82,9 @@ def select_features(
     _need(df, columns, f"the feature set {name!r}")
     table = df[columns].astype({c: "float64" for c in columns if c not in _TEXT})
     table = table.fillna({c: "" for c in columns if c in _TEXT})
-    empty = table.isna().sum()
-    if empty.any():
-        raise UserError(f"{empty.max():,} rows have no {empty.idxmax()!r}", f"a number in every column of {name!r}",
+    lacking = table.isna().sum()
+    if lacking.any() and not empty:
+        raise UserError(f"{lacking.max():,} rows have no {lacking.idxmax()!r}", f"a number in every column of {name!r}",
                         "drop these rows, or impute them inside a pipeline")
     return table
 
@@ -188,3 +201,52 @@ class WordAxes(TransformerMixin, BaseEstimator):
         found = self.svd_.transform(self.count_.transform(texts))[rows]
         names = [f"{self.column} axis {i}" for i in range(found.shape[1])]
         return X.drop(columns=self.column).join(pd.DataFrame(found, X.index, names))
+
+# %% ../nbs/03_features.ipynb #8fdc9912
+def load_songs(
+    data_dir: str = "",  # as for `load`
+    sample: int = 0,     # rows taken, 0 takes all
+    seed: int = 1,
+) -> tuple[pd.DataFrame, list[pd.DataFrame]]:  # the songs with derived columns; the tables that they came from, for `run.use`
+    "The songs with their videos, and what a crawl added where it is there. Raises `DataError` if the crawl is of other songs."
+    tracks, enriched = (load(name, data_dir=data_dir, sample=sample, seed=seed) for name in ("youtube", "youtube-enriched"))
+    made_up = [table.attrs["provenance"].kind == "twin" for table in (tracks, enriched)]
+    if made_up[0] != made_up[1]:  # one file is there, and the other is not
+        return derive_songs(tracks), [tracks]
+    return derive_songs(join_enriched(tracks, enriched)), [tracks, enriched]
+
+# %% ../nbs/03_features.ipynb #01ffd331
+_GROWTH = {"delta_view": ("viewCount", "Views"), "delta_like": ("likeCount", "Likes"), "delta_comment": ("commentCount", "Comments")}  # new -> later, earlier
+_RATIOS = {"views_per_stream": ("Views", "Stream"), "likes_per_view": ("Likes", "Views"), "comments_per_view": ("Comments", "Views")}
+
+
+def derive_songs(
+    df: pd.DataFrame,  # from `load("youtube")`, joined with the crawl where there is one
+) -> pd.DataFrame:     # a copy with is_children, views_per_stream, likes_per_view, comments_per_view, and delta_view … where a crawl counted again
+    "Add ratios, growth and flags. A ratio to nothing is empty. Raises `UserError` where a column is missing."
+    _need(df, ["Channel", *dict.fromkeys(c for pair in _RATIOS.values() for c in pair)], "the songs")
+    made = {new: df[a] / df[b].where(df[b] > 0) for new, (a, b) in _RATIOS.items()}
+    made |= {new: df[a] - df[b] for new, (a, b) in _GROWTH.items() if a in df}
+    if "published_at" in df and "published_year" not in df:
+        made["published_year"] = pd.to_numeric(df["published_at"].astype("str").str[:4], errors="coerce")
+    return df.assign(**made, is_children=for_children(df))
+
+
+def for_children(
+    df: pd.DataFrame,  # with Channel
+) -> pd.Series:        # bool
+    "Songs on channels that say that they are for children."
+    return df["Channel"].fillna("").str.contains("nursery rhymes|kids songs|kids music channel|kidz bop", case=False)
+
+# %% ../nbs/03_features.ipynb #78a0ac88
+def song_keys(
+    df: pd.DataFrame,  # songs
+) -> tuple[pd.Series, pd.Series]:  # codes of tracks and of videos, indexed by the row's position; -1 where a part is empty
+    "Which rows are the same track, and which have the same video."
+    _need(df, ["Track", "Stream", "Title", "Channel"], "the songs")
+    keys = []
+    for pair in (["Track", "Stream"], ["Title", "Channel"]):
+        rows = df[pair].reset_index(drop=True)
+        codes = rows.groupby(pair, sort=False).ngroup().fillna(-1)  # a part is empty
+        keys.append(codes.astype("int64").rename(" and ".join(pair)))
+    return tuple(keys)

@@ -448,8 +448,8 @@ def table_words(
     title, track, album, channel = (_bare(X[c]) for c in ("Title", "Track", "Album", "Channel"))
     owner = channel.str.replace("vevo$|official|music|topic$", "", regex=True)
     told |= {"Title: length": length, "Title: capitals": X["Title"].str.count("[A-Z]") / length, "Title: bars": X["Title"].str.count(r"\|"),
-             "Track: length": X["Track"].str.len(), "Title: has the track": [a in b for a, b in zip(track, title, strict=True)],
-             "Title: has the channel": [a in b for a, b in zip(owner, title, strict=True)], "Album: is the track": album == track}
+             "Track: length": X["Track"].str.len(), "Title: has the track": [a != "" and a in b for a, b in zip(track, title, strict=True)],
+             "Title: has the channel": [a != "" and a in b for a, b in zip(owner, title, strict=True)], "Album: is the track": album == track}
     told |= {f"Album_type: {kind}": X["Album_type"] == kind for kind in ("single", "compilation")}
     return pd.DataFrame(told, index=X.index).astype("float64")
 
@@ -473,8 +473,8 @@ class SongFacts(TransformerMixin, BaseEstimator):
 
 # %% ../nbs/05_models.ipynb #groups02
 class GroupMeans(TransformerMixin, BaseEstimator):
-    """Replaces group columns by how far the logarithm of the target lies above a line in the logarithms of other columns, on average over the
-    group's training rows, and how many these are (target encoding: Micci-Barreca 2001, SIGKDD Explorations 3, 27–32).
+    """Adds how far the logarithm of the target lies above a line in the logarithms of other columns, on average over the training rows of
+    each row's groups, and how many these are (target encoding: Micci-Barreca 2001, SIGKDD Explorations 3, 27–32).
 
     `fit_transform` takes the means from other folds, so it is not `fit` and then `transform`. Targets are 0 and above."""
 
@@ -490,18 +490,18 @@ class GroupMeans(TransformerMixin, BaseEstimator):
     def fit(self, X: pd.DataFrame, y) -> "GroupMeans":
         self.fill_ = X[list(self.by)].median().fillna(0).to_numpy()
         self.line_ = np.linalg.lstsq(self._terms(X), np.log1p(np.asarray(y, dtype=float)), rcond=None)[0]
-        above = self._above(X, y)
+        above = self.above(X, y)
         self.known_ = {g: self._means(X[g], above) for g in self.groups}
         return self
 
     def fit_transform(self, X: pd.DataFrame, y) -> pd.DataFrame:
-        above, parts = self.fit(X, y)._above(X, y), []
+        above, parts = self.fit(X, y).above(X, y), []
         for others, part in KFold(min(self.folds, len(X)), shuffle=True, random_state=self.seed).split(X):
             known = {g: self._means(X[g].iloc[others], above[others]) for g in self.groups}
             parts.append(self._told(X, known).iloc[part].set_axis(part))
         return self._join(X, pd.concat(parts).sort_index())
 
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame:  # the columns of X but the groups', and two for each group
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:  # the columns of X, and two for each group
         return self._join(X, self._told(X, self.known_))
 
 # %% ../nbs/05_models.ipynb #groups03
@@ -512,7 +512,8 @@ def _terms(self: GroupMeans, X: pd.DataFrame) -> np.ndarray:
 
 
 @patch
-def _above(self: GroupMeans, X: pd.DataFrame, y) -> np.ndarray:  # of the line
+def above(self: GroupMeans, X: pd.DataFrame, y) -> np.ndarray:
+    "How far the logarithm of each row's target lies above the line."
     return np.log1p(np.asarray(y, dtype=float)) - self._terms(X) @ self.line_
 
 
@@ -533,7 +534,7 @@ def _told(self: GroupMeans, X: pd.DataFrame, known: dict) -> pd.DataFrame:  # by
 
 @patch
 def _join(self: GroupMeans, X: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
-    return X.drop(columns=list(self.groups)).join(told.set_axis(X.index))
+    return X.join(told.set_axis(X.index))
 
 # %% ../nbs/05_models.ipynb #scale002
 SCALES = {"plain": (lambda y: y, lambda z: z), "root": (np.sqrt, lambda z: np.square(np.clip(z, 0, None))), "log": (np.log1p, np.expm1)}  # there, back

@@ -275,7 +275,7 @@ def test_patch_versions_do_not_matter(predict, copy, songs):
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    (lambda card: card.update(format=2), "in format 2; expected 'popularity' in format 1"),
+    (lambda card: card.update(format=1), "in format 1; expected 'popularity' in format 2"),
     (lambda card: card.update(study="genre"), "of study 'genre'"),
     (lambda card: card.pop("model"), "is no model card (KeyError: 'model')"),
     (lambda card: card["files"].update({"../outside.txt": "0" * 64}), "'../outside.txt' of the model"),
@@ -296,7 +296,7 @@ def test_files_that_were_changed_or_lost(predict, copy, songs):
         (copy / name).unlink()
         refused(predict, "is missing", "popularity", "songs.csv", "-o", "out.csv", folder=copy)
         (copy / name).write_bytes(before)
-    (copy / "card.json").write_text('{"format": 1, ')
+    (copy / "card.json").write_text('{"format": 2, ')
     refused(predict, "is no model card", "popularity", "songs.csv", "-o", "out.csv", folder=copy)
     (copy / "card.json").unlink()
     refused(predict, "there is no model in", "popularity", "songs.csv", "-o", "out.csv", folder=copy)
@@ -332,7 +332,7 @@ def test_a_network_is_stored_in_keras_own_format(predict, songs, monkeypatch, tm
 
     from musicnb.core import Run
     from musicnb.features import derive_tracks, select_features
-    from musicnb.models import Blend, NeighbourMeans, load_blend, store_blend
+    from musicnb.models import Blend, NeighbourMeans, load_blend, read_card, store_blend
     from musicnb.networks import best_network
 
     tracks = derive_tracks(make_twin("popularity", rows=600, seed=3))
@@ -345,7 +345,7 @@ def test_a_network_is_stored_in_keras_own_format(predict, songs, monkeypatch, tm
     store_blend(Run("25_popularity_predict"), blend, {k: v for k, v in known.items() if k not in ("model", "files", "versions", "format", "study")})
     folder = tmp_path / "models" / "popularity"
     assert (folder / "keras.keras").is_file()
-    again = load_blend(folder, "popularity")[0]
+    again = load_blend(folder, read_card(folder, "popularity"))
     np.testing.assert_allclose(again.interval(again.guess(X[400:])), blend.interval(blend.guess(X[400:])), rtol=1e-4, atol=1e-3)
     write(predict.place / "songs.csv", songs)
     assert predict("popularity", "songs.csv", "-o", "out.csv", folder=folder)[0] == 0

@@ -352,6 +352,8 @@ def _fit_tabnet(make: Callable, settings: "_TabNet", table: tuple, watched: tupl
     import torch
     from pytorch_tabnet.callbacks import Callback
 
+    if settings.schedule not in ("cosine", "constant"):
+        raise ValueError(f"schedule is {settings.schedule!r}; expected cosine or constant")
     rows = len(table[1])
     batch = min(settings.batch_size, rows)
     schedule = {} if settings.schedule == "constant" else dict(

@@ -442,15 +442,17 @@ def table_words(
 ) -> pd.DataFrame:    # floats, a column for each thing that is looked for
     "What the words around a song tell."
     low = {column: X[column].str.lower() for column in _TELLS}
-    told = {f"{column}: {name}": low[column].str.contains(pattern) for column, tells in _TELLS.items() for name, pattern in tells.items()}
+    told = {f"{column} {name}": low[column].str.contains(pattern) for column, tells in _TELLS.items() for name, pattern in tells.items()}
     length = X["Title"].str.len().clip(lower=1)
-    told |= {f"Title: {name}": low["Title"].str.count(f"[{letters}]") / length for name, letters in _SCRIPTS.items()}
+    told |= {f"Title {name}": low["Title"].str.count(f"[{letters}]") / length for name, letters in _SCRIPTS.items()}
     title, track, album, channel = (_bare(X[c]) for c in ("Title", "Track", "Album", "Channel"))
     owner = channel.str.replace("vevo$|official|music|topic$", "", regex=True)
-    told |= {"Title: length": length, "Title: capitals": X["Title"].str.count("[A-Z]") / length, "Title: bars": X["Title"].str.count(r"\|"),
-             "Track: length": X["Track"].str.len(), "Title: has the track": [a != "" and a in b for a, b in zip(track, title, strict=True)],
-             "Title: has the channel": [a != "" and a in b for a, b in zip(owner, title, strict=True)], "Album: is the track": album == track}
-    told |= {f"Album_type: {kind}": X["Album_type"] == kind for kind in ("single", "compilation")}
+    told |= {"Title length": length, "Title capitals": X["Title"].str.count("[A-Z]") / length, "Title bars": X["Title"].str.count(r"\|"),
+             "Title names": low["Title"].str.count(r",|&| x |\bft\b|\bfeat\b"), "Title year": pd.to_numeric(X["Title"].str.extract(r"\b((?:19|20)\d\d)\b")[0]),
+             "Track length": X["Track"].str.len(), "Album length": X["Album"].str.len(),
+             "Title has the track": [a != "" and a in b for a, b in zip(track, title, strict=True)],
+             "Title has the channel": [a != "" and a in b for a, b in zip(owner, title, strict=True)], "Album is the track": album == track}
+    told |= {f"Album_type {kind}": X["Album_type"] == kind for kind in ("single", "compilation")}
     return pd.DataFrame(told, index=X.index).astype("float64")
 
 # %% ../nbs/05_models.ipynb #facts003
@@ -473,36 +475,34 @@ class SongFacts(TransformerMixin, BaseEstimator):
 
 # %% ../nbs/05_models.ipynb #groups02
 class GroupMeans(TransformerMixin, BaseEstimator):
-    """Adds how far the logarithm of the target lies above a line in the logarithms of other columns, on average over the training rows of
-    each row's groups, and how many these are (target encoding: Micci-Barreca 2001, SIGKDD Explorations 3, 27–32).
+    """Adds what the training rows of each row's group tell of it: their distance above a line in logarithms, their size, their number, and how
+    far the row's first column of the line lies above theirs (target encoding: Micci-Barreca 2001, SIGKDD Explorations 3, 27–32).
 
-    `fit_transform` takes the means from other folds, so it is not `fit` and then `transform`. Targets are 0 and above."""
+    `fit_transform` takes the means from other folds, so it is not `fit` and then `transform`. Targets and the columns of the line are 0 and above."""
 
     def __init__(self,
-                 groups: tuple[str, ...],  # text columns
-                 by: tuple[str, ...],      # number columns of the line; an empty cell counts as the median
+                 group: str,           # a text column; an empty text is no group
+                 by: tuple[str, ...],  # number columns of the line; an empty cell counts as the median
                  folds: int = 10,
-                 few: float = 2,           # rows at the line that are added to each group
-                 seed: int = 1,            # of the folds
+                 few: float = 2,       # average rows that are added to each group
+                 seed: int = 1,        # of the folds
                  ):
-        self.groups, self.by, self.folds, self.few, self.seed = groups, by, folds, few, seed
+        self.group, self.by, self.folds, self.few, self.seed = group, by, folds, few, seed
 
     def fit(self, X: pd.DataFrame, y) -> "GroupMeans":
         self.fill_ = X[list(self.by)].median().fillna(0).to_numpy()
         self.line_ = np.linalg.lstsq(self._terms(X), np.log1p(np.asarray(y, dtype=float)), rcond=None)[0]
-        above = self.above(X, y)
-        self.known_ = {g: self._means(X[g], above) for g in self.groups}
+        self.known_ = self._means(X[self.group], self._rows(X, y))
         return self
 
     def fit_transform(self, X: pd.DataFrame, y) -> pd.DataFrame:
-        above, parts = self.fit(X, y).above(X, y), []
+        rows, parts = self.fit(X, y)._rows(X, y), []
         for others, part in KFold(min(self.folds, len(X)), shuffle=True, random_state=self.seed).split(X):
-            known = {g: self._means(X[g].iloc[others], above[others]) for g in self.groups}
-            parts.append(self._told(X, known).iloc[part].set_axis(part))
-        return self._join(X, pd.concat(parts).sort_index())
+            parts.append(self._told(X.iloc[part], self._means(X[self.group].iloc[others], rows.iloc[others])))
+        return X.join(pd.concat(parts))
 
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame:  # the columns of X, and two for each group
-        return self._join(X, self._told(X, self.known_))
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:  # the columns of X and four more
+        return X.join(self._told(X, self.known_))
 
 # %% ../nbs/05_models.ipynb #groups03
 @patch
@@ -518,26 +518,28 @@ def above(self: GroupMeans, X: pd.DataFrame, y) -> np.ndarray:
 
 
 @patch
-def _means(self: GroupMeans, group: pd.Series, above: np.ndarray) -> dict[str, np.ndarray]:  # arrays, which skops stores without code
-    told = pd.Series(above).groupby(group[group != ""].set_axis(np.flatnonzero(group != ""))).agg(["sum", "size"])
-    return {"names": told.index.to_numpy(dtype=str), "above": (told["sum"] / (told["size"] + self.few)).to_numpy(), "rows": told["size"].to_numpy(dtype=float)}
+def _rows(self: GroupMeans, X: pd.DataFrame, y) -> pd.DataFrame:  # what is averaged
+    return pd.DataFrame({"above": self.above(X, y), "root": np.sqrt(np.asarray(y, dtype=float)), "first": self._terms(X)[:, 1]}, index=X.index)
 
 
 @patch
-def _told(self: GroupMeans, X: pd.DataFrame, known: dict) -> pd.DataFrame:  # by position; empty for a group that is not known
-    columns = {}
-    for g, means in known.items():
-        place = pd.Index(means["names"]).get_indexer(X[g].astype(str))
-        columns |= {f"{g}: {what}": np.append(means[what], np.nan)[place] for what in ("above", "rows")}
-    return pd.DataFrame(columns)
+def _means(self: GroupMeans, group: pd.Series, rows: pd.DataFrame) -> dict[str, np.ndarray]:  # arrays, which skops stores without code
+    told, middle = rows[group != ""].groupby(group[group != ""]), rows.mean() * [0, 1, 0]
+    size = told["above"].size().to_numpy(dtype=float)
+    means = {c: (told[c].sum() + self.few * middle[c]).to_numpy() / (size + self.few) for c in ("above", "root")}
+    return {"names": np.array(list(told.groups), dtype=str), "rows": size, "first": told["first"].mean().to_numpy(), **means}
 
 
 @patch
-def _join(self: GroupMeans, X: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
-    return X.join(told.set_axis(X.index))
+def _told(self: GroupMeans, X: pd.DataFrame, known: dict[str, np.ndarray]) -> pd.DataFrame:  # empty for a group that is not known
+    place = pd.Index(known["names"]).get_indexer(X[self.group].astype(str))
+    told = {f"{self.group} {what}": np.append(known[what], np.nan)[place] for what in ("above", "root", "rows")}
+    return pd.DataFrame(told | {f"{self.group} {self.by[0]} above": self._terms(X)[:, 1] - np.append(known["first"], np.nan)[place]}, index=X.index)
 
 # %% ../nbs/05_models.ipynb #scale002
-SCALES = {"plain": (lambda y: y, lambda z: z), "root": (np.sqrt, lambda z: np.square(np.clip(z, 0, None))), "log": (np.log1p, np.expm1)}  # there, back
+SCALES = {  # there, back
+    "plain": (lambda y: y, lambda z: z), "millions": (lambda y: y / 1e6, lambda z: z * 1e6),
+    "root": (np.sqrt, lambda z: np.square(np.clip(z, 0, None))), "log": (np.log1p, np.expm1)}
 
 
 def there_and_back(scale: str) -> tuple:

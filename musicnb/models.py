@@ -524,10 +524,12 @@ def _rows(self: GroupMeans, X: pd.DataFrame, y) -> pd.DataFrame:  # what is aver
 
 @patch
 def _means(self: GroupMeans, group: pd.Series, rows: pd.DataFrame) -> dict[str, np.ndarray]:  # arrays, which skops stores without code
-    told, middle = rows[group != ""].groupby(group[group != ""]), rows.mean() * [0, 1, 0]
-    size = told["above"].size().to_numpy(dtype=float)
-    means = {c: (told[c].sum() + self.few * middle[c]).to_numpy() / (size + self.few) for c in ("above", "root")}
-    return {"names": np.array(list(told.groups), dtype=str), "rows": size, "first": told["first"].mean().to_numpy(), **means}
+    codes, names = pd.factorize(group.where(group != ""))  # -1 for none
+    codes, rows = codes[codes >= 0], rows[codes >= 0]
+    size = np.bincount(codes, minlength=len(names)).astype(float)
+    sums = {c: np.bincount(codes, rows[c], len(names)) for c in rows}
+    return {"names": np.asarray(names, dtype=str), "rows": size, "first": sums["first"] / size, "above": sums["above"] / (size + self.few),
+            "root": (sums["root"] + self.few * rows["root"].mean()) / (size + self.few)}
 
 
 @patch

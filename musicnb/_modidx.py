@@ -289,6 +289,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'musicnb.models._asked': ('models.html#_asked', 'musicnb/models.py'),
                                 'musicnb.models._bare': ('models.html#_bare', 'musicnb/models.py'),
                                 'musicnb.models._card_head': ('models.html#_card_head', 'musicnb/models.py'),
+                                'musicnb.models._check_finite': ('models.html#_check_finite', 'musicnb/models.py'),
                                 'musicnb.models._describe': ('models.html#_describe', 'musicnb/models.py'),
                                 'musicnb.models._installed': ('models.html#_installed', 'musicnb/models.py'),
                                 'musicnb.models._keep_member': ('models.html#_keep_member', 'musicnb/models.py'),

@@ -927,6 +927,12 @@ def read_rows(
 PREDICTED = ["prediction", "low", "high"]
 
 
+def _check_finite(frame: pd.DataFrame, source: str) -> None:
+    for column, values in frame.select_dtypes("number").items():
+        if np.isinf(values).any():
+            raise UserError(f"{source}: column {column!r}: an endless number in row {int(np.isinf(values).to_numpy().argmax()) + 1:,}", "a finite number")
+
+
 def check_rows(
     header: list[str],
     rows: list[list[str]],
@@ -943,6 +949,7 @@ def check_rows(
     frame, faults = check_frame(frame, asked.dataset)
     if faults:
         raise UserError(f"{source}: {faults[0]}" + (f" ({len(faults) - 1} more)" if len(faults) > 1 else ""))
+    _check_finite(frame, source)
     table = asked.derive(frame)
     if asked.within:
         feature, column = asked.within

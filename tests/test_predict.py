@@ -201,7 +201,7 @@ def test_numbers_and_words_of_a_song_may_be_unknown(predict, views_model, videos
     ({"Stream": "-1"}, "column 'Stream': -1.0 in row 3"),
     ({"Danceability": "1.5"}, "column 'Danceability': 1.5 in row 3; expected 0 to 1"),
     ({"spotifyPopularity": "101"}, "column 'spotifyPopularity': 101 in row 3; expected 0 to 100"),
-    ({"youtubeChannelSubscriber": "1e999"}, "column 'youtubeChannelSubscriber'"),
+    ({"youtubeChannelSubscriber": "1e999"}, "column 'youtubeChannelSubscriber': an endless number in row 3; expected a finite number"),
     ({"Track": ""}, "column 'Track': an empty cell in row 3"),
     ({"high": "1"}, "has a column 'high' already"),
 ])

@@ -424,6 +424,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'musicnb.report._papermill_engine': ('report.html#_papermill_engine', 'musicnb/report.py'),
                                 'musicnb.report._peak_mb': ('report.html#_peak_mb', 'musicnb/report.py'),
                                 'musicnb.report._version': ('report.html#_version', 'musicnb/report.py'),
+                                'musicnb.report.called_loaders': ('report.html#called_loaders', 'musicnb/report.py'),
                                 'musicnb.report.chapter_key': ('report.html#chapter_key', 'musicnb/report.py'),
                                 'musicnb.report.code_of': ('report.html#code_of', 'musicnb/report.py'),
                                 'musicnb.report.commit': ('report.html#commit', 'musicnb/report.py'),

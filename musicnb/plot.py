@@ -6,7 +6,7 @@
 __all__ = ['INK', 'MUTED', 'GRID', 'ON_LIGHT', 'ON_DARK', 'BLUE', 'ORANGE', 'GREEN', 'VERMILLION', 'PURPLE', 'SKY', 'PALETTE',
            'SEQUENTIAL', 'DIVERGING', 'STYLE', 'use_style', 'plain_ticks', 'to_svg', 'format_number', 'show',
            'pool_sparse', 'plot_bands', 'table_share', 'plot_share', 'plot_ridgelines', 'plot_correlations',
-           'plot_forest', 'plot_hexbin']
+           'plot_forest', 'plot_hexbin', 'plot_names']
 
 # %% ../nbs/07_plot.ipynb #21a192e0
 import copy
@@ -23,6 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from .core import true_minus
 
@@ -348,4 +349,33 @@ def plot_hexbin(
         bar.solids.set_rasterized(True)
         bar.outline.set_visible(False)
     ax.set(xlabel=x.name, ylabel=y.name)
+    return ax
+
+# %% ../nbs/07_plot.ipynb #6c17429f
+_PLACES = [(x * r, y * r) for r in (5, 14) for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8))]  # points
+
+
+def plot_names(
+    ax: Axes,  # everything else is drawn on it
+    x,         # where the named points are, the most important first
+    y,         # the same
+    names,     # a text for each; longer ones are cut at 32 letters
+    *,
+    color: str = INK,
+) -> Axes:
+    "Write names beside points where they cover neither each other nor a named point; a name without room is left out."
+    ax.figure.draw_without_rendering()  # so that the places of everything are known
+    renderer, frame = ax.figure.canvas.get_renderer(), ax.get_window_extent()
+    dots = [Bbox.from_extents(*(at - 3), *(at + 3)) for at in ax.transData.transform(np.column_stack([x, y]))]
+    taken = [t.get_window_extent(renderer) for t in ax.texts]
+    for at, name in zip(zip(x, y), names):
+        name = str(name) if len(str(name)) <= 32 else f"{str(name)[:31].rstrip()}…"
+        for dx, dy in _PLACES:
+            text = ax.annotate(name, at, (dx, dy), textcoords="offset points", fontsize=8, color=color,
+                               ha="left" if dx > 0 else "right" if dx < 0 else "center", va="bottom" if dy > 0 else "top" if dy < 0 else "center")
+            box = text.get_window_extent(renderer)
+            if frame.contains(*box.min) and frame.contains(*box.max) and not box.count_overlaps(taken + dots):
+                taken.append(box)
+                break
+            text.remove()
     return ax

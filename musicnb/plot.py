@@ -23,6 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from .core import true_minus
@@ -352,7 +353,7 @@ def plot_hexbin(
     return ax
 
 # %% ../nbs/07_plot.ipynb #6c17429f
-_PLACES = [(x * r, y * r) for r in (5, 14) for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8))]  # points
+_PLACES = [(x * r, y * r) for r in (5, 16, 28) for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8))]  # points
 
 
 def plot_names(
@@ -360,22 +361,25 @@ def plot_names(
     x,         # where the named points are, the most important first
     y,         # the same
     names,     # a text for each; longer ones are cut at 32 letters
-    *,
-    color: str = INK,
 ) -> Axes:
-    "Write names beside points where they cover neither each other nor a named point; a name without room is left out."
+    "Write names beside points where they cover no other name, no named point and as few others as can be; a name without room is left out."
     ax.figure.draw_without_rendering()  # so that the places of everything are known
-    renderer, frame = ax.figure.canvas.get_renderer(), ax.get_window_extent()
-    dots = [Bbox.from_extents(*(at - 3), *(at + 3)) for at in ax.transData.transform(np.column_stack([x, y]))]
-    taken = [t.get_window_extent(renderer) for t in ax.texts]
+    renderer, frame, places = ax.figure.canvas.get_renderer(), ax.get_window_extent(), ax.transData.transform
+    drawn = places(np.vstack([c.get_offsets() for c in ax.collections] or [np.empty((0, 2))]))
+    taken = [Bbox.from_extents(*(at - 3), *(at + 3)) for at in places(np.column_stack([x, y]))]
     for at, name in zip(zip(x, y), names):
         name = str(name) if len(str(name)) <= 32 else f"{str(name)[:31].rstrip()}…"
+        free = []
         for dx, dy in _PLACES:
-            text = ax.annotate(name, at, (dx, dy), textcoords="offset points", fontsize=8, color=color,
+            text = ax.annotate(name, at, (dx, dy), textcoords="offset points", fontsize=8, arrowprops=None if max(abs(dx), abs(dy)) < 6 else {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": 2},
                                ha="left" if dx > 0 else "right" if dx < 0 else "center", va="bottom" if dy > 0 else "top" if dy < 0 else "center")
-            box = text.get_window_extent(renderer)
-            if frame.contains(*box.min) and frame.contains(*box.max) and not box.count_overlaps(taken + dots):
-                taken.append(box)
-                break
+            text.update_positions(renderer)
+            box = Text.get_window_extent(text, renderer)  # the words alone, without the line to the point
+            if frame.contains(*box.min) and frame.contains(*box.max) and not box.count_overlaps(taken):
+                free.append((box.padded(2).count_contains(drawn), len(free), text, box))
+            else:
+                text.remove()
+        for *_, text, box in sorted(free, key=lambda f: f[:2])[1:]:
             text.remove()
+        taken += [min(free, key=lambda f: f[:2])[3]] if free else []
     return ax

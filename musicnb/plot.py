@@ -369,17 +369,19 @@ def plot_names(
     taken = [Bbox.from_extents(*(at - 3), *(at + 3)) for at in places(np.column_stack([x, y]))]
     for at, name in zip(zip(x, y), names):
         name = str(name) if len(str(name)) <= 32 else f"{str(name)[:31].rstrip()}…"
-        free = []
+        free = []  # for each place without a name: other points covered, order, box, text
         for dx, dy in _PLACES:
-            text = ax.annotate(name, at, (dx, dy), textcoords="offset points", fontsize=8, arrowprops=None if max(abs(dx), abs(dy)) < 6 else {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": 2},
+            line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": 2} if max(abs(dx), abs(dy)) > 6 else None
+            text = ax.annotate(name, at, (dx, dy), textcoords="offset points", fontsize=8, arrowprops=line,
                                ha="left" if dx > 0 else "right" if dx < 0 else "center", va="bottom" if dy > 0 else "top" if dy < 0 else "center")
             text.update_positions(renderer)
-            box = Text.get_window_extent(text, renderer)  # the words alone, without the line to the point
+            box = Text.get_window_extent(text, renderer)  # of the words, without the line to the point
             if frame.contains(*box.min) and frame.contains(*box.max) and not box.count_overlaps(taken):
-                free.append((box.padded(2).count_contains(drawn), len(free), text, box))
+                free.append((box.padded(2).count_contains(drawn), len(free), box, text))
             else:
                 text.remove()
-        for *_, text, box in sorted(free, key=lambda f: f[:2])[1:]:
+        free.sort(key=lambda place: place[:2])
+        for *_, text in free[1:]:
             text.remove()
-        taken += [min(free, key=lambda f: f[:2])[3]] if free else []
+        taken += [box for *_, box, _ in free[:1]]
     return ax

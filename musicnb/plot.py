@@ -377,7 +377,7 @@ def plot_names(
             text.update_positions(renderer)
             box = Text.get_window_extent(text, renderer)  # of the words, without the line to the point
             if frame.contains(*box.min) and frame.contains(*box.max) and not box.count_overlaps(taken):
-                free.append((box.padded(2).count_contains(drawn), len(free), box, text))
+                free.append((box.padded(5).count_contains(drawn), len(free), box, text))
             else:
                 text.remove()
         free.sort(key=lambda place: place[:2])

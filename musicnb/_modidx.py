@@ -394,6 +394,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'musicnb.plot.plot_correlations': ('plot.html#plot_correlations', 'musicnb/plot.py'),
                               'musicnb.plot.plot_forest': ('plot.html#plot_forest', 'musicnb/plot.py'),
                               'musicnb.plot.plot_hexbin': ('plot.html#plot_hexbin', 'musicnb/plot.py'),
+                              'musicnb.plot.plot_names': ('plot.html#plot_names', 'musicnb/plot.py'),
                               'musicnb.plot.plot_ridgelines': ('plot.html#plot_ridgelines', 'musicnb/plot.py'),
                               'musicnb.plot.plot_share': ('plot.html#plot_share', 'musicnb/plot.py'),
                               'musicnb.plot.pool_sparse': ('plot.html#pool_sparse', 'musicnb/plot.py'),

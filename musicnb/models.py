@@ -431,7 +431,7 @@ _TELLS = {  # column -> what is looked for in it, as a pattern for lower-case te
 }
 _SCRIPTS = {"accented": "à-ɏ", "cyrillic": "Ѐ-ӿ", "arabic": "֐-ۿ", "indic": "ऀ-෿", "kana or han": "぀-ヿ一-鿿", "hangul": "가-힯"}
 
-
+# %% ../nbs/05_models.ipynb #facts006
 def _bare(text: pd.Series) -> pd.Series:
     "Letters and digits only, in lower case."
     return text.str.lower().str.replace(r"\W", "", regex=True)
@@ -924,13 +924,13 @@ def read_rows(
     return header, rows, encoding
 
 # %% ../nbs/05_models.ipynb #d1d5b2fa
-PREDICTED = ["prediction", "low", "high"]
-
-
 def _check_finite(frame: pd.DataFrame, source: str) -> None:
     for column, values in frame.select_dtypes("number").items():
         if np.isinf(values).any():
             raise UserError(f"{source}: column {column!r}: an endless number in row {int(np.isinf(values).to_numpy().argmax()) + 1:,}", "a finite number")
+
+# %% ../nbs/05_models.ipynb #d1d5b2fb
+PREDICTED = ["prediction", "low", "high"]
 
 
 def check_rows(

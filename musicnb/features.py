@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['UNITS', 'FEATURES', 'UNNAMED', 'derive_tracks', 'select_features', 'check_training', 'artist_groups',
-           'credited_artists', 'recordings', 'join_artists', 'WordAxes', 'load_songs', 'derive_songs', 'for_children',
-           'song_keys']
+           'credited_artists', 'recordings', 'known_artists', 'join_artists', 'WordAxes', 'load_songs', 'derive_songs',
+           'for_children', 'song_keys']
 
 # %% ../nbs/03_features.ipynb #1d73184c
 import ast
@@ -145,6 +145,16 @@ def recordings(
     _need(df, _SOUND, "recordings")
     codes = df.groupby(_SOUND, dropna=False, sort=False).ngroup()
     return pd.Series(codes.to_numpy("int64"), index=df.index, name="recording")
+
+# %% ../nbs/03_features.ipynb #b2a1dcfa
+def known_artists(
+    df: pd.DataFrame,  # tracks with derived columns
+) -> tuple[pd.Series | None, tuple[pd.Series, ...], str]:  # artist of each row, or None; keys for `drop_shared`; why there are no artists
+    "Who made each track, and what ties tracks of different artists together: recordings and guests."
+    try:
+        return artist_groups(df).reset_index(drop=True), (recordings(df).reset_index(drop=True), credited_artists(df)), ""
+    except UserError as error:
+        return None, (), error.seen
 
 # %% ../nbs/03_features.ipynb #37e94184
 def join_artists(

@@ -214,6 +214,7 @@ def table_residuals(
     return pd.DataFrame(checks, columns=["check", "value", "harmless"]).set_index("check")
 
 # %% ../nbs/05_models.ipynb #near0002
+from sklearn.base import clone
 from sklearn.feature_selection import SequentialFeatureSelector
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV, cross_val_predict
@@ -230,9 +231,10 @@ def nearest_songs(
 ) -> dict[str, Pipeline]:  # plain name -> pipeline: imputer (median), scaler, the rest
     "k nearest neighbours of standardised features: as given, with k chosen, with features and k chosen."
     shuffled = KFold(folds, shuffle=True, random_state=1)
-    chosen = GridSearchCV(KNeighborsRegressor(), {"n_neighbors": NEIGHBOURS}, scoring="neg_mean_squared_error", cv=shuffled, error_score="raise")
-    fewer = SequentialFeatureSelector(KNeighborsRegressor(k), direction="backward", tol=0, scoring="neg_mean_squared_error", cv=shuffled)
-    ways = {f"KNN (k = {k})": [KNeighborsRegressor(k)], "KNN (k chosen)": [chosen], "KNN (features and k chosen)": [fewer, chosen]}
+    near = KNeighborsRegressor(k, algorithm="brute")  # in a dozen columns quicker than a tree
+    best_k = GridSearchCV(near, {"n_neighbors": NEIGHBOURS}, scoring="neg_mean_squared_error", cv=shuffled, error_score="raise")
+    fewer = SequentialFeatureSelector(near, direction="backward", tol=0, scoring="neg_mean_squared_error", cv=shuffled)
+    ways = {f"KNN (k = {k})": [near], "KNN (k chosen)": [best_k], "KNN (features and k chosen)": [fewer, clone(best_k)]}
     return {name: make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), *steps).set_output(transform="pandas") for name, steps in ways.items()}
 
 
@@ -248,15 +250,16 @@ def check_neighbours(
 
 # %% ../nbs/05_models.ipynb #near0006
 class LogTarget(RegressorMixin, BaseEstimator):
-    """A model of the target's log10 that predicts means in the target's own unit (smearing: Duan 1983, JASA 78, 605–610).
+    """A model of the target's log10 that predicts means in the target's own unit, by smearing (Duan 1983, JASA 78, 605–610) or by the total.
 
     Raises `UserError` for targets that are not above zero, and for fewer rows than folds."""
 
     def __init__(self,
-                 model,           # regressor of log10 of the target
-                 folds: int = 3,  # of the cross-validation that gives the residuals, rows dealt at random
+                 model,                 # regressor of log10 of the target
+                 factor: str = "smear",  # smear: mean of 10 to the power of the residuals; total: sum of the target over that of the predictions
+                 folds: int = 3,        # of the cross-validation that leaves rows out, dealt at random
                  ):
-        self.model, self.folds = model, folds
+        self.model, self.factor, self.folds = model, factor, folds
 
     def fit(self, X: pd.DataFrame, y) -> "LogTarget":
         y = np.asarray(y, dtype=float)
@@ -264,10 +267,9 @@ class LogTarget(RegressorMixin, BaseEstimator):
             raise UserError(f"{len(y)} training rows for {self.folds} folds", "a row for each fold", "take more rows")
         if not (y > 0).all():
             raise UserError(f"a target of {y.min():g}", "numbers above zero, which have a logarithm", "leave these rows out")
-        logs = np.log10(y)
-        left_out = cross_val_predict(self.model, X, logs, cv=KFold(self.folds, shuffle=True, random_state=1))
-        self.factor_ = np.mean(10 ** (logs - left_out))
-        self.model_ = clone(self.model).fit(X, logs)
+        back = 10 ** cross_val_predict(self.model, X, np.log10(y), cv=KFold(self.folds, shuffle=True, random_state=1))
+        self.factor_ = {"smear": np.mean(y / back), "total": y.sum() / back.sum()}[self.factor]
+        self.model_ = clone(self.model).fit(X, np.log10(y))
         return self
 
     def predict(self, X: pd.DataFrame) -> np.ndarray:

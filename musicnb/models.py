@@ -235,7 +235,7 @@ def nearest_songs(
     best_k = GridSearchCV(near, {"n_neighbors": NEIGHBOURS}, scoring="neg_mean_squared_error", cv=shuffled, error_score="raise")
     fewer = SequentialFeatureSelector(near, direction="backward", tol=0, scoring="neg_mean_squared_error", cv=shuffled)
     ways = {f"KNN (k = {k})": [near], "KNN (k chosen)": [best_k], "KNN (features and k chosen)": [fewer, clone(best_k)]}
-    return {name: make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), *steps).set_output(transform="pandas") for name, steps in ways.items()}
+    return {name: make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), *steps) for name, steps in ways.items()}
 
 
 def check_neighbours(

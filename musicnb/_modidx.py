@@ -155,6 +155,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'musicnb.data._cached_table': ('data.html#_cached_table', 'musicnb/data.py'),
                               'musicnb.data._content_key': ('data.html#_content_key', 'musicnb/data.py'),
                               'musicnb.data._load_twin': ('data.html#_load_twin', 'musicnb/data.py'),
+                              'musicnb.data._name_index': ('data.html#_name_index', 'musicnb/data.py'),
                               'musicnb.data._number': ('data.html#_number', 'musicnb/data.py'),
                               'musicnb.data._quoted': ('data.html#_quoted', 'musicnb/data.py'),
                               'musicnb.data._read_csv': ('data.html#_read_csv', 'musicnb/data.py'),

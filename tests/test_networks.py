@@ -1,0 +1,88 @@
+"""TabPFN's way from a weights file to predictions, on tiny networks of its own build with random weights: what they predict means nothing."""
+import importlib.util
+
+import numpy as np
+import pytest
+
+from musicnb.core import UserError
+from musicnb.networks import WEIGHTS, TabPFNClassifier, TabPFNRegressor, find_weights
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("tabpfn") is None, reason="TabPFN is not installed")
+RNG = np.random.default_rng(1)
+X = RNG.normal(size=(60, 4))
+Y = X[:, 0] + RNG.normal(size=60)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A folder with both files under their official names."""
+    import torch
+    from tabpfn.architectures import ARCHITECTURES
+
+    folder, build = tmp_path_factory.mktemp("weights"), ARCHITECTURES["tabpfn_v2"]
+    for kind, classes, buckets in (("regressor", 0, 100), ("classifier", 10, -1)):
+        asked = {"emsize": 32, "nlayers": 2, "nhead": 2, "max_num_classes": classes, "num_buckets": buckets}
+        torch.manual_seed(1)
+        state = build.get_architecture(build.parse_config(asked)[0]).state_dict()
+        if kind == "regressor":
+            state |= {"criterion.borders": torch.linspace(-4, 4, buckets + 1), "criterion.losses_per_bucket": torch.zeros(buckets)}
+        torch.save({"state_dict": state, "config": asked, "architecture_name": "tabpfn_v2"}, folder / WEIGHTS[kind])
+    return folder
+
+
+@pytest.fixture
+def known(weights, monkeypatch):
+    monkeypatch.setenv("TABPFN_MODEL_CACHE_DIR", str(weights))
+    return weights
+
+
+def test_regressor_takes_the_weights_where_they_are(known):
+    assert find_weights("regressor") == known / WEIGHTS["regressor"]
+    model = TabPFNRegressor(estimators=1).fit(X[:40], Y[:40])
+    predicted = model.predict(X[40:])
+    assert predicted.shape == (20,) and np.isfinite(predicted).all()
+    again = TabPFNRegressor(estimators=1).fit(X[:40], Y[:40])
+    assert np.array_equal(again.predict(X[40:]), predicted), "the same seed, the same predictions"
+
+
+def test_the_unit_of_the_target_does_not_matter(known):
+    small, large = (TabPFNRegressor(estimators=1).fit(X[:40], unit * Y[:40]).predict(X[40:]) for unit in (1, 1e8))
+    assert np.allclose(large / 1e8, small, rtol=1e-2, atol=1e-2)
+
+
+def test_classifier(known):
+    labels = np.where(Y > 0, "hit", "miss")
+    model = TabPFNClassifier(estimators=1).fit(X[:40], labels[:40])
+    shares = model.predict_proba(X[40:])
+    assert list(model.classes_) == ["hit", "miss"] and shares.shape == (20, 2)
+    assert np.allclose(shares.sum(axis=1), 1) and set(model.predict(X[40:])) <= {"hit", "miss"}
+
+
+def test_empty_cells_are_taken(known):
+    gaps = np.where(RNG.random(X.shape) < 0.2, np.nan, X)
+    assert np.isfinite(TabPFNRegressor(estimators=1).fit(gaps[:40], Y[:40]).predict(gaps[40:])).all()
+
+
+@pytest.mark.parametrize("kind, other", [("regressor", "classifier"), ("classifier", "regressor")])
+def test_weights_of_the_other_kind(weights, kind, other):
+    model = {"regressor": TabPFNRegressor, "classifier": TabPFNClassifier}[kind](str(weights / WEIGHTS[other]))
+    with pytest.raises(UserError) as caught:
+        model.fit(X, Y > 0 if kind == "classifier" else Y)
+    assert WEIGHTS[other] in str(caught.value) and f"TabPFN {kind}" in str(caught.value) or f"those of a {kind}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>gated</html>", b"PK\x03\x04 half a file"])
+def test_a_file_that_holds_no_weights(tmp_path, content):
+    path = tmp_path / "broken.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="broken.ckpt cannot be read as the weights of a TabPFN regressor") as caught:
+        TabPFNRegressor(str(path)).fit(X, Y)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_weights_at_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("TABPFN_MODEL_CACHE_DIR", str(tmp_path))
+    with pytest.raises(UserError, match=f"no weights file {WEIGHTS['regressor']} in "):
+        TabPFNRegressor().fit(X, Y)
+    assert not list(tmp_path.iterdir()), "nothing was fetched"

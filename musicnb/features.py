@@ -272,15 +272,15 @@ def _oddities(df: pd.DataFrame) -> dict[str, tuple[str, str, pd.Series]]:
     track, video = (codes.ge(0) & codes.duplicated() for codes in song_keys(df))
     return {
         "song for children": ("the channel or the title says so: is_children", "flagged", df["is_children"]),
-        "no audio features": ("a model of the sound has to impute them or leave the row out", "counted", df[_AUDIO].isna().any(axis=1)),
+        "no audio features": ("a model of sound imputes them or leaves the row out", "counted", df[_AUDIO].isna().any(axis=1)),
         "tempo of 0": ("no beat was found, and danceability is 0 with it: a marker, not a number", "counted", df["Tempo"].eq(0)),
         "no streams": ("Spotify shows no count; ratios to streams are empty", "counted", df["Stream"].isna()),
-        "likes or comments hidden": ("their owner hides or closes them; rates are empty", "counted", df[["Likes", "Comments"]].isna().any(axis=1)),
-        "more likes or comments than views": ("impossible: counts of different things", "counted", df[["Likes", "Comments"]].max(axis=1) > df["Views"]),
-        "repeats the video of an earlier row": ("same title and channel, so the same views: a random split puts them on both sides", "counted", video),
-        "repeats the track of an earlier row": ("same title and streams", "counted", track),
-        "a later count is lower": ("taken back, deleted or corrected", "counted", later.lt(0).any(axis=1)),
-        "no later count of views": ("growth is unknown", "counted", later.reindex(columns=["delta_view"])["delta_view"].isna())}
+        "hidden counts": ("likes or comments are hidden or closed; rates are empty", "counted", df[["Likes", "Comments"]].isna().any(axis=1)),
+        "impossible counts": ("more likes or comments than views: counts of different things", "counted", df[["Likes", "Comments"]].max(axis=1) > df["Views"]),
+        "repeated video": ("title and channel of an earlier row, so its views: a random split puts them on both sides", "counted", video),
+        "repeated track": ("title and streams of an earlier row", "counted", track),
+        "lower later count": ("taken back, deleted or corrected", "counted", later.lt(0).any(axis=1)),
+        "no later count": ("growth is unknown", "counted", later.reindex(columns=["delta_view"])["delta_view"].isna())}
 
 # %% ../nbs/03_features.ipynb #6300d01c
 def clean_songs(

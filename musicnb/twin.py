@@ -737,7 +737,7 @@ def _name_channels(
     subscribers = source["own_subscribers"].where(own, source["other_subscribers"]).groupby(channel).transform("first")
     labels = invent_names(rng, count, 2) + rng.choice(np.array(["", " Records", " Music", " - Topic"], dtype=object), count)
     endings = rng.choice(np.array(["", " Official", "VEVO"], dtype=object), len(table), p=[0.35, 0.2, 0.45])[source["artist"] % len(table)]
-    endings = source["artist"].map(_name_children(source, own)).fillna(pd.Series(endings)).to_numpy()
+    endings = source["artist"].map(_name_children(source, own)).astype(object).fillna(pd.Series(endings)).to_numpy()
     ids = np.array(["UC" + i for i in invent_ids(rng, count, 22, _PLAIN + "-_")], dtype=object)
     return table.assign(channelId=ids[channel], Channel=np.where(own, source["Artist"] + endings, labels[channel]),
                         youtubeChannelSubscriber=round_significant(_count(subscribers)).clip(lower=1))

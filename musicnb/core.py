@@ -183,7 +183,7 @@ class Finding:
     high: float | None  # upper end
     unit: str         # of value, low and high; "" for none
     n: int            # rows that the number rests on
-    split: str        # published, random, artist-apart, by-year, or "train" for what is seen in training rows
+    split: str        # published, random, artist-apart, by-year, "train" for what is seen in training rows, "none" for all rows described
     data: str         # real, sample or twin
     headline: bool = field(default=False, compare=False)  # the chapter's one-line answer
 

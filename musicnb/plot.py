@@ -6,7 +6,7 @@
 __all__ = ['INK', 'MUTED', 'GRID', 'ON_LIGHT', 'ON_DARK', 'BLUE', 'ORANGE', 'GREEN', 'VERMILLION', 'PURPLE', 'SKY', 'PALETTE',
            'SEQUENTIAL', 'DIVERGING', 'STYLE', 'use_style', 'plain_ticks', 'to_svg', 'format_number', 'show',
            'pool_sparse', 'plot_bands', 'table_share', 'plot_share', 'plot_ridgelines', 'plot_correlations',
-           'plot_forest', 'plot_hexbin']
+           'plot_forest', 'plot_hexbin', 'plot_names']
 
 # %% ../nbs/07_plot.ipynb #21a192e0
 import copy
@@ -23,6 +23,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from .core import true_minus
 
@@ -348,4 +350,38 @@ def plot_hexbin(
         bar.solids.set_rasterized(True)
         bar.outline.set_visible(False)
     ax.set(xlabel=x.name, ylabel=y.name)
+    return ax
+
+# %% ../nbs/07_plot.ipynb #6c17429f
+_PLACES = [(x * r, y * r) for r in (5, 16, 28) for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8))]  # points
+
+
+def plot_names(
+    ax: Axes,  # everything else is drawn on it
+    x,         # where the named points are, the most important first
+    y,         # the same
+    names,     # a text for each; longer ones are cut at 32 letters
+) -> Axes:
+    "Write names beside points where they cover no other name, no named point and as few others as can be; a name without room is left out."
+    ax.figure.draw_without_rendering()  # so that the places of everything are known
+    renderer, frame, places = ax.figure.canvas.get_renderer(), ax.get_window_extent(), ax.transData.transform
+    drawn = places(np.vstack([c.get_offsets() for c in ax.collections] or [np.empty((0, 2))]))
+    taken = [Bbox.from_extents(*(at - 3), *(at + 3)) for at in places(np.column_stack([x, y]))]
+    for at, name in zip(zip(x, y), names):
+        name = str(name) if len(str(name)) <= 32 else f"{str(name)[:31].rstrip()}…"
+        free = []  # for each place without a name: other points covered, order, box, text
+        for dx, dy in _PLACES:
+            line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": 2} if max(abs(dx), abs(dy)) > 6 else None
+            text = ax.annotate(name, at, (dx, dy), textcoords="offset points", fontsize=8, arrowprops=line,
+                               ha="left" if dx > 0 else "right" if dx < 0 else "center", va="bottom" if dy > 0 else "top" if dy < 0 else "center")
+            text.update_positions(renderer)
+            box = Text.get_window_extent(text, renderer)  # of the words, without the line to the point
+            if frame.contains(*box.min) and frame.contains(*box.max) and not box.count_overlaps(taken):
+                free.append((box.padded(5).count_contains(drawn), len(free), box, text))
+            else:
+                text.remove()
+        free.sort(key=lambda place: place[:2])
+        for *_, text in free[1:]:
+            text.remove()
+        taken += [box for *_, box, _ in free[:1]]
     return ax

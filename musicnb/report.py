@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'Parameter', 'Chapter', 'read_chapter', 'select_stems', 'read_selection', 'needs', 'parse_given',
-           'parse_value', 'resolve', 'parse', 'reached_modules', 'code_of', 'named_data', 'chapter_key', 'kill_family',
-           'execute_job', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse', 'unsound', 'is_whole',
-           'without_seconds', 'Interrupted', 'run_plan', 'Watch', 'versions', 'commit', 'write_results', 'cover',
-           'relative_href', 'write_page', 'page_or_failure', 'write_index', 'make_plan', 'run_report', 'report',
-           'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'stored_model', 'write_predictions',
-           'prediction_line', 'main']
+           'parse_value', 'resolve', 'parse', 'reached_modules', 'code_of', 'named_data', 'called_loaders',
+           'chapter_key', 'kill_family', 'execute_job', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse',
+           'unsound', 'is_whole', 'without_seconds', 'Interrupted', 'run_plan', 'Watch', 'versions', 'commit',
+           'write_results', 'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index', 'make_plan',
+           'run_report', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'stored_model',
+           'write_predictions', 'prediction_line', 'main']
 
 # %% ../nbs/09_report.ipynb #27ccd2a4
 import ast
@@ -253,6 +253,16 @@ def named_data(
     found = ast.walk(tree) if every else calls
     return {n.value for n in found if isinstance(n, ast.Constant) and isinstance(n.value, str)} & set(DATASETS)
 
+# %% ../nbs/09_report.ipynb #6fe24ea2
+def called_loaders(
+    source: str,              # Python code
+    modules: dict[str, str],  # module -> its code
+) -> str:
+    "The code of the modules' functions load_… that the code calls."
+    called = {getattr(n.func, "id", getattr(n.func, "attr", "")) for n in ast.walk(parse(source)) if isinstance(n, ast.Call)}
+    functions = (n for code in modules.values() for n in parse(code).body if isinstance(n, ast.FunctionDef))
+    return "\n".join(ast.unparse(f) for f in functions if f.name in called and f.name.startswith("load_"))
+
 # %% ../nbs/09_report.ipynb #0eebc940
 def chapter_key(
     chapter: Chapter,
@@ -268,7 +278,8 @@ def chapter_key(
     cells = nbformat.read(chapter.path, as_version=4).cells
     source = code_of(cells)
     modules = reached_modules(source, root / "musicnb")
-    datasets = set.union(named_data(source, every=True), *(named_data(code, every=False) for code in modules.values()))
+    through = named_data(called_loaders(source, modules), every=True)
+    datasets = set.union(through, named_data(source, every=True), *(named_data(code, every=False) for code in modules.values()))
     constraints = root / "constraints.txt"
     parts = {
         "cells": [(c.cell_type, c.source) for c in cells],

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['MIN_ROWS', 'STRATUM_ROWS', 'LEAF_ROWS', 'LEAF_COUNT', 'TAIL', 'GROUP_SHARE', 'GRID', 'LABEL_ROWS', 'TRACK_SOUND',
            'TRACK_ARTISTS', 'TRACK_COLUMNS', 'TRACK_ROLES', 'TRACKS', 'VIDEO_SOUND', 'VIDEO_COLUMNS', 'CRAWL_COLUMNS',
-           'VIDEO_ROLES', 'TRAPS', 'VIDEOS', 'RECIPES', 'LEVEL_TOLERANCE', 'CORRELATION_TOLERANCE', 'RMS_TOLERANCE',
-           'grid_levels', 'fit_quantiles', 'draw_quantiles', 'fit_shares', 'draw_shares', 'fit_margin', 'draw_margin',
-           'normal_scores', 'fit_correlation', 'fit_labels', 'draw_labels', 'fit_target', 'find_leaf', 'draw_target',
-           'fit_rank', 'fit_boost', 'draw_boost', 'Roles', 'fit_strata', 'fit_twin', 'draw_table', 'draw_groups',
-           'Recipe', 'measure_tracks', 'round_significant', 'write_tracks', 'measure_videos', 'invent_names',
-           'invent_ids', 'repeat_songs', 'write_videos', 'twin_parts', 'twin_path', 'save_twin', 'read_twin',
-           'refit_twin', 'make_twin', 'twin_gaps']
+           'VIDEO_ROLES', 'TRAPS', 'CHILDREN_SHARE', 'VIDEOS', 'RECIPES', 'LEVEL_TOLERANCE', 'CORRELATION_TOLERANCE',
+           'RMS_TOLERANCE', 'grid_levels', 'fit_quantiles', 'draw_quantiles', 'fit_shares', 'draw_shares', 'fit_margin',
+           'draw_margin', 'normal_scores', 'fit_correlation', 'fit_labels', 'draw_labels', 'fit_target', 'find_leaf',
+           'draw_target', 'fit_rank', 'fit_boost', 'draw_boost', 'Roles', 'fit_strata', 'fit_twin', 'draw_table',
+           'draw_groups', 'Recipe', 'measure_tracks', 'round_significant', 'write_tracks', 'measure_videos',
+           'invent_names', 'invent_ids', 'repeat_songs', 'write_videos', 'twin_parts', 'twin_path', 'save_twin',
+           'read_twin', 'refit_twin', 'make_twin', 'twin_gaps']
 
 # %% ../nbs/02_twin.ipynb #6ff40d4f
 import json
@@ -705,6 +705,21 @@ def repeat_songs(
     songs = table.columns.difference(_ARTISTS_OWN, sort=False)
     return table.assign(song=song, **{c: table[c].to_numpy()[song] for c in songs})
 
+# %% ../nbs/02_twin.ipynb #5bffcaab
+CHILDREN_SHARE = 9 / 2_079  # of the artists
+_CHILDREN = np.array([" - Nursery Rhymes", " - Kids Songs", " - Kinderlieder"], dtype=object)
+
+
+def _name_children(
+    source: pd.DataFrame,   # the rows whose songs are sung
+    own: np.ndarray,        # is it on the artist's own channel?
+) -> pd.Series:  # artist -> ending of the channel's name
+    "The artists whose channels are for children: three songs there or more, and the most views per stream."
+    lead = (source["log_views"] - source["log_stream"]).where(own & ~(source["no_stream"] | source["no_video"]))
+    songs = lead.groupby(source["artist"]).agg(["median", "count"]).query("count >= 3")["median"]
+    chosen = songs.nlargest(int(np.ceil(CHILDREN_SHARE * source["artist"].nunique()))).index
+    return pd.Series(np.resize(_CHILDREN, len(chosen)), index=chosen, dtype=object)
+
 # %% ../nbs/02_twin.ipynb #512d2e78
 def _name_channels(
     table: pd.DataFrame,   # from repeat_songs, with artist names in "Artist"
@@ -722,6 +737,7 @@ def _name_channels(
     subscribers = source["own_subscribers"].where(own, source["other_subscribers"]).groupby(channel).transform("first")
     labels = invent_names(rng, count, 2) + rng.choice(np.array(["", " Records", " Music", " - Topic"], dtype=object), count)
     endings = rng.choice(np.array(["", " Official", "VEVO"], dtype=object), len(table), p=[0.35, 0.2, 0.45])[source["artist"] % len(table)]
+    endings = source["artist"].map(_name_children(source, own)).astype(object).fillna(pd.Series(endings)).to_numpy()
     ids = np.array(["UC" + i for i in invent_ids(rng, count, 22, _PLAIN + "-_")], dtype=object)
     return table.assign(channelId=ids[channel], Channel=np.where(own, source["Artist"] + endings, labels[channel]),
                         youtubeChannelSubscriber=round_significant(_count(subscribers)).clip(lower=1))

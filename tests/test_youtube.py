@@ -1,0 +1,100 @@
+"""The YouTube study on what users bring: a folder without the crawl, a crawl of other songs, words in number columns, columns that never vary, a handful of rows."""
+import csv
+import json
+import os
+import subprocess
+
+import numpy as np
+import pytest
+from conftest import PROGRAM, ROOT
+
+from musicnb.data import load
+from musicnb.features import clean_songs, load_songs
+from musicnb.twin import make_twin
+
+CHAPTER = "12_youtube_prepare"
+FILES = {"youtube": "Spotify_Youtube.csv", "youtube-enriched": "Spotify_Youtube_enriched.csv"}
+
+
+@pytest.fixture(scope="module")
+def songs() -> dict:
+    return {name: make_twin(name, 1_200) for name in FILES}
+
+
+@pytest.fixture
+def report(tmp_path):
+    """Write the tables as a user's files, run the chapter on them; the exit code, what was printed, and the folder of the book."""
+    def run(**tables):
+        home, out = tmp_path / "mine", tmp_path / "book"
+        home.mkdir()
+        for name, table in tables.items():
+            name = name.replace("_", "-")
+            table.rename(columns={"row": ""}).to_csv(home / FILES[name], index=False)
+        done = subprocess.run([*PROGRAM, "report", CHAPTER, "--data-dir", str(home), "--out", str(out), "-p", "trees=5", "-p", "sample=0"], cwd=ROOT, capture_output=True,
+                              text=True, timeout=300, env=os.environ | {"PYTHONPATH": str(ROOT), "MUSICNB_CACHE": str(tmp_path / "cache")})
+        return done.returncode, done.stdout + done.stderr, out
+    return run
+
+
+def status(out) -> str:
+    return {c["chapter"]: c["status"] for c in json.loads((out / "run.json").read_text())["chapters"]}[CHAPTER]
+
+
+def test_without_a_crawl_what_needs_it_is_not_run(songs, report):
+    code, said, out = report(youtube=songs["youtube"])
+    assert code == 0 and status(out) == "ok", said
+    scores = list(csv.DictReader((out / "scores.csv").open(encoding="utf-8")))
+    missing = [r for r in scores if not r["value"]]
+    assert [r["features"] for r in missing] == ["audio+streams+size"] and missing[0]["note"].startswith("not run: no Spotify_Youtube_enriched.csv")
+    assert {r["features"] for r in scores if r["value"]} == {"audio+streams"}
+    assert "growth: not run" in (out / f"{CHAPTER}.html").read_text(encoding="utf-8")
+
+
+def test_a_crawl_of_other_songs_is_one_line(songs, report):
+    enriched = songs["youtube-enriched"]
+    strange = enriched.assign(row=enriched["row"].to_numpy()[::-1])
+    code, said, out = report(youtube=songs["youtube"], youtube_enriched=strange)
+    assert code == 1 and status(out) == "failed"
+    assert "DataError: row number 1199 of the enrichment is" in said and "rows match no track" in said, said
+    assert "Traceback" not in said
+
+
+def test_words_in_number_columns(songs, report):
+    enriched = songs["youtube-enriched"].copy()
+    text = enriched["viewCount"].map(lambda v: "" if np.isnan(v) else f"{v:.0f}").astype(object)
+    text.iloc[:40] = "Error"
+    code, said, out = report(youtube=songs["youtube"], youtube_enriched=enriched.assign(viewCount=text))
+    assert code == 0, said
+    assert "cells that say Error read as empty: 40 of viewCount" in (out / f"{CHAPTER}.html").read_text(encoding="utf-8")
+
+
+def test_other_words_stop_before_the_first_chapter(songs, report):
+    text = songs["youtube-enriched"]["viewCount"].astype(object)
+    text.iloc[7] = "plenty"
+    code, said, out = report(youtube=songs["youtube"], youtube_enriched=songs["youtube-enriched"].assign(viewCount=text))
+    assert code == 2 and said.count("\n") == 1 and "column 'viewCount': 'plenty' in row 8; expected a number (views)" in said
+    assert not (out / "index.html").exists()
+
+
+@pytest.mark.parametrize("change,line", [
+    (lambda t: t.assign(Tempo=120.0, Views=5_000.0), "the training rows have one value only in Tempo (120.0), Views (5000.0)"),
+    (lambda t: t.head(20), "there are 20 songs; expected 500 or more")], ids=["constant columns", "few rows"])
+def test_what_cannot_be_prepared_is_one_line(songs, report, change, line):
+    code, said, out = report(youtube=change(songs["youtube"]))
+    assert code == 1 and status(out) == "failed"
+    assert line in said.replace("\n", " ") and "Traceback" not in said, said
+
+
+@pytest.mark.real
+def test_the_real_songs(real_data):
+    if load("youtube", str(real_data)).attrs["provenance"].kind != "real":
+        pytest.skip("no Spotify_Youtube.csv in the data folder")
+    songs, log = clean_songs(load_songs(str(real_data))[0])
+    rows = log.set_index("rule")["rows"]
+    assert len(songs) == log["after"].iloc[-1] == 15_723
+    assert rows["repeated video"] == 1_698 and rows["impossible counts"] == 0
+    children = songs[songs["is_children"]]
+    assert children["Channel"].eq("Cocomelon - Nursery Rhymes").sum() == 10
+    seen = songs["Views"] >= 100_000
+    closed = songs["Comments"].fillna(0).eq(0)
+    assert closed[children.index].all() and closed[seen & ~songs["is_children"]].mean() < 0.02

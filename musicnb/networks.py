@@ -344,7 +344,8 @@ def batch_transformer(
     for _ in range(blocks):
         x = layers.LayerNormalization()(x + layers.MultiHeadAttention(heads, embed // heads)(x, x))
         x = layers.LayerNormalization()(x + layers.Dense(embed)(layers.Dense(hidden, activation="relu")(x)))
-    return Model(features, layers.Dense(1, activation="relu")(ops.squeeze(x, 0)))
+    end = layers.Dense(1, activation="relu", bias_initializer="ones")  # a ReLU that starts below zero may stay there
+    return Model(features, end(ops.squeeze(x, 0)))
 
 # %% ../nbs/06_networks.ipynb #92969368
 def _fit_tabnet(make: Callable, settings: "_TabNet", table: tuple, watched: tuple | None, metric: str):  # network, history

@@ -464,7 +464,9 @@ def find_weights(
     kind: str,  # regressor or classifier
 ) -> Path:
     "The weights of TabPFN v2, in `$TABPFN_MODEL_CACHE_DIR` or where the package keeps its files. Raises `UserError` where there are none."
-    from tabpfn.model_loading import get_cache_dir
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a progress bar of its own wants a widget that nobody needs here
+        from tabpfn.model_loading import get_cache_dir
 
     folder = Path(os.environ.get("TABPFN_MODEL_CACHE_DIR") or get_cache_dir())
     if not (folder / WEIGHTS[kind]).is_file():

@@ -335,7 +335,8 @@ def batch_transformer(
     heads: int = 4,
     blocks: int = 4,
     hidden: int = 64,  # units of the dense layer in each block
-):  # keras.Model with one output, zero or more
+    end: str = "relu",  # activation of the output; "linear" cannot get stuck at zero
+):  # keras.Model with one output
     "The published TabTransformer: attention across the rows of the batch, so that a row's prediction depends on its company."
     from keras import Input, Model, layers, ops
 
@@ -344,8 +345,7 @@ def batch_transformer(
     for _ in range(blocks):
         x = layers.LayerNormalization()(x + layers.MultiHeadAttention(heads, embed // heads)(x, x))
         x = layers.LayerNormalization()(x + layers.Dense(embed)(layers.Dense(hidden, activation="relu")(x)))
-    end = layers.Dense(1, activation="relu", bias_initializer="ones")  # a ReLU that starts below zero may stay there
-    return Model(features, end(ops.squeeze(x, 0)))
+    return Model(features, layers.Dense(1, activation=end)(ops.squeeze(x, 0)))
 
 # %% ../nbs/06_networks.ipynb #92969368
 def _fit_tabnet(make: Callable, settings: "_TabNet", table: tuple, watched: tuple | None, metric: str):  # network, history

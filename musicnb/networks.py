@@ -330,11 +330,11 @@ def ft_transformer(
 
 # %% ../nbs/06_networks.ipynb #32ad5e66
 def batch_transformer(
-    width: int,        # features
-    embed: int = 32,   # length of a row's vector
-    heads: int = 4,
-    blocks: int = 4,
-    hidden: int = 64,  # units of the dense layer in each block
+    width: int,         # features
+    embed: int = 32,    # length of a row's vector
+    heads: int = 4,     # of the attention
+    blocks: int = 4,    # of attention and dense layers
+    hidden: int = 64,   # units of the dense layer in each block
     end: str = "relu",  # activation of the output; "linear" cannot get stuck at zero
 ):  # keras.Model with one output
     "The published TabTransformer: attention across the rows of the batch, so that a row's prediction depends on its company."

@@ -266,7 +266,12 @@ _AGAIN = "download the file again, or see `musicnb data list`"
 def _read_csv(handle, **options) -> pd.DataFrame:
     # read_csv's own fast path; the type of a column is checked afterwards, where row and value can be named
     frame = pd.read_csv(handle, keep_default_na=False, na_values=[""], low_memory=False, encoding="utf-8", **options)
-    return frame.rename(columns={"Unnamed: 0": "row"})
+    return _name_index(frame)
+
+
+def _name_index(frame: pd.DataFrame) -> pd.DataFrame:
+    "The nameless column is the row number; a copy that was saved with both keeps the one that has a name."
+    return frame.drop(columns="Unnamed: 0", errors="ignore") if "row" in frame else frame.rename(columns={"Unnamed: 0": "row"})
 
 
 def _read_zip(path: Path, file: str) -> pd.DataFrame:
@@ -296,7 +301,7 @@ def read_file(
         if path.suffix == ".json":
             return _read_slices(paths)
         if path.suffix == ".parquet":
-            return pd.read_parquet(path).rename(columns={"Unnamed: 0": "row"})
+            return _name_index(pd.read_parquet(path))
         if path.suffix == ".zip":
             return _read_zip(path, dataset.file)
         return _read_csv(path, compression="gzip" if path.suffix == ".gz" else None)

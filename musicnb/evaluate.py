@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['Split', 'CONFIDENCE', 'MIN_REPEATS', 'POOLS', 'REGRESSION', 'BLOCKS', 'ALPHA', 'split_random', 'split_by_year',
            'split_artist_apart', 'drop_shared', 'draw_splits', 'score_regression', 'Interval', 'corrected_interval',
-           'unit_codes', 'Task', 'Evaluation', 'evaluate_models', 'score_interval', 'paired_difference', 'table_scores',
-           'record_scores', 'random_blocks', 'block_interval', 'table_correlations', 'conformal_margin', 'move_ends',
-           'bootstrap_mean', 'interval_scores', 'table_coverage']
+           'unit_codes', 'bootstrap_interval', 'Task', 'Evaluation', 'evaluate_models', 'score_interval',
+           'paired_difference', 'table_scores', 'record_scores', 'random_blocks', 'block_interval',
+           'table_correlations', 'conformal_margin', 'move_ends', 'bootstrap_mean', 'interval_scores', 'table_coverage']
 
 # %% ../nbs/04_evaluate.ipynb #31998250
 import time
@@ -149,6 +149,15 @@ def _unit_sums(terms: np.ndarray, codes: np.ndarray, n_units: int) -> np.ndarray
     return np.stack([np.bincount(codes, weights=t, minlength=n_units) for t in terms.T], axis=1)
 
 
+def bootstrap_interval(
+    value: float,
+    draws: np.ndarray,  # the value again, of each draw
+) -> Interval:
+    "The percentile interval of a bootstrap (Efron 1979, Annals of Statistics 7, 1–26)."
+    tail = 50 * (1 - CONFIDENCE)
+    return Interval(float(value), *np.percentile(draws, [tail, 100 - tail]).tolist())
+
+
 POOLS = 10_000  # random groups that units are dealt into where there are more
 
 
@@ -269,9 +278,7 @@ def _interval(evaluation: Evaluation, values: np.ndarray, draws: np.ndarray | No
     "Over repeats where there are five, else percentiles of the draws."
     if evaluation.repeats >= MIN_REPEATS:
         return corrected_interval(values, evaluation.scores["n_train"].mean(), evaluation.scores["n_test"].mean())
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(draws, [tail, 100 - tail])
-    return Interval(float(np.mean(values)), float(low), float(high))
+    return bootstrap_interval(np.mean(values), draws)
 
 
 def score_interval(
@@ -421,8 +428,7 @@ def bootstrap_mean(
     codes = np.unique(unit_codes(units, len(values)), return_inverse=True)[1]
     sums = _unit_sums(np.stack([np.ones(len(values)), values], axis=1), codes, codes.max() + 1)
     drawn = _draw_sums(sums, draws, seed)
-    tail = 50 * (1 - CONFIDENCE)
-    return Interval(float(np.mean(values)), *np.percentile(drawn[:, 1] / drawn[:, 0], [tail, 100 - tail]).tolist())
+    return bootstrap_interval(np.mean(values), drawn[:, 1] / drawn[:, 0])
 
 
 def interval_scores(

@@ -872,7 +872,7 @@ def data_fit_twin(
 # %% ../nbs/09_report.ipynb #f793e5b1
 @app.command()
 def predict(
-    study: str = typer.Argument(..., metavar="STUDY", help="The study whose model predicts: popularity."),
+    study: str = typer.Argument(..., metavar="STUDY", help="The study whose model predicts: popularity or youtube."),
     source: Path = typer.Argument(..., metavar="INPUT.csv", help="A table with the columns that the study's data has; others are passed through."),
     output: Path = typer.Option(None, "-o", "--output", metavar="OUT.csv", help="A new file. Default: standard output.", show_default=False),
     model: Path = typer.Option(None, "--model", metavar="DIR", help="Folder of the stored model. Default: reports/full/models/STUDY.", show_default=False),
@@ -911,7 +911,7 @@ def write_predictions(study: str, source: Path, output: Path | None, folder: Pat
         from musicnb.networks import import_keras
 
         import_keras()  # without TensorFlow's remarks
-    blend, card = load_blend(folder, study)
+    blend = load_blend(folder, card)
     predicted = blend.interval(blend.guess(X))
     if output:
         write_rows(output, header, rows, predicted, encoding)
@@ -924,7 +924,7 @@ def prediction_line(card: dict, X) -> str:  # one line
     "What a user should know of the model that predicted the rows `X`."
     data, held, ranges = card["data"], card["interval"]["measured"][0], card["features"]["ranges"]
     trained = "trained on the synthetic twin, so these numbers say nothing about real tracks" if data["kind"] == "twin" else f"trained on {card['split']['n_train']:,} tracks ({data['date']})"
-    strange = [c for c in X if not X[c].between(*ranges[c]).all()]
+    strange = [c for c, (low, high) in ranges.items() if ((X[c] < low) | (X[c] > high)).any()]
     outside = f"; outside of what the model has seen: {', '.join(strange)}" if strange else ""
     return f"{len(X):,} rows; a model {trained}; its {card['interval']['level']:.0%} intervals held {held['coverage']:.1%} of {held['n']:,} held-out tracks{outside}"
 

@@ -18,21 +18,31 @@ import pytest
 from conftest import ROOT
 
 from musicnb import report
+from musicnb.models import PREDICTS
 from musicnb.twin import make_twin
 
 COMMAND = [sys.executable, "-c", "from musicnb.report import main; main()"]
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory) -> Path:
-    """A model that the chapter stored, with few trees."""
-    out = tmp_path_factory.mktemp("book")
-    small = [f"{name}={value}" for name, value in {"sample": 6_000, "trees": 20, "end_trees": 20}.items()]
-    options = [part for pair in small for part in ("-p", pair)]
-    done = subprocess.run([*COMMAND, "report", "25_popularity_predict", "--data-dir", "twin", "--out", str(out), *options],
+def make_book(out: Path, chapter: str, data_dir: str = "twin", **small) -> Path:
+    """A book of one chapter, with few rows and trees."""
+    options = [part for name, value in small.items() for part in ("-p", f"{name}={value}")]
+    done = subprocess.run([*COMMAND, "report", chapter, "--data-dir", data_dir, "--out", str(out), *options],
                           cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    return out / "models" / "popularity"
+    return out
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory) -> Path:
+    """A model that the chapter stored."""
+    return make_book(tmp_path_factory.mktemp("book"), "25_popularity_predict", sample=6_000, trees=20, end_trees=20) / "models" / "popularity"
+
+
+@pytest.fixture(scope="session")
+def views_model(tmp_path_factory) -> Path:
+    """A model of views that its chapter stored."""
+    return make_book(tmp_path_factory.mktemp("book"), "17_youtube_predict", sample=1_500, trees=10) / "models" / "youtube"
 
 
 @pytest.fixture
@@ -47,6 +57,15 @@ def songs() -> list[dict]:
     table = make_twin("popularity", rows=40, seed=11)
     table = table[table["release_date"].str[:4].astype(int).between(1960, 2020)].drop(columns=["popularity"])
     return [{k: str(v) for k, v in row.items()} | {"title": f"song {i}"} for i, row in enumerate(table.to_dict("records"))][:12]
+
+
+@pytest.fixture(scope="session")
+def videos() -> list[dict]:
+    """Songs with all that is known without their videos' counts, and a column that no model reads; every cell a text."""
+    tracks, crawled = (make_twin(name, rows=60, seed=11) for name in ("youtube", "youtube-enriched"))
+    table = tracks.join(crawled[["youtubeChannelSubscriber", "spotifyPopularity", "spotifyFollowers"]])[tracks["Title"].notna() & tracks["Stream"].notna() & tracks["Energy"].notna()]
+    table = table[list(PREDICTS["youtube"].dataset.columns)].fillna("")
+    return [{k: str(v) for k, v in row.items()} | {"note": f"video {i}"} for i, row in enumerate(table.to_dict("records"))][:8]
 
 
 def write(path: Path, rows: list[dict], encoding: str = "utf-8", **options) -> Path:
@@ -144,7 +163,95 @@ def test_values_that_the_model_has_not_seen_are_named(predict, songs):
     assert code == 0 and "outside of what the model has seen: tempo_bpm" in line
 
 
+# -- views of videos
+
+def test_views_from_what_is_known_without_the_video(predict, views_model, videos):
+    write(predict.place / "songs.csv", videos)
+    code, line = predict("youtube", "songs.csv", "-o", "out.csv", folder=views_model)
+    assert code == 0 and "synthetic twin" in line
+    out = read(predict.place / "out.csv")
+    assert [{k: v for k, v in row.items() if k in videos[0]} for row in out] == videos
+    numbers = np.array([[float(row[k]) for k in ("low", "prediction", "high")] for row in out])
+    assert (np.diff(numbers) >= 0).all() and numbers.min() >= 0
+    assert numbers[:, 1].max() > 1.5 * numbers[:, 1].min()
+
+
+def test_counts_of_the_video_change_nothing(predict, views_model, videos):
+    """Views, likes and comments are passed through unread, even where they are no numbers."""
+    for name, more in (("plain", {}), ("counted", {"Views": "many", "Likes": "9", "viewCount": "-1", "Artist": ""})):
+        write(predict.place / f"{name}.csv", [row | more for row in videos])
+        assert predict("youtube", f"{name}.csv", "-o", f"{name}-out.csv", folder=views_model)[0] == 0
+    plain, counted = (read(predict.place / f"{name}-out.csv") for name in ("plain", "counted"))
+    assert [r["prediction"] for r in plain] == [r["prediction"] for r in counted]
+
+
+def test_numbers_and_words_of_a_song_may_be_unknown(predict, views_model, videos):
+    blank = dict.fromkeys(["Stream", "Energy", "youtubeChannelSubscriber", "spotifyPopularity", "spotifyFollowers", "Title", "Channel"], "")
+    write(predict.place / "songs.csv", [row | blank for row in videos] + [row | {"Channel": "never heard of 🎺", "spotifyFollowers": "Error"} for row in videos])
+    code, line = predict("youtube", "songs.csv", "-o", "out.csv", folder=views_model)
+    assert code == 0, line
+    assert all(np.isfinite(float(row[k])) for row in read(predict.place / "out.csv") for k in ("prediction", "low", "high"))
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    ({"spotifyPopularity": None, "spotifyFollowers": None}, "no column 'spotifyPopularity', 'spotifyFollowers'; expected the columns of Spotify_Youtube.csv, and of Spotify_Youtube_enriched.csv for the sizes"),
+    ({"Stream": None}, "no column 'Stream'"),
+    ({"Title": None}, "no column 'Title'"),
+    ({"Stream": "12 million"}, "column 'Stream': '12 million' in row 3; expected a number (streams)"),
+    ({"Stream": "-1"}, "column 'Stream': -1.0 in row 3"),
+    ({"Danceability": "1.5"}, "column 'Danceability': 1.5 in row 3; expected 0 to 1"),
+    ({"spotifyPopularity": "101"}, "column 'spotifyPopularity': 101 in row 3; expected 0 to 100"),
+    ({"youtubeChannelSubscriber": "1e999"}, "column 'youtubeChannelSubscriber': an endless number in row 3; expected a finite number"),
+    ({"Track": ""}, "column 'Track': an empty cell in row 3"),
+    ({"high": "1"}, "has a column 'high' already"),
+])
+def test_cells_of_videos_that_do_not_fit(predict, views_model, videos, change, says):
+    write(predict.place / "songs.csv", spoil(videos, change))
+    refused(predict, says, "youtube", "songs.csv", "-o", "out.csv", folder=views_model)
+
+
+def test_a_model_is_of_one_study(predict, model, views_model, songs, videos):
+    write(predict.place / "songs.csv", songs)
+    write(predict.place / "videos.csv", videos)
+    refused(predict, "is of study 'youtube'", "popularity", "songs.csv", "-o", "out.csv", folder=views_model)
+    refused(predict, "is of study 'popularity'", "youtube", "videos.csv", "-o", "out.csv", folder=model)
+
+
+def test_card_of_the_views(views_model):
+    card, text = json.loads((views_model / "card.json").read_text()), (views_model / "card.md").read_text()
+    assert "0 and above" in text and "It also reads Album_type, Album, Track, Title, Channel." in text
+    assert {s["split"] for s in card["scores"]} == {"random", "repeats dropped", "artist-apart"}
+    assert {m["split"] for m in card["interval"]["measured"]} == {"random", "artist-apart"}
+    assert {p.suffix for p in views_model.iterdir()} == {".txt", ".skops", ".json", ".md"}
+
+
+def test_without_the_enrichment(predict, videos, tmp_path):
+    """A folder with Spotify_Youtube.csv alone: the chapter runs, says so, and its model predicts."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    make_twin("youtube", rows=1_500, seed=5).rename(columns={"row": ""}).to_csv(folder / "Spotify_Youtube.csv", index=False)
+    book = make_book(tmp_path / "alone", "17_youtube_predict", str(folder), trees=10)
+    rows = [r for r in read(book / "scores.csv") if r["features"] == "audio+streams+size+text"]
+    assert rows and all(r["value"] == "" and r["note"].startswith("not run: no enrichment") for r in rows)
+    assert {r["features"] for r in read(book / "scores.csv") if r["value"]} == {"audio+streams", "audio+streams+text"}
+    write(predict.place / "songs.csv", [row | {"spotifyFollowers": ""} for row in videos])
+    assert predict("youtube", "songs.csv", "-o", "out.csv", folder=book / "models" / "youtube")[0] == 0
+
+
 # -- input that cannot be used
+
+def spoil(rows: list[dict], change: dict) -> list[dict]:
+    """Take a column away (None), change it in the third row, or add it."""
+    rows = [dict(row) for row in rows]
+    for column, value in change.items():
+        if value is None:
+            rows = [{k: v for k, v in row.items() if k != column} for row in rows]
+        elif column in rows[0]:
+            rows[2][column] = value
+        else:
+            rows = [row | {column: value} for row in rows]
+    return rows
+
 
 @pytest.mark.parametrize(("change", "says"), [
     ({"tempo": None}, "no column 'tempo'"),
@@ -166,15 +273,7 @@ def test_values_that_the_model_has_not_seen_are_named(predict, songs):
     ({"prediction": "1"}, "has a column 'prediction' already"),
 ])
 def test_cells_that_do_not_fit(predict, songs, change, says):
-    rows = [dict(row) for row in songs]
-    for column, value in change.items():
-        if value is None:
-            rows = [{k: v for k, v in row.items() if k != column} for row in rows]
-        elif column in rows[0]:
-            rows[2][column] = value
-        else:
-            rows = [row | {column: value} for row in rows]
-    write(predict.place / "songs.csv", rows)
+    write(predict.place / "songs.csv", spoil(songs, change))
     refused(predict, says, "popularity", "songs.csv", "-o", "out.csv")
 
 
@@ -207,7 +306,7 @@ def test_input_that_cannot_be_read(predict, songs):
 
 def test_studies_without_predictions(predict, songs):
     write(predict.place / "songs.csv", songs)
-    refused(predict, "there is no prediction for 'jazz'; expected one of popularity", "jazz", "songs.csv", "-o", "out.csv")
+    refused(predict, "there is no prediction for 'jazz'; expected one of popularity, youtube", "jazz", "songs.csv", "-o", "out.csv")
 
 
 # -- the output
@@ -275,7 +374,7 @@ def test_patch_versions_do_not_matter(predict, copy, songs):
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    (lambda card: card.update(format=2), "in format 2; expected 'popularity' in format 1"),
+    (lambda card: card.update(format=1), "in format 1; expected 'popularity' in format 2"),
     (lambda card: card.update(study="genre"), "of study 'genre'"),
     (lambda card: card.pop("model"), "is no model card (KeyError: 'model')"),
     (lambda card: card["files"].update({"../outside.txt": "0" * 64}), "'../outside.txt' of the model"),
@@ -296,7 +395,7 @@ def test_files_that_were_changed_or_lost(predict, copy, songs):
         (copy / name).unlink()
         refused(predict, "is missing", "popularity", "songs.csv", "-o", "out.csv", folder=copy)
         (copy / name).write_bytes(before)
-    (copy / "card.json").write_text('{"format": 1, ')
+    (copy / "card.json").write_text('{"format": 2, ')
     refused(predict, "is no model card", "popularity", "songs.csv", "-o", "out.csv", folder=copy)
     (copy / "card.json").unlink()
     refused(predict, "there is no model in", "popularity", "songs.csv", "-o", "out.csv", folder=copy)
@@ -332,7 +431,7 @@ def test_a_network_is_stored_in_keras_own_format(predict, songs, monkeypatch, tm
 
     from musicnb.core import Run
     from musicnb.features import derive_tracks, select_features
-    from musicnb.models import Blend, NeighbourMeans, load_blend, store_blend
+    from musicnb.models import Blend, NeighbourMeans, load_blend, read_card, store_blend
     from musicnb.networks import best_network
 
     tracks = derive_tracks(make_twin("popularity", rows=600, seed=3))
@@ -345,7 +444,7 @@ def test_a_network_is_stored_in_keras_own_format(predict, songs, monkeypatch, tm
     store_blend(Run("25_popularity_predict"), blend, {k: v for k, v in known.items() if k not in ("model", "files", "versions", "format", "study")})
     folder = tmp_path / "models" / "popularity"
     assert (folder / "keras.keras").is_file()
-    again = load_blend(folder, "popularity")[0]
+    again = load_blend(folder, read_card(folder, "popularity"))
     np.testing.assert_allclose(again.interval(again.guess(X[400:])), blend.interval(blend.guess(X[400:])), rtol=1e-4, atol=1e-3)
     write(predict.place / "songs.csv", songs)
     assert predict("popularity", "songs.csv", "-o", "out.csv", folder=folder)[0] == 0

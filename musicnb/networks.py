@@ -330,12 +330,13 @@ def ft_transformer(
 
 # %% ../nbs/06_networks.ipynb #32ad5e66
 def batch_transformer(
-    width: int,        # features
-    embed: int = 32,   # length of a row's vector
-    heads: int = 4,
-    blocks: int = 4,
-    hidden: int = 64,  # units of the dense layer in each block
-):  # keras.Model with one output, zero or more
+    width: int,         # features
+    embed: int = 32,    # length of a row's vector
+    heads: int = 4,     # of the attention
+    blocks: int = 4,    # of attention and dense layers
+    hidden: int = 64,   # units of the dense layer in each block
+    end: str = "relu",  # activation of the output; "linear" cannot get stuck at zero
+):  # keras.Model with one output
     "The published TabTransformer: attention across the rows of the batch, so that a row's prediction depends on its company."
     from keras import Input, Model, layers, ops
 
@@ -344,7 +345,7 @@ def batch_transformer(
     for _ in range(blocks):
         x = layers.LayerNormalization()(x + layers.MultiHeadAttention(heads, embed // heads)(x, x))
         x = layers.LayerNormalization()(x + layers.Dense(embed)(layers.Dense(hidden, activation="relu")(x)))
-    return Model(features, layers.Dense(1, activation="relu")(ops.squeeze(x, 0)))
+    return Model(features, layers.Dense(1, activation=end)(ops.squeeze(x, 0)))
 
 # %% ../nbs/06_networks.ipynb #92969368
 def _fit_tabnet(make: Callable, settings: "_TabNet", table: tuple, watched: tuple | None, metric: str):  # network, history
@@ -463,7 +464,9 @@ def find_weights(
     kind: str,  # regressor or classifier
 ) -> Path:
     "The weights of TabPFN v2, in `$TABPFN_MODEL_CACHE_DIR` or where the package keeps its files. Raises `UserError` where there are none."
-    from tabpfn.model_loading import get_cache_dir
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a progress bar of its own wants a widget that nobody needs here
+        from tabpfn.model_loading import get_cache_dir
 
     folder = Path(os.environ.get("TABPFN_MODEL_CACHE_DIR") or get_cache_dir())
     if not (folder / WEIGHTS[kind]).is_file():

@@ -18,7 +18,7 @@ import warnings
 import numpy as np
 import pandas as pd
 from scipy import stats
-from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClusterMixin, RegressorMixin, TransformerMixin, clone
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.frozen import FrozenEstimator
@@ -28,6 +28,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, QuantileTransformer, SplineTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from .core import UserError
 from .evaluate import bootstrap_mean, unit_codes
 
 # %% ../nbs/05_models.ipynb #09404426
@@ -216,13 +217,11 @@ def table_residuals(
     return pd.DataFrame(checks, columns=["check", "value", "harmless"]).set_index("check")
 
 # %% ../nbs/05_models.ipynb #near0002
-from sklearn.base import clone
 from sklearn.feature_selection import SequentialFeatureSelector
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.neighbors import KNeighborsRegressor
 
-from .core import UserError
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 40)  # tried where k is chosen
 
@@ -404,14 +403,12 @@ from itertools import combinations
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
-from sklearn.base import ClusterMixin, clone
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import validate_data
 from threadpoolctl import threadpool_limits
 
-from .core import UserError
 from .evaluate import Interval
 
 # %% ../nbs/05_models.ipynb #415f403d
@@ -600,10 +597,9 @@ from typing import NamedTuple
 from zipfile import ZIP_DEFLATED
 
 from fastcore.basics import patch
-from sklearn.base import clone
 
 from . import __version__
-from .core import Run, UserError, atomic_path, dump_json
+from .core import Run, atomic_path, dump_json
 from .data import ENRICHED, POPULARITY, SOUND, YOUTUBE, Column, DataSet, check_frame
 from .evaluate import conformal_margin, move_ends
 from .features import FEATURES, derive_tracks, select_features

@@ -7,9 +7,10 @@ __all__ = ['RIDGE_ALPHAS', 'STEPS', 'NEIGHBOURS', 'NEIGHBOUR_WEIGHTS', 'SCALES',
            'linear_models', 'published_linear', 'year_mean', 'WithinYears', 'spline_ols', 'fit_ols', 'table_errors',
            'points_per_unit', 'unscaled_coefficients', 'table_path', 'table_penalties', 'table_residuals',
            'nearest_songs', 'check_neighbours', 'LogTarget', 'published_trees', 'tree_models', 'NeighbourMeans',
-           'permutation_rises', 'table_permutation', 'table_shap', 'table_dependence', 'table_words', 'SongFacts',
-           'GroupMeans', 'there_and_back', 'ScaledTarget', 'Blend', 'Given', 'store_blend', 'card_text', 'read_card',
-           'check_stored', 'load_blend', 'Asked', 'read_rows', 'check_rows', 'write_rows', 'stream_rows']
+           'shuffle_columns', 'table_groups', 'DensityGroups', 'regroup', 'agreement', 'permutation_rises',
+           'table_permutation', 'table_shap', 'table_dependence', 'table_words', 'SongFacts', 'GroupMeans',
+           'there_and_back', 'ScaledTarget', 'Blend', 'Given', 'store_blend', 'card_text', 'read_card', 'check_stored',
+           'load_blend', 'Asked', 'read_rows', 'check_rows', 'write_rows', 'stream_rows']
 
 # %% ../nbs/05_models.ipynb #5f4376e6
 import warnings
@@ -17,7 +18,7 @@ import warnings
 import numpy as np
 import pandas as pd
 from scipy import stats
-from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClusterMixin, RegressorMixin, TransformerMixin, clone
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.frozen import FrozenEstimator
@@ -27,6 +28,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, QuantileTransformer, SplineTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from .core import UserError
 from .evaluate import bootstrap_mean, unit_codes
 
 # %% ../nbs/05_models.ipynb #09404426
@@ -215,13 +217,11 @@ def table_residuals(
     return pd.DataFrame(checks, columns=["check", "value", "harmless"]).set_index("check")
 
 # %% ../nbs/05_models.ipynb #near0002
-from sklearn.base import clone
 from sklearn.feature_selection import SequentialFeatureSelector
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.neighbors import KNeighborsRegressor
 
-from .core import UserError
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 40)  # tried where k is chosen
 
@@ -397,6 +397,130 @@ class NeighbourMeans(TransformerMixin, BaseEstimator):
     def __getstate__(self) -> dict:  # the lists are made again from the points
         return super().__getstate__() | {"_index": None}
 
+# %% ../nbs/05_models.ipynb #bcb7f5c4
+from itertools import combinations
+
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import cdist
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score, silhouette_score
+from sklearn.neighbors import NearestNeighbors
+from sklearn.utils.validation import validate_data
+from threadpoolctl import threadpool_limits
+
+from .evaluate import Interval
+
+# %% ../nbs/05_models.ipynb #415f403d
+def shuffle_columns(
+    X: pd.DataFrame,
+    seed: int = 1,
+) -> pd.DataFrame:
+    "Each column in an order of its own: the same values, and nothing that they tell of each other."
+    rng = np.random.default_rng(seed)
+    return X.apply(lambda column: rng.permutation(column.to_numpy()))
+
+
+@threadpool_limits.wrap(limits=1)  # the same digits with one thread as with eight
+def table_groups(
+    X: pd.DataFrame,     # rows to group, on one scale
+    ks=range(1, 11),     # numbers of groups, each below the number of rows
+    shuffles: int = 3,   # references, two or more
+    looked_at: int = 5_000,  # rows behind a silhouette, which compares all pairs
+    seed: int = 1,
+) -> pd.DataFrame:       # index: k; inertia, silhouette, silhouette shuffled (mean), gap, gap_error; one group has no silhouette
+    "k-means for each k beside the same on shuffled columns. Raises `UserError` where there are too few rows."
+    if max(ks) >= len(X):
+        raise UserError(f"{max(ks)} groups are asked of {len(X)} rows", "fewer groups than rows", "take more rows, or fewer groups")
+    tables = [X, *(shuffle_columns(X, seed + i) for i in range(shuffles))]
+    lines = {}
+    for k in ks:
+        fits = [KMeans(k, n_init=3, random_state=seed).fit(table) for table in tables]
+        apart = [silhouette_score(t, f.labels_, sample_size=min(looked_at, len(X)), random_state=seed) if k > 1 else np.nan for t, f in zip(tables, fits, strict=True)]
+        log = np.log([fit.inertia_ for fit in fits])
+        lines[k] = {"inertia": fits[0].inertia_, "silhouette": apart[0], "silhouette shuffled": np.mean(apart[1:]), "gap": log[1:].mean() - log[0],
+                    "gap_error": log[1:].std() * (1 + 1 / shuffles) ** 0.5}
+    return pd.DataFrame(lines).T.rename_axis("k")
+
+# %% ../nbs/05_models.ipynb #7fbe3ac4
+class DensityGroups(ClusterMixin, BaseEstimator):
+    """DBSCAN in little memory, for any `eps`, and for new rows. A row that several groups reach joins that of its nearest core.
+    Raises `UserError` where there are fewer rows than `min_samples`."""
+
+    def __init__(self,
+                 eps: float = 0.5,       # distance in reach, above 0
+                 min_samples: int = 5,   # rows within eps that make a core, itself counted
+                 ):
+        self.eps, self.min_samples = eps, min_samples
+
+    def fit(self, X, y=None) -> "DensityGroups":
+        self.rows_ = validate_data(self, X, dtype="float64")
+        if len(self.rows_) < self.min_samples:
+            raise UserError(f"a group needs {self.min_samples} neighbours, and there are {len(self.rows_)} rows", "more rows than that",
+                            "take more rows, or fewer min_samples")
+        self.far_, self.near_ = NearestNeighbors(n_neighbors=self.min_samples, algorithm="brute").fit(self.rows_).kneighbors(self.rows_)
+        return self.cut(self.eps)
+
+    def cut(self, eps: float) -> "DensityGroups":  # itself
+        "The groups of the same rows at another distance."
+        self.eps_, core = eps, self.far_[:, -1] <= eps
+        self.core_groups_, self.cores_ = _joined(self.rows_[core], self.near_[core], np.flatnonzero(core), eps), None
+        if core.any():
+            self.cores_ = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(self.rows_[core])
+        self.labels_ = self.predict(self.rows_)
+        return self
+
+    def predict(self, X) -> np.ndarray:  # group of each row, -1 = noise
+        X = validate_data(self, X, dtype="float64", reset=False) if X is not self.rows_ else X
+        if self.cores_ is None:
+            return np.full(len(X), -1)
+        far, nearest = self.cores_.kneighbors(X)
+        return np.where(far[:, 0] <= self.eps_, self.core_groups_[nearest[:, 0]], -1)
+
+
+def _joined(cores: np.ndarray, near: np.ndarray, places: np.ndarray, eps: float) -> np.ndarray:  # group of each core
+    "Which cores are linked, over any number of steps of at most eps."
+    place = pd.Series(np.arange(len(places)), places)
+    ends = place.reindex(near.ravel()).to_numpy()  # of each link to a neighbour, which is in reach; empty where that is no core
+    known = np.isfinite(ends)
+    links = [(np.repeat(np.arange(len(places)), near.shape[1])[known], ends[known].astype("int64"))]
+    part = _components(links, len(places))
+    rest = np.flatnonzero(part != np.argmax(np.bincount(part))) if len(part) else part
+    for some in np.split(rest, range(500, len(rest), 500)):
+        a, b = np.nonzero(cdist(cores[some], cores) <= eps)
+        links.append((some[a], b))
+    return _components(links, len(places))
+
+
+def _components(links: list, n: int) -> np.ndarray:
+    a, b = (np.concatenate([link[side] for link in links]) for side in (0, 1))
+    return connected_components(coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(n, n)), directed=False)[1] if n else a
+
+# %% ../nbs/05_models.ipynb #c4fef78b
+@threadpool_limits.wrap(limits=1)
+def regroup(
+    model,            # a clusterer with predict, or a pipeline that ends in one
+    X: pd.DataFrame,  # all rows
+    parts,            # row positions to learn from, one array for each fit
+    seeds,            # one for each fit: of everything in it that has a seed
+) -> np.ndarray:      # (fits, rows): the group of every row
+    "The groups of all rows, as learned from each part of them with each seed."
+    made = []
+    for rows, seed in zip(parts, seeds, strict=True):
+        again = clone(model)
+        again.set_params(**{name: seed for name in again.get_params() if name.split("__")[-1] in ("random_state", "seed")})
+        made.append(again.fit(X.iloc[rows]).predict(X))
+    return np.array(made)
+
+
+def agreement(
+    groupings,     # from regroup
+    pairs=None,    # positions of the two fits to compare; None: all pairs
+) -> Interval:     # mean, and the middle 95 % of the pairs
+    "Adjusted Rand index between groupings of the same rows, two by two."
+    values = [adjusted_rand_score(groupings[a], groupings[b]) for a, b in (pairs or combinations(range(len(groupings)), 2))]
+    return Interval(float(np.mean(values)), *np.percentile(values, [2.5, 97.5]).tolist())
+
 # %% ../nbs/05_models.ipynb #expl0002
 def permutation_rises(
     model,                # fitted
@@ -473,10 +597,9 @@ from typing import NamedTuple
 from zipfile import ZIP_DEFLATED
 
 from fastcore.basics import patch
-from sklearn.base import clone
 
 from . import __version__
-from .core import Run, UserError, atomic_path, dump_json
+from .core import Run, atomic_path, dump_json
 from .data import ENRICHED, POPULARITY, SOUND, YOUTUBE, Column, DataSet, check_frame
 from .evaluate import conformal_margin, move_ends
 from .features import FEATURES, derive_tracks, select_features

@@ -6,7 +6,7 @@
 __all__ = ['EMBEDDINGS', 'MOST', 'WEIGHTS', 'import_keras', 'plain_net', 'embed_piecewise', 'embed_periodic', 'embedded_net',
            'KerasRegressor', 'published_networks', 'fast_network', 'best_network', 'encode_columns', 'tab_transformer',
            'ft_transformer', 'batch_transformer', 'TabNetRegressor', 'TabNetClassifier', 'find_weights',
-           'TabPFNRegressor', 'TabPFNClassifier', 'device_in_words']
+           'TabPFNRegressor', 'TabPFNClassifier', 'device_in_words', 'coding_nets', 'KerasAutoencoder']
 
 # %% ../nbs/06_networks.ipynb #27cae6c8
 import contextlib
@@ -330,12 +330,13 @@ def ft_transformer(
 
 # %% ../nbs/06_networks.ipynb #32ad5e66
 def batch_transformer(
-    width: int,        # features
-    embed: int = 32,   # length of a row's vector
-    heads: int = 4,
-    blocks: int = 4,
-    hidden: int = 64,  # units of the dense layer in each block
-):  # keras.Model with one output, zero or more
+    width: int,         # features
+    embed: int = 32,    # length of a row's vector
+    heads: int = 4,     # of the attention
+    blocks: int = 4,    # of attention and dense layers
+    hidden: int = 64,   # units of the dense layer in each block
+    end: str = "relu",  # activation of the output; "linear" cannot get stuck at zero
+):  # keras.Model with one output
     "The published TabTransformer: attention across the rows of the batch, so that a row's prediction depends on its company."
     from keras import Input, Model, layers, ops
 
@@ -344,7 +345,7 @@ def batch_transformer(
     for _ in range(blocks):
         x = layers.LayerNormalization()(x + layers.MultiHeadAttention(heads, embed // heads)(x, x))
         x = layers.LayerNormalization()(x + layers.Dense(embed)(layers.Dense(hidden, activation="relu")(x)))
-    return Model(features, layers.Dense(1, activation="relu")(ops.squeeze(x, 0)))
+    return Model(features, layers.Dense(1, activation=end)(ops.squeeze(x, 0)))
 
 # %% ../nbs/06_networks.ipynb #92969368
 def _fit_tabnet(make: Callable, settings: "_TabNet", table: tuple, watched: tuple | None, metric: str):  # network, history
@@ -463,7 +464,9 @@ def find_weights(
     kind: str,  # regressor or classifier
 ) -> Path:
     "The weights of TabPFN v2, in `$TABPFN_MODEL_CACHE_DIR` or where the package keeps its files. Raises `UserError` where there are none."
-    from tabpfn.model_loading import get_cache_dir
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a progress bar of its own wants a widget that nobody needs here
+        from tabpfn.model_loading import get_cache_dir
 
     folder = Path(os.environ.get("TABPFN_MODEL_CACHE_DIR") or get_cache_dir())
     if not (folder / WEIGHTS[kind]).is_file():
@@ -553,3 +556,87 @@ def device_in_words(
     cores = f"{cpu_count()} processor core{'s' if cpu_count() > 1 else ''}"
     beside = f", PyTorch {version('torch')}" if torch else ""
     return f"{', '.join(gpus) or cores + ', no GPU'} (Keras {keras.__version__} on TensorFlow {tf.__version__}{beside})"
+
+# %% ../nbs/06_networks.ipynb #d6e112db
+from sklearn.base import TransformerMixin
+
+
+def _drawn(weight: float, seed: int):  # keras.layers.Layer
+    "A draw from the cloud that the encoder names; how far that is from the standard normal joins the loss."
+    from keras import layers, ops, random
+
+    class Draw(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.draws = random.SeedGenerator(seed)
+
+        def call(self, ends):
+            mean, log_var = ends
+            self.add_loss(weight * ops.mean(ops.sum(ops.exp(log_var) + mean**2 - 1 - log_var, axis=1)) / 2)
+            return mean + ops.exp(log_var / 2) * random.normal(ops.shape(mean), seed=self.draws)
+    return Draw()
+
+
+def coding_nets(
+    width: int,                # features
+    units=(128, 64),           # of each hidden layer on the way in
+    code: int | None = None,   # numbers of the code; None: the last hidden layer is the code
+    noise: float = 0,          # spread of a feature around what is decoded; 0: not variational
+    seed: int = 1,             # of a variational code's draws
+):  # encoder, decoder, the whole: three keras.Models with shared layers
+    "An encoder, a decoder and both in a row, to be trained on the mean squared error. Raises `ValueError` for a variational code without its width."
+    from keras import Input, Model, layers
+
+    if noise and code is None:
+        raise ValueError(f"noise is {noise:g} and code None; expected the code's width")
+    x = features = Input((width,))
+    for u in units:
+        x = layers.Dense(u, activation="relu")(x)
+    said = mean = x if code is None else layers.Dense(code)(x)
+    if noise:
+        said = _drawn(2 * noise**2 / width, seed)([mean, layers.Dense(code)(x)])  # what a normal likelihood of this spread weighs it by
+    back = given = Input((said.shape[1],))
+    for u in reversed(units if code else ()):
+        back = layers.Dense(u, activation="relu")(back)
+    decoder = Model(given, layers.Dense(width)(back))
+    return Model(features, mean), decoder, Model(features, decoder(said))
+
+# %% ../nbs/06_networks.ipynb #e2660d32
+class KerasAutoencoder(TransformerMixin, BaseEstimator):
+    """An autoencoder as a scikit-learn transformer. `transform` gives the code, or what is decoded from it again; `history_` is the loss of
+    each epoch. Features belong on one scale. Sets the global seeds. Raises `UserError` where a column does not vary."""
+
+    def __init__(self,
+                 units: tuple = (128, 64),   # as in coding_nets
+                 code: int | None = None,    # as in coding_nets
+                 noise: float = 0,           # as in coding_nets
+                 decoded: bool = False,      # transform gives the reconstruction instead of the code
+                 epochs: int = 20,           # passes over the training rows
+                 batch_size: int = 256,
+                 learning_rate: float = 1e-3,
+                 seed: int = 1,
+                 ):
+        self.units, self.code, self.noise, self.decoded, self.epochs = units, code, noise, decoded, epochs
+        self.batch_size, self.learning_rate, self.seed = batch_size, learning_rate, seed
+
+    def fit(self, X, y=None) -> "KerasAutoencoder":
+        keras = import_keras()
+        names = getattr(X, "columns", None)
+        X = validate_data(self, X, dtype="float32", ensure_min_samples=2)
+        _need_spread(X, X[:, 0], names)
+        keras.utils.set_random_seed(self.seed)
+        self.encoder_, self.decoder_, whole = coding_nets(X.shape[1], self.units, self.code, self.noise, self.seed)
+        whole.compile(keras.optimizers.Adam(self.learning_rate), "mse", steps_per_execution=min(16, -(-len(X) // self.batch_size)))
+        past = whole.fit(X, X, self.batch_size, self.epochs, verbose=0).history
+        self.history_ = pd.Series(past["loss"], pd.RangeIndex(1, self.epochs + 1, name="epoch"), name="loss")
+        return self
+
+    def transform(self, X) -> np.ndarray:
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype="float32", reset=False)
+        code = np.asarray(self.encoder_(X, training=False))
+        return self.inverse_transform(code) if self.decoded else code
+
+    def inverse_transform(self, code) -> np.ndarray:  # features, as decoded
+        check_is_fitted(self)
+        return np.asarray(self.decoder_(np.asarray(code, dtype="float32"), training=False))

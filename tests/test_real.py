@@ -95,6 +95,22 @@ def test_later_chapters_on_a_part_of_the_tracks(real_data, tmp_path):
     assert (tmp_path / "models" / "popularity" / "card.json").is_file()
 
 
+def test_song_chapters_on_a_part_of_the_songs(real_data, tmp_path):
+    """The YouTube study's models on real songs: what learns beats the mean, sound alone does not carry far, the model for predict is left."""
+    chapters = ["13_youtube_eda", "14_youtube_clusters", "15_youtube_regression", "16_youtube_networks", "17_youtube_predict"]
+    with pytest.raises(SystemExit) as stop:
+        main(["report", *chapters, "--data-dir", str(real_data), "--out", str(tmp_path)])
+    assert stop.value.code == 0
+    with (tmp_path / "scores.csv").open(encoding="utf-8") as f:
+        rows = [r for r in csv.DictReader(f) if r["value"]]
+    assert {r["data"] for r in rows} == {"sample"}
+    value = {(r["chapter"][:2], r["model"], r["features"], r["split"], r["metric"]): float(r["value"]) for r in rows if r["target"] == "views"}
+    assert value["15", "LightGBM", "audio+streams+size", "random", "r2"] > 0.2 > value["15", "Mean", "audio+streams+size", "random", "r2"]
+    assert value["15", "LightGBM", "audio-11", "artist-apart", "r2"] < value["15", "LightGBM", "audio+streams+size", "artist-apart", "r2"]
+    assert value["17", "Blend", "audio+streams+size+text", "random", "r2"] > 0.2
+    assert (tmp_path / "models" / "youtube" / "card.json").is_file()
+
+
 def test_full_book_says_real(book):
     run = json.loads((book / "run.json").read_text())
     assert {c["status"] for c in run["chapters"]} == {"ok"}

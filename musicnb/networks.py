@@ -33,13 +33,14 @@ from .models import NeighbourMeans
 
 # %% ../nbs/06_networks.ipynb #6c0c9735
 def import_keras():  # the module
-    "Keras, without what TensorFlow remarks on the processor and on each new network."
+    "Keras, without what TensorFlow remarks on processors and on each new network."
     with open(os.devnull, "w") as nowhere:
         seen = os.dup(2)  # the remarks come from C++, past sys.stderr
         os.dup2(nowhere.fileno(), 2)
         try:
             import keras
             import tensorflow as tf
+            tf.config.list_physical_devices()  # the first look for graphics processors complains where there are none
         finally:
             os.dup2(seen, 2)
             os.close(seen)

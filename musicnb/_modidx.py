@@ -519,6 +519,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'musicnb.report.select_stems': ('report.html#select_stems', 'musicnb/report.py'),
                                 'musicnb.report.stored_model': ('report.html#stored_model', 'musicnb/report.py'),
                                 'musicnb.report.unsound': ('report.html#unsound', 'musicnb/report.py'),
+                                'musicnb.report.usual_jobs': ('report.html#usual_jobs', 'musicnb/report.py'),
                                 'musicnb.report.versions': ('report.html#versions', 'musicnb/report.py'),
                                 'musicnb.report.without_seconds': ('report.html#without_seconds', 'musicnb/report.py'),
                                 'musicnb.report.write_index': ('report.html#write_index', 'musicnb/report.py'),

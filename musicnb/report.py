@@ -7,9 +7,9 @@ __all__ = ['app', 'data_app', 'Parameter', 'Chapter', 'read_chapter', 'select_st
            'parse_value', 'resolve', 'parse', 'reached_modules', 'code_of', 'named_data', 'called_loaders',
            'chapter_key', 'kill_family', 'execute_job', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse',
            'unsound', 'is_whole', 'without_seconds', 'Interrupted', 'run_plan', 'Watch', 'versions', 'commit',
-           'write_results', 'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index', 'make_plan',
-           'run_report', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'stored_model',
-           'write_predictions', 'prediction_line', 'main']
+           'write_results', 'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index', 'usual_jobs',
+           'make_plan', 'run_report', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict',
+           'stored_model', 'write_predictions', 'prediction_line', 'main']
 
 # %% ../nbs/09_report.ipynb #27ccd2a4
 import ast
@@ -729,6 +729,13 @@ def write_index(plan: Plan, done: dict[str, Result], facts: dict, ledger: list[d
             "docs_href": docs and relative_href(docs / "index.html", plan.book.out), "reproduce": plan.command}
     return write_text(plan.book.out / "index.html", page.render_index(book))
 
+# %% ../nbs/09_report.ipynb #59c45a62
+def usual_jobs(
+    profile: str,  # "quick" or "full"
+) -> int:
+    "Chapters at a time where nobody says how many: one in full, whose seconds are those of a chapter alone; in quick one for each core, two at most for the sake of memory."
+    return 1 if profile == "full" else min(2, os.cpu_count() or 1)
+
 # %% ../nbs/09_report.ipynb #47fe55ee
 def make_plan(
     names: list[str],   # studies and chapters, empty for the whole book
@@ -737,13 +744,14 @@ def make_plan(
     out: str = "",      # folder of the book; reports/<profile> by default
     pairs: list[str] = (),  # NAME=VALUE
     seed: int | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,  # chapters at a time; None for as many as `usual_jobs` says
     force: bool = False,
 ) -> Plan:
     "Check what was asked for. Raises `UserError` with the first thing that is wrong."
     root = need_root()
     if profile not in ("quick", "full"):
         raise UserError(f"--profile is {profile!r}", "quick or full")
+    jobs = usual_jobs(profile) if jobs is None else jobs
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}", "1 or more")
     if seed is not None and seed < 0:
@@ -803,7 +811,7 @@ def report(
     out: str = typer.Option("", help="Folder of the book. Default: reports/<profile>.", show_default=False),
     parameter: list[str] = typer.Option([], "-p", "--parameter", metavar="NAME=VALUE", help="Value for each chapter that declares NAME. May be repeated.", show_default=False),
     seed: int = typer.Option(None, help="Seed of every random draw. Default: the chapters' own.", show_default=False),
-    jobs: int = typer.Option(1, help="Chapters at a time."),
+    jobs: int = typer.Option(None, help="Chapters at a time. Default: 1 in full, so that measured seconds stay quiet; one for each core in quick, at most 2.", show_default=False),
     force: bool = typer.Option(False, "--force", help="Run chapters again that have not changed."),
 ) -> None:
     "Run chapters and write their pages: OUT/index.html is the book."

@@ -494,6 +494,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'musicnb.report.data_fit_twin': ('report.html#data_fit_twin', 'musicnb/report.py'),
                                 'musicnb.report.data_list': ('report.html#data_list', 'musicnb/report.py'),
                                 'musicnb.report.execute_job': ('report.html#execute_job', 'musicnb/report.py'),
+                                'musicnb.report.imported': ('report.html#imported', 'musicnb/report.py'),
                                 'musicnb.report.is_whole': ('report.html#is_whole', 'musicnb/report.py'),
                                 'musicnb.report.kill_family': ('report.html#kill_family', 'musicnb/report.py'),
                                 'musicnb.report.main': ('report.html#main', 'musicnb/report.py'),

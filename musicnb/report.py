@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'Parameter', 'Chapter', 'read_chapter', 'select_stems', 'read_selection', 'needs', 'parse_given',
-           'parse_value', 'resolve', 'parse', 'reached_modules', 'code_of', 'named_data', 'called_loaders',
+           'parse_value', 'resolve', 'parse', 'imported', 'reached_modules', 'code_of', 'named_data', 'called_loaders',
            'chapter_key', 'kill_family', 'execute_job', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse',
            'unsound', 'is_whole', 'without_seconds', 'Interrupted', 'run_plan', 'Watch', 'versions', 'commit',
            'write_results', 'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index', 'usual_jobs',
@@ -28,6 +28,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -197,6 +198,7 @@ def resolve(
     return {n: v for n, v in values.items() if n in chapter.parameters}
 
 # %% ../nbs/09_report.ipynb #b03c8c7f
+@cache
 def parse(
     source: str,  # Python code
 ) -> ast.Module:
@@ -207,6 +209,22 @@ def parse(
         return ast.Module(body=[], type_ignores=[])
 
 
+@cache
+def imported(
+    source: str,  # Python code
+) -> tuple[str, ...]:  # each once, such as "core"
+    "The musicnb modules that the code imports, now or lazily. Each code is read once a run, however many chapters reach it."
+    found = []
+    for node in ast.walk(parse(source)):
+        if isinstance(node, ast.Import):
+            found += [a.name.removeprefix("musicnb.") for a in node.names if a.name.startswith("musicnb.")]
+        elif isinstance(node, ast.ImportFrom):
+            package_name, _, module = ("musicnb." + (node.module or "") if node.level else node.module).partition(".")
+            if package_name == "musicnb":
+                found += [module] if module else [a.name for a in node.names]
+    return tuple(dict.fromkeys(found))
+
+
 def reached_modules(
     source: str,    # Python code
     package: Path,  # folder of the modules
@@ -215,19 +233,11 @@ def reached_modules(
     found: dict[str, str] = {}
     todo = [source]
     while todo:
-        for node in ast.walk(parse(todo.pop())):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [a.name.removeprefix("musicnb.") for a in node.names if a.name.startswith("musicnb.")]
-            elif isinstance(node, ast.ImportFrom):
-                package_name, _, module = ("musicnb." + (node.module or "") if node.level else node.module).partition(".")
-                if package_name == "musicnb":
-                    names = [module] if module else [a.name for a in node.names]
-            for name in names:
-                file = package / f"{name}.py"
-                if name not in found and file.is_file():
-                    found[name] = file.read_text(encoding="utf-8")
-                    todo.append(found[name])
+        for name in imported(todo.pop()):
+            file = package / f"{name}.py"
+            if name not in found and file.is_file():
+                found[name] = file.read_text(encoding="utf-8")
+                todo.append(found[name])
     return found
 
 # %% ../nbs/09_report.ipynb #056e04bf
@@ -241,17 +251,18 @@ def code_of(
     return "\n".join(p for p in parts if parse(p).body)
 
 # %% ../nbs/09_report.ipynb #15284107
+@cache
 def named_data(
     source: str,  # Python code
     every: bool,  # True: every text that is a data set's name; False: only the argument of load("…")
-) -> set[str]:
+) -> frozenset[str]:
     "The data sets that the code may load. A chapter may loop over names; in modules, a column may have the name of a data set."
     from musicnb.data import DATASETS
 
     tree = parse(source)
     calls = [n.args[0] for n in ast.walk(tree) if isinstance(n, ast.Call) and n.args and getattr(n.func, "id", getattr(n.func, "attr", "")) == "load"]
     found = ast.walk(tree) if every else calls
-    return {n.value for n in found if isinstance(n, ast.Constant) and isinstance(n.value, str)} & set(DATASETS)
+    return frozenset(n.value for n in found if isinstance(n, ast.Constant) and isinstance(n.value, str)) & set(DATASETS)
 
 # %% ../nbs/09_report.ipynb #6fe24ea2
 def called_loaders(
@@ -279,7 +290,7 @@ def chapter_key(
     source = code_of(cells)
     modules = reached_modules(source, root / "musicnb")
     through = named_data(called_loaders(source, modules), every=True)
-    datasets = set.union(through, named_data(source, every=True), *(named_data(code, every=False) for code in modules.values()))
+    datasets = frozenset.union(through, named_data(source, every=True), *(named_data(code, every=False) for code in modules.values()))
     constraints = root / "constraints.txt"
     parts = {
         "cells": [(c.cell_type, c.source) for c in cells],

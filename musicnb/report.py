@@ -38,7 +38,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import __version__
 from .core import (LEDGER_COLUMNS, SCORE_COLUMNS, VERDICTS, MusicnbError, UserError, complete_ledger, dump_json, humblest, need_root, read_published,
-                          write_csv, write_text)
+                          read_results, write_csv, write_text)
 from .crawl import crawl_app
 
 sys.modules.setdefault("rfc3987_syntax", None)  # nbformat's jsonschema would compile a grammar of URIs for over a second, which no notebook needs
@@ -503,7 +503,7 @@ def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable)
     entry = book.remembered(stem)
     if entry.get("key") == key and not plan.force:
         return Result("cached", entry["seconds"], entry["peak_mb"], entry["results"])
-    running, results = book.state / f"{stem}.running.ipynb", book.state / f"{stem}.results.json"
+    running, results = book.state / f"{stem}.running.ipynb", book.state / f"{stem}.results.jsonl"
     for old in (book.state / f"{stem}.json", book.notebook(stem), running, results):  # of this chapter in another state, or of a killed run
         old.unlink(missing_ok=True)
     upstream_file = write_text(book.state / f"{stem}.upstream.json", dump_json([{"chapter": s} | done[s].results for s in waited]))
@@ -511,7 +511,7 @@ def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable)
     environment = {"MUSICNB_RESULTS": str(results.resolve()), "MUSICNB_BOOK": str(upstream_file.resolve()),
                    "MUSICNB_MODELS": str(book.models.resolve()), "OMP_NUM_THREADS": threads}
     outcome = run_chapter(chapter, values, running, environment, tell)
-    said = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else Result("").results
+    said = read_results(results)
     error = outcome["error"] or unsound(plan, stem, said, key, upstream)
     if is_whole(running):
         os.replace(running, book.notebook(stem))

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'Parameter', 'Chapter', 'read_chapter', 'select_stems', 'read_selection', 'needs', 'parse_given',
-           'parse_value', 'resolve', 'parse', 'imported', 'reached_modules', 'code_of', 'named_data', 'called_loaders',
-           'chapter_key', 'kill_family', 'execute_job', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse',
-           'unsound', 'is_whole', 'without_seconds', 'Interrupted', 'run_plan', 'Watch', 'versions', 'commit',
-           'write_results', 'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index', 'usual_jobs',
-           'make_plan', 'run_report', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict',
-           'stored_model', 'write_predictions', 'prediction_line', 'main']
+           'parse_value', 'resolve', 'parse', 'imported', 'reached_modules', 'read_cells', 'code_of', 'named_data',
+           'called_loaders', 'chapter_key', 'kill_family', 'execute_job', 'shared_imports', 'Forked', 'fork_kernel',
+           'fork_jobs', 'Nest', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse', 'unsound', 'is_whole',
+           'without_seconds', 'Interrupted', 'run_plan', 'Watch', 'versions', 'commit', 'write_results', 'cover',
+           'relative_href', 'write_page', 'page_or_failure', 'write_index', 'usual_jobs', 'make_plan', 'run_report',
+           'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'stored_model',
+           'write_predictions', 'prediction_line', 'main']
 
 # %% ../nbs/09_report.ipynb #27ccd2a4
 import ast
@@ -24,6 +25,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -241,6 +243,13 @@ def reached_modules(
     return found
 
 # %% ../nbs/09_report.ipynb #056e04bf
+def read_cells(path: Path) -> list:
+    "The cells of a notebook."
+    import nbformat
+
+    return nbformat.read(path, as_version=4).cells
+
+
 def code_of(
     cells: list,  # notebook cells
 ) -> str:
@@ -282,11 +291,9 @@ def chapter_key(
     root: Path,          # the clone
 ) -> str:                # 64 hex digits
     "What the chapter's results depend on, as a hash. Where the data lies and how long it may take are no part of it."
-    import nbformat
-
     from musicnb.data import prepare
 
-    cells = nbformat.read(chapter.path, as_version=4).cells
+    cells = read_cells(chapter.path)
     source = code_of(cells)
     modules = reached_modules(source, root / "musicnb")
     through = named_data(called_loaders(source, modules), every=True)
@@ -387,23 +394,170 @@ def execute_job() -> None:
             error["evalue"] = f"the chapter took longer than its time limit of {job['time_limit']} s; give it more with -p time_limit=…"
     tell({"done": True, "error": error, "peak_mb": _peak_mb()})
 
+# %% ../nbs/09_report.ipynb #3448a0ed
+_OWN_IMPORTS = ("papermill", "papermill.clientwrap", "papermill.engines", "ipykernel.kernelapp", "ipykernel.ipkernel")
+_THREADED = {"keras", "tensorflow", "torch", "tabpfn", "umap", "numba", "wandb"}
+
+
+def shared_imports(
+    sources: list[str],  # Python of chapters
+) -> list[str]:          # modules, such as "matplotlib.pyplot"
+    "What two chapters or more import at their top level, and can be forked with."
+    counts = Counter()
+    for source in sources:
+        nodes = parse(source).body
+        counts.update({a.name for n in nodes if isinstance(n, ast.Import) for a in n.names} | {n.module for n in nodes if isinstance(n, ast.ImportFrom) and not n.level})
+    return [name for name, times in counts.items() if times > 1 and name.partition(".")[0] not in _THREADED]
+
+# %% ../nbs/09_report.ipynb #cb494b76
+class Forked:
+    "A process that was forked: as much of `Popen` as the runner and Jupyter ask for."
+
+    def __init__(self, pid: int, stdin=None, stdout=None):
+        import psutil
+
+        self.pid, self.stdin, self.stdout, self.stderr, self._process = pid, stdin, stdout, None, psutil.Process(pid)
+        self.send_signal, self.kill, self.terminate, self.wait = self._process.send_signal, self._process.kill, self._process.terminate, self._process.wait
+
+    def poll(self) -> int | None:
+        import psutil
+
+        try:
+            return self.wait(0) or 0
+        except psutil.TimeoutExpired:
+            return None
+
+# %% ../nbs/09_report.ipynb #5b67f2ff
+def fork_kernel() -> Callable | None:  # what starts it, in the place of Jupyter's `launch_kernel`; None in the kernel, when it has ended
+    "Fork a process that waits to become a kernel, as long as this one has a single thread."
+    told, tell = os.pipe()
+    if pid := os.fork():
+        os.close(told)
+
+        def launch(command: list[str], env: dict | None = None, cwd: str | None = None, **_) -> Forked:
+            with open(tell, "w") as f:
+                json.dump([command, (env or dict(os.environ)) | {"JPY_PARENT_PID": str(os.getpid())}, cwd or os.getcwd()], f)
+            return Forked(pid)
+        return launch
+    os.close(tell)
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)  # the pipe to the runner ends with the job
+    with open(told) as f:
+        order = f.read()
+    if order:
+        sys.argv, environment, cwd = json.loads(order)
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(cwd)
+        from ipykernel.kernelapp import IPKernelApp
+
+        IPKernelApp.launch_instance(sys.argv[sys.argv.index("-f"):])
+    return None
+
+# %% ../nbs/09_report.ipynb #d3a45128
+def fork_jobs() -> None:
+    "Import what the command line names, then fork a job for each message that comes through the socket that it names."
+    import gc
+    import importlib
+    import signal
+    import socket
+
+    door = socket.socket(fileno=int(sys.argv[1]))
+    for name in sys.argv[2:]:
+        with suppress(Exception):  # the chapter that needs it will say so
+            importlib.import_module(name)
+    gc.freeze()  # what is there now stays in memory that all share
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever ends is gone, and waits for nobody
+    while True:
+        message, streams, *_ = socket.recv_fds(door, 1 << 20, 3)
+        if not message:
+            return
+        pid = os.fork()
+        if pid:
+            door.send(str(pid).encode())
+        for at, stream in enumerate(streams):
+            if not pid:
+                os.dup2(stream, at)
+            os.close(stream)
+        if not pid:
+            break
+    door.close()
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.environ.update(json.loads(message))
+    if launch := fork_kernel():
+        import jupyter_client.provisioning.local_provisioner as local
+
+        local.launch_kernel = launch
+        execute_job()
+
+# %% ../nbs/09_report.ipynb #037468fe
+class Nest:
+    "The process that forks jobs. It starts with the first of them."
+
+    def __init__(
+        self,
+        modules: list[str],  # to import ahead, from `shared_imports`
+        environment: dict,   # of all jobs, added to this process's
+    ):
+        self.modules, self.environment, self._lock, self._process, self._door = modules, environment, threading.Lock(), None, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._door:
+            self._door.close()
+            self._process.wait()
+
+    def _start(self) -> None:
+        import socket
+
+        self._door, theirs = socket.socketpair()
+        code = "from musicnb.report import fork_jobs; fork_jobs()"
+        with theirs:
+            self._process = subprocess.Popen([sys.executable, "-c", code, str(theirs.fileno()), *_OWN_IMPORTS, *self.modules], pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL,
+                                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | self.environment | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"})
+
+    def job(self, environment: dict, log) -> Forked | None:  # None where nothing can be forked
+        "A process that runs `execute_job`, with `environment` added, its standard error in the file `log`."
+        import socket
+
+        if sys.platform != "linux":
+            return None
+        with self._lock, suppress(OSError, ValueError):
+            if not self._door:
+                self._start()
+            inward, outward = os.pipe(), os.pipe()
+            stdin, stdout = open(inward[1], "w", encoding="utf-8"), open(outward[0], encoding="utf-8", errors="replace")
+            with open(inward[0], "rb"), open(outward[1], "wb"):
+                socket.send_fds(self._door, [json.dumps(environment).encode()], [inward[0], outward[1], log.fileno()])
+                pid = int(self._door.recv(64))
+            return Forked(pid, stdin, stdout)
+        return None
+
 # %% ../nbs/09_report.ipynb #4ce5584d
+_QUIET = {"OMP_WAIT_POLICY": "passive",  # threads that spin while they wait make LightGBM many times slower on cores that others use too
+          "PYTHONHASHSEED": "0", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "JUPYTER_PREFER_ENV_PATH": "1"}
+
+
 def run_chapter(
     chapter: Chapter,
     values: dict,      # from resolve
     target: Path,      # where the executed notebook goes
     environment: dict,  # of the kernel, added to this process's
     tell: Callable = lambda message: None,  # called with {"cell": i, "of": n}
+    nest: Nest | None = None,  # that forks the process, where it can
 ) -> dict:             # seconds, peak_mb, error (None, or ename, evalue, traceback, and the cell's index where it carries no error itself)
     "Run a chapter in a process of its own. Never raises for what fails inside."
     limit = int(values.get("time_limit", 600))
     job = {"source": str(chapter.path), "target": str(target), "values": values, "cwd": os.getcwd(), "time_limit": limit}
-    quiet = {"OMP_WAIT_POLICY": "passive",  # threads that spin while they wait make LightGBM many times slower on cores that others use too
-             "PYTHONHASHSEED": "0", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "JUPYTER_PREFER_ENV_PATH": "1"}
     start, outcome, logged = time.monotonic(), {}, target.with_suffix(".log")
     with logged.open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-c", "from musicnb.report import execute_job; execute_job()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=log, env=os.environ | quiet | environment, start_new_session=True, encoding="utf-8", errors="replace")
+        process = (nest and nest.job(environment, log)) or subprocess.Popen(
+            [sys.executable, "-c", "from musicnb.report import execute_job; execute_job()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+            env=os.environ | _QUIET | environment, start_new_session=True, encoding="utf-8", errors="replace")
     watch = threading.Timer(limit + 90, kill_family, [process.pid])  # for a kernel that cannot even be stopped; the child keeps the limit itself
     try:
         watch.start()
@@ -418,7 +572,9 @@ def run_chapter(
         watch.cancel()
         kill_family(process.pid)
         code = process.wait()
-    error = outcome["error"] if outcome else {"ename": "ChapterDied", "evalue": f"the process ended with code {code}", "cell": None,
+        process.stdin.close()
+        process.stdout.close()
+    error = outcome["error"] if outcome else {"ename": "ChapterDied", "evalue": "the process ended" + (f" with code {code}" if code else ""), "cell": None,
                                               "traceback": logged.read_text(encoding="utf-8", errors="replace")[-4000:]}
     logged.unlink()
     return {"seconds": round(time.monotonic() - start, 2), "peak_mb": outcome.get("peak_mb"), "error": error}
@@ -491,7 +647,7 @@ class Plan:
     command: str              # what the user can type to have it again
 
 # %% ../nbs/09_report.ipynb #9a5252c4
-def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable) -> Result:
+def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable, nest: Nest) -> Result:
     "Run a chapter, or take its last run if its key is the same."
     chapter, values, book = plan.chapters[stem], plan.values[stem], plan.book
     waited = sorted(needs(chapter, plan.chapters))
@@ -507,10 +663,8 @@ def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable)
     for old in (book.state / f"{stem}.json", book.notebook(stem), running, results):  # of this chapter in another state, or of a killed run
         old.unlink(missing_ok=True)
     upstream_file = write_text(book.state / f"{stem}.upstream.json", dump_json([{"chapter": s} | done[s].results for s in waited]))
-    threads = str(max(1, (os.cpu_count() or 1) // plan.jobs))
-    environment = {"MUSICNB_RESULTS": str(results.resolve()), "MUSICNB_BOOK": str(upstream_file.resolve()),
-                   "MUSICNB_MODELS": str(book.models.resolve()), "OMP_NUM_THREADS": threads}
-    outcome = run_chapter(chapter, values, running, environment, tell)
+    environment = nest.environment | {"MUSICNB_RESULTS": str(results.resolve()), "MUSICNB_BOOK": str(upstream_file.resolve()), "MUSICNB_MODELS": str(book.models.resolve())}
+    outcome = run_chapter(chapter, values, running, environment, tell, nest)
     said = read_results(results)
     error = outcome["error"] or unsound(plan, stem, said, key, upstream)
     if is_whole(running):
@@ -556,12 +710,14 @@ def run_plan(plan: Plan, watch: "Watch") -> dict[str, Result]:  # stem -> result
     done: dict[str, Result] = {}
     order = TopologicalSorter({s: needs(c, plan.chapters) for s, c in plan.chapters.items()})
     order.prepare()
-    with ThreadPoolExecutor(plan.jobs) as pool:
+    environment = _QUIET | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // plan.jobs))}
+    modules = shared_imports([code_of(read_cells(c.path)) for c in plan.chapters.values()])
+    with Nest(modules, environment) as nest, ThreadPoolExecutor(plan.jobs) as pool:
         running = {}
         try:
             while order.is_active():
                 for stem in sorted(order.get_ready()):
-                    running[pool.submit(run_or_reuse, plan, stem, done, watch.teller(stem))] = stem
+                    running[pool.submit(run_or_reuse, plan, stem, done, watch.teller(stem), nest)] = stem
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     stem = running.pop(future)
                     done[stem] = future.result()
@@ -719,8 +875,6 @@ def page_or_failure(plan: Plan, stem: str, result: Result, facts: dict, docs: Pa
 # %% ../nbs/09_report.ipynb #08936f35
 def write_index(plan: Plan, done: dict[str, Result], facts: dict, ledger: list[dict], names: list[str], docs: Path | None) -> Path:
     "Write index.html, the book's first page."
-    from collections import Counter
-
     import nbformat
 
     from musicnb import page

@@ -9,21 +9,24 @@ __all__ = ['RIDGE_ALPHAS', 'STEPS', 'NEIGHBOURS', 'NEIGHBOUR_WEIGHTS', 'SCALES',
            'nearest_songs', 'check_neighbours', 'LogTarget', 'published_trees', 'tree_models', 'NeighbourMeans',
            'shuffle_columns', 'table_groups', 'DensityGroups', 'regroup', 'agreement', 'permutation_rises',
            'table_permutation', 'table_shap', 'table_dependence', 'table_words', 'SongFacts', 'GroupMeans',
-           'there_and_back', 'ScaledTarget', 'Blend', 'Given', 'store_blend', 'card_text', 'read_card', 'check_stored',
-           'load_blend', 'Asked', 'read_rows', 'check_rows', 'write_rows', 'stream_rows']
+           'there_and_back', 'ScaledTarget', 'Blend', 'CalibratedBlend', 'Given', 'store_blend', 'card_text',
+           'read_card', 'check_stored', 'load_blend', 'Asked', 'read_rows', 'check_rows', 'write_rows', 'stream_rows']
 
 # %% ../nbs/05_models.ipynb #5f4376e6
 import warnings
 
 import numpy as np
 import pandas as pd
+from joblib import parallel_config
 from scipy import stats
-from sklearn.base import BaseEstimator, ClusterMixin, RegressorMixin, TransformerMixin, clone
+from scipy.special import expit, logit
+from sklearn.base import BaseEstimator, ClassifierMixin, ClusterMixin, RegressorMixin, TransformerMixin, clone
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import Lasso, LassoCV, LinearRegression, Ridge, RidgeCV, lasso_path
-from sklearn.model_selection import KFold
+from sklearn.linear_model import Lasso, LassoCV, LinearRegression, LogisticRegression, Ridge, RidgeCV, lasso_path
+from sklearn.metrics import roc_curve
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, QuantileTransformer, SplineTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -641,18 +644,20 @@ def table_words(
     return pd.DataFrame(told, index=X.index).astype("float64")
 
 # %% ../nbs/05_models.ipynb #facts003
-_LOGS = ["Stream", "youtubeChannelSubscriber", "spotifyFollowers"]  # counts that are compared with each other
-
-
 class SongFacts(TransformerMixin, BaseEstimator):
     "Replaces the words around a song by what they tell, and adds how its streams, its channel and its artist compare. It learns nothing."
+
+    def __init__(self,
+                 counts: tuple[str, str, str] = ("Stream", "youtubeChannelSubscriber", "spotifyFollowers"),  # of the song, its channel, its artist
+                 ):
+        self.counts = counts
 
     def fit(self, X: pd.DataFrame, y=None) -> "SongFacts":
         return self
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:  # the numbers of X, what the words tell, and three ratios as logarithms
-        stream, channel, artist = (np.log1p(X[c]) for c in _LOGS)
-        ratios = {"streams by followers": stream - artist, "subscribers by followers": channel - artist, "streams by subscribers": stream - channel}
+        song, channel, artist = self.counts
+        ratios = {f"{a} by {b}": np.log1p(X[a]) - np.log1p(X[b]) for a, b in ((song, artist), (channel, artist), (song, channel))}
         return X.select_dtypes("number").join(table_words(X)).assign(**ratios)
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -819,6 +824,44 @@ def interval(self: Blend, guess: pd.DataFrame) -> pd.DataFrame:  # prediction, l
     ends = move_ends(there(guess["low"].to_numpy()), there(guess["high"].to_numpy()), self.margin_)
     p, (low, high) = guess["prediction"], (np.clip(back(end), *self.bounds) for end in ends)
     return pd.DataFrame({"prediction": p, "low": np.minimum(low, p), "high": np.maximum(high, p)}, index=guess.index)
+
+# %% ../nbs/05_models.ipynb #67727005
+class CalibratedBlend(ClassifierMixin, BaseEstimator):
+    """Two classes from a `Blend` of probabilities: calibrated (Platt 1999, Advances in Large Margin Classifiers, 61–74) and with the threshold
+    of the best balanced accuracy, both by predictions for training rows that were left out."""
+
+    def __init__(self,
+                 blend: Blend,    # bounds 0 and 1; its members predict the probability of class 1
+                 folds: int = 3,  # that the training rows are dealt into
+                 seed: int = 1,   # of the folds
+                 ):
+        self.blend, self.folds, self.seed = blend, folds, seed
+
+    def fit(self, X: pd.DataFrame, y) -> "CalibratedBlend":  # y: 0 or 1
+        y, folds = np.asarray(y, dtype="int64"), StratifiedKFold(self.folds, shuffle=True, random_state=self.seed)
+        self.classes_ = np.array([0, 1])
+        with parallel_config("threading"):  # boosting leaves the interpreter to others while it works
+            odds = _odds(cross_val_predict(self.blend, X, y, cv=folds.split(X, y), n_jobs=2))
+        platt = LogisticRegression(C=np.inf).fit(odds[:, None], y)
+        self.line_ = (float(platt.intercept_[0]), float(platt.coef_[0, 0]))
+        false, true, at = roc_curve(y, self.calibrated(odds), drop_intermediate=False)
+        self.threshold_ = float(at[np.argmax(true - false)])
+        self.blend_ = clone(self.blend).fit(X, y)
+        return self
+
+    def calibrated(self, odds: np.ndarray) -> np.ndarray:  # log odds -> probabilities
+        return expit(self.line_[0] + self.line_[1] * odds)
+
+    def predict_proba(self, X: pd.DataFrame) -> np.ndarray:  # (rows, 2)
+        one = self.calibrated(_odds(self.blend_.predict(X)))
+        return np.column_stack([1 - one, one])
+
+    def predict(self, X: pd.DataFrame) -> np.ndarray:
+        return (self.predict_proba(X)[:, 1] >= self.threshold_).astype("int64")
+
+
+def _odds(probability: np.ndarray) -> np.ndarray:
+    return logit(np.clip(probability, 1e-6, 1 - 1e-6))
 
 # %% ../nbs/05_models.ipynb #d53faf48
 class Given(RegressorMixin, BaseEstimator):

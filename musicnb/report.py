@@ -705,9 +705,13 @@ class Interrupted(MusicnbError):
     "The user pressed Ctrl-C. Exit code 130."
 
 
-def run_plan(plan: Plan, watch: "Watch") -> dict[str, Result]:  # stem -> result, in the book's order
+def run_plan(
+    plan: Plan,
+    watch: "Watch",
+    finish: Callable = lambda stem, result: result,  # what is left to do for a chapter that has run; gives its result. Others run meanwhile
+) -> dict[str, Result]:  # stem -> result, in the book's order
     "Run the chapters of a plan, each when what it waits for is done."
-    done: dict[str, Result] = {}
+    done, finished = {}, {}
     order = TopologicalSorter({s: needs(c, plan.chapters) for s, c in plan.chapters.items()})
     order.prepare()
     environment = _QUIET | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // plan.jobs))}
@@ -718,18 +722,20 @@ def run_plan(plan: Plan, watch: "Watch") -> dict[str, Result]:  # stem -> result
             while order.is_active():
                 for stem in sorted(order.get_ready()):
                     running[pool.submit(run_or_reuse, plan, stem, done, watch.teller(stem), nest)] = stem
+                finished |= {s: finish(s, r) for s, r in done.items() if s not in finished}
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     stem = running.pop(future)
                     done[stem] = future.result()
                     watch.finished(stem, done[stem])
                     order.done(stem)
+            finished |= {s: finish(s, r) for s, r in done.items() if s not in finished}
         except BaseException as e:  # Ctrl-C, or a disk that is full: the pool would wait for chapters that nobody will read
             pool.shutdown(wait=False, cancel_futures=True)
             kill_family(os.getpid(), itself=False)
             if isinstance(e, KeyboardInterrupt):
                 raise Interrupted("interrupted; run the same command again to finish what is left") from None
             raise
-    return {s: done[s] for s in plan.chapters}
+    return {s: finished[s] for s in plan.chapters}
 
 # %% ../nbs/09_report.ipynb #e6819f82
 class Watch:
@@ -941,11 +947,9 @@ def run_report(plan: Plan, names: list[str], seed: int | None, console: Console)
     docs = site if (site / "index.html").is_file() else None
     seeds = {v["seed"] for v in plan.values.values() if "seed" in v}
     with plan.book.lock(), Watch(console, list(plan.chapters)) as watch:
-        done = run_plan(plan, watch)
-        facts = {"seed": seeds.pop() if len(seeds) == 1 else seed, "versions": versions(), "commit": commit(plan.root), "created": time.strftime("%Y-%m-%d %H:%M %Z"),
-                 "seconds": round(time.monotonic() - start, 1)}
-        for stem in done:
-            done[stem] = page_or_failure(plan, stem, done[stem], facts, docs)
+        facts = {"seed": seeds.pop() if len(seeds) == 1 else seed, "versions": versions(), "commit": commit(plan.root)}
+        done = run_plan(plan, watch, lambda stem, result: page_or_failure(plan, stem, result, facts, docs))
+        facts |= {"created": time.strftime("%Y-%m-%d %H:%M %Z"), "seconds": round(time.monotonic() - start, 1)}
         for stale in (p for p in plan.book.out.glob("[1-9][0-9]*_*.html") if p.stem not in done):
             stale.unlink()  # a page of another selection; its notebook is kept, so that its next run is quick
         ledger = write_results(plan, done, facts)

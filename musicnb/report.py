@@ -501,20 +501,23 @@ class Nest:
         modules: list[str],  # to import ahead, from `shared_imports`
         environment: dict,   # of all jobs, added to this process's
     ):
-        self.modules, self.environment, self._lock, self._process, self._door = modules, environment, threading.Lock(), None, None
+        self.modules, self.environment = modules, environment
+        self._lock, self._process, self._door, self._useless = threading.Lock(), None, None, sys.platform != "linux"
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        if self._door:
+        if self._process:
             self._door.close()
+            self._process.kill()
             self._process.wait()
 
     def _start(self) -> None:
         import socket
 
         self._door, theirs = socket.socketpair()
+        self._door.settimeout(120)  # seconds
         code = "from musicnb.report import fork_jobs; fork_jobs()"
         with theirs:
             self._process = subprocess.Popen([sys.executable, "-c", code, str(theirs.fileno()), *_OWN_IMPORTS, *self.modules], pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL,
@@ -524,18 +527,22 @@ class Nest:
         "A process that runs `execute_job`, with `environment` added, its standard error in the file `log`."
         import socket
 
-        if sys.platform != "linux":
-            return None
-        with self._lock, suppress(OSError, ValueError):
-            if not self._door:
-                self._start()
-            inward, outward = os.pipe(), os.pipe()
-            stdin, stdout = open(inward[1], "w", encoding="utf-8"), open(outward[0], encoding="utf-8", errors="replace")
-            with open(inward[0], "rb"), open(outward[1], "wb"):
-                socket.send_fds(self._door, [json.dumps(environment).encode()], [inward[0], outward[1], log.fileno()])
-                pid = int(self._door.recv(64))
-            return Forked(pid, stdin, stdout)
-        return None
+        import psutil
+
+        with self._lock:
+            if self._useless:
+                return None
+            try:
+                if not self._process:
+                    self._start()
+                inward, outward = os.pipe(), os.pipe()
+                stdin, stdout = open(inward[1], "w", encoding="utf-8"), open(outward[0], encoding="utf-8", errors="replace")
+                with open(inward[0], "rb"), open(outward[1], "wb"):
+                    socket.send_fds(self._door, [json.dumps(environment).encode()], [inward[0], outward[1], log.fileno()])
+                    return Forked(int(self._door.recv(64)), stdin, stdout)
+            except (OSError, ValueError, psutil.Error):  # it died, or does not answer: chapters start without it
+                self._useless = True
+                return None
 
 # %% ../nbs/09_report.ipynb #4ce5584d
 _QUIET = {"OMP_WAIT_POLICY": "passive",  # threads that spin while they wait make LightGBM many times slower on cores that others use too
@@ -551,6 +558,8 @@ def run_chapter(
     nest: Nest | None = None,  # that forks the process, where it can
 ) -> dict:             # seconds, peak_mb, error (None, or ename, evalue, traceback, and the cell's index where it carries no error itself)
     "Run a chapter in a process of its own. Never raises for what fails inside."
+    import psutil
+
     limit = int(values.get("time_limit", 600))
     job = {"source": str(chapter.path), "target": str(target), "values": values, "cwd": os.getcwd(), "time_limit": limit}
     start, outcome, logged = time.monotonic(), {}, target.with_suffix(".log")
@@ -571,7 +580,9 @@ def run_chapter(
     finally:
         watch.cancel()
         kill_family(process.pid)
-        code = process.wait()
+        code = None
+        with suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):  # nobody collects what has ended on a machine without an init process
+            code = process.wait(20)
         process.stdin.close()
         process.stdout.close()
     error = outcome["error"] if outcome else {"ename": "ChapterDied", "evalue": "the process ended" + (f" with code {code}" if code else ""), "cell": None,

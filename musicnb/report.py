@@ -114,7 +114,7 @@ def read_selection(
     nbs: Path,         # folder of the notebooks
 ) -> dict[str, Chapter]:  # in an order in which they can run
     "The selected chapters and all that they depend on. Raises `UserError` for unknown names and circles."
-    stems = sorted(p.stem for p in nbs.glob("[1-9][0-9]_*.ipynb"))
+    stems = sorted(p.stem for p in nbs.glob("[1-9][0-9]*_*.ipynb"))
     todo, found = select_stems(names, stems), {}
     while todo:
         stem = todo.pop(0)
@@ -773,7 +773,7 @@ def run_report(plan: Plan, names: list[str], seed: int | None, console: Console)
                  "seconds": round(time.monotonic() - start, 1)}
         for stem in done:
             done[stem] = page_or_failure(plan, stem, done[stem], facts, docs)
-        for stale in (p for p in plan.book.out.glob("[1-9][0-9]_*.html") if p.stem not in done):
+        for stale in (p for p in plan.book.out.glob("[1-9][0-9]*_*.html") if p.stem not in done):
             stale.unlink()  # a page of another selection; its notebook is kept, so that its next run is quick
         ledger = write_results(plan, done, facts)
         index = write_index(plan, done, facts, ledger, names, docs)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RIDGE_ALPHAS', 'STEPS', 'NEIGHBOURS', 'NEIGHBOUR_WEIGHTS', 'SCALES', 'FORMAT', 'PREDICTS', 'PREDICTED',
            'linear_models', 'published_linear', 'year_mean', 'WithinYears', 'spline_ols', 'fit_ols', 'table_errors',
-           'hold_fixed', 'fit_within', 'within_r2', 'percent_per_step', 'joint_test', 'artist_share', 'shapley',
+           'hold_fixed', 'fit_within', 'explained_share', 'percent_per_step', 'joint_test', 'artist_share', 'shapley',
            'points_per_unit', 'unscaled_coefficients', 'table_path', 'table_penalties', 'table_residuals',
            'nearest_songs', 'check_neighbours', 'LogTarget', 'published_trees', 'tree_models', 'NeighbourMeans',
            'shuffle_columns', 'table_groups', 'DensityGroups', 'regroup', 'agreement', 'permutation_rises',
@@ -158,12 +158,19 @@ def fit_within(
     return model.fit(cov_type="cluster", cov_kwds={"groups": by}, use_t=True)
 
 
-def within_r2(
-    results,  # from fit_within
+
+def explained_share(
+    X: pd.DataFrame,  # features
+    y: pd.Series,     # target, with the same index
+    groups=None,      # artist of each row; None: artists mixed
 ) -> float:
-    "The share of the variance within artists that the features explain, both variances by their degrees of freedom (adjusted R²)."
-    within = results.uncentered_tss / (results.df_resid + len(results.params))
-    return 1 - results.mse_resid / within
+    "The share of the variance, of that within groups where they are given, that least squares on X explains, by degrees of freedom (adjusted R²)."
+    table = X.assign(**{"the target": y}).astype("float64")
+    held = (table - table.mean() if groups is None else hold_fixed(table, groups)).to_numpy()
+    free = len(y) - (1 if groups is None else len(np.unique(groups)))
+    found, _, rank, _ = np.linalg.lstsq(held[:, :-1], held[:, -1], rcond=None)
+    rest = held[:, -1] - held[:, :-1] @ found
+    return 1 - (rest @ rest) / (free - rank) / (held[:, -1] @ held[:, -1] / free)
 
 # %% ../nbs/05_models.ipynb #f2b67d7f
 def percent_per_step(

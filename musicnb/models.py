@@ -135,6 +135,8 @@ def _within_rows(X: pd.DataFrame, codes: np.ndarray) -> np.ndarray:  # bool: row
     spread, size = hold_fixed(X[kept], codes[kept]).std(), X[kept].abs().max()
     if (flat := spread.index[~(spread > 1e-9 * size.clip(lower=1e-300))].tolist()):
         raise UserError(f"{', '.join(flat)}: one value only in the songs of each artist", "columns that vary within artists", "leave these columns out")
+    if (rank := np.linalg.matrix_rank(hold_fixed(X[kept], codes[kept]) / spread)) < X.shape[1]:
+        raise UserError(f"of {X.shape[1]} columns {X.shape[1] - rank} can be told from the others within artists", "columns of which none is the sum of others", "leave one of them out")
     return kept
 
 # %% ../nbs/05_models.ipynb #e191c8e6
@@ -145,7 +147,8 @@ def fit_within(
     also=None,        # a second code of each row by which rows belong together, such as the recording; None: artists only
 ):  # statsmodels RegressionResults; its degrees of freedom count the artists
     """Least squares within groups, fixed effects (Wooldridge 2010, chapter 10), errors clustered by group (Arellano 1987), or two ways
-    (Cameron, Gelbach and Miller 2011). Raises `UserError` for a single artist, artists of one song each, and columns that do not vary within artists."""
+    (Cameron, Gelbach and Miller 2011). Raises `UserError` for a single artist, artists of one song each, columns that do not
+    vary within artists, and columns that others add up to."""
     import statsmodels.api as sm
 
     codes = unit_codes(pd.factorize(np.asarray(groups))[0] if np.asarray(groups).dtype.kind not in "iu" else groups, len(y))
@@ -156,7 +159,6 @@ def fit_within(
     model.df_resid = kept.sum() - codes.max() - 1 - X.shape[1]
     by = codes if also is None else np.column_stack([codes, pd.factorize(np.asarray(also)[kept])[0]])
     return model.fit(cov_type="cluster", cov_kwds={"groups": by}, use_t=True)
-
 
 
 def explained_share(

@@ -311,6 +311,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'musicnb.models._check_facts': ('models.html#_check_facts', 'musicnb/models.py'),
                                 'musicnb.models._check_finite': ('models.html#_check_finite', 'musicnb/models.py'),
                                 'musicnb.models._components': ('models.html#_components', 'musicnb/models.py'),
+                                'musicnb.models._connect': ('models.html#_connect', 'musicnb/models.py'),
                                 'musicnb.models._describe': ('models.html#_describe', 'musicnb/models.py'),
                                 'musicnb.models._held_names': ('models.html#_held_names', 'musicnb/models.py'),
                                 'musicnb.models._installed': ('models.html#_installed', 'musicnb/models.py'),

@@ -850,6 +850,7 @@ import inspect
 import os
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 
 import psutil
 
@@ -859,6 +860,7 @@ from .core import cache_dir
 def seeded_tpe(
     seed: int = 1,
     startup: int = 10,  # trials drawn at random before TPE proposes
+    first: dict | None = None,  # settings of the first trial: those that one would take without a search
 ):  # optuna.samplers.BaseSampler
     "Optuna's TPE with random numbers of its own for each trial, so that a search that goes on is the one that was broken off."
     import optuna
@@ -866,6 +868,7 @@ def seeded_tpe(
     class SeededTPE(optuna.samplers.BaseSampler):
         def before_trial(self, study, trial):
             place = sum(t.number < trial.number and t.state.name != "FAIL" for t in study.get_trials(deepcopy=False))
+            self.given = first if first and place == 0 else {}
             self.tpe = optuna.samplers.TPESampler(seed=1_000_003 * seed + place, n_startup_trials=startup)
             self.tpe.before_trial(study, trial)
 
@@ -876,7 +879,7 @@ def seeded_tpe(
             return self.tpe.sample_relative(study, trial, search_space)
 
         def sample_independent(self, study, trial, param_name, param_distribution):
-            return self.tpe.sample_independent(study, trial, param_name, param_distribution)
+            return self.given[param_name] if self.given else self.tpe.sample_independent(study, trial, param_name, param_distribution)
 
         def after_trial(self, study, trial, state, values):
             self.tpe.after_trial(study, trial, state, values)
@@ -887,7 +890,7 @@ def search_facts(
     space: dict,  # name -> optuna distribution
     code=(),      # functions and modules that a trial's score depends on
     libraries=("optuna",),  # whose versions it depends on
-    **facts,      # data, target, features, split, seed …: what JSON can hold
+    **facts,      # data, target, features, split …: what JSON can hold
 ) -> dict:
     "What a search is about, for `open_search`. Two searches with the same facts have the same trials."
     text = "".join(inspect.getsource(part) for part in code)
@@ -913,6 +916,7 @@ def open_search(
     maximise: bool = True,      # is a larger score better?
     seed: int = 1,
     startup: int = 10,          # trials drawn at random before TPE proposes
+    first: dict | None = None,  # settings of the first trial
     pruner=None,                # optuna pruner; None: nothing is given up
 ):  # optuna.Study
     """Make a search or open it again. Raises `UserError` for a file that is no database of searches, or that holds those of another owner, or this
@@ -920,20 +924,27 @@ def open_search(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    text = dump_json({"name": name, **facts})
+    text = dump_json({"name": name, "seed": seed, "startup": startup, "first": first, **facts})
     path = Path(database or cache_dir() / "searches" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.db")
     owner, here = name.split(":")[0], f"the database {str(path)!r}"
     if strangers := [held for held in _held_names(path) if held.split(":")[0] != owner]:
         raise UserError(f"{here} holds the search {strangers[0]!r}", f"searches of {owner!r}", "name another file")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+        storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": partial(_connect, path)})
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize" if maximise else "minimize", load_if_exists=True,
-                                    sampler=seeded_tpe(seed, startup), pruner=pruner or optuna.pruners.NopPruner())
+                                    sampler=seeded_tpe(seed, startup, first), pruner=pruner or optuna.pruners.NopPruner())
     except Exception as e:  # SQLAlchemy's and Optuna's own: read-only, of another version, no tables
         raise UserError(f"{here} cannot be opened ({type(e).__name__})", "a file of this version of Optuna that can be written to", "name another file") from e
     _check_facts(study, json.loads(text), here)
     return study
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    made = sqlite3.connect(path, timeout=60, check_same_thread=False)
+    made.execute("pragma journal_mode=wal")  # a commit does not wait for the disk; a process that is killed loses nothing
+    made.execute("pragma synchronous=normal")
+    return made
 
 
 def _check_facts(study, facts: dict, here: str) -> None:

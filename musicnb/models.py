@@ -9,10 +9,10 @@ __all__ = ['RIDGE_ALPHAS', 'STEPS', 'NEIGHBOURS', 'NEIGHBOUR_WEIGHTS', 'SCALES',
            'nearest_songs', 'check_neighbours', 'LogTarget', 'published_trees', 'tree_models', 'NeighbourMeans',
            'shuffle_columns', 'table_groups', 'DensityGroups', 'regroup', 'agreement', 'permutation_rises',
            'table_permutation', 'table_shap', 'table_dependence', 'table_words', 'SongFacts', 'GroupMeans',
-           'there_and_back', 'ScaledTarget', 'Blend', 'Given', 'seeded_tpe', 'search_facts', 'open_search',
-           'report_step', 'run_search', 'table_search', 'check_diary', 'keep_diary', 'simplest_within', 'store_blend',
-           'card_text', 'read_card', 'check_stored', 'load_blend', 'Asked', 'read_rows', 'check_rows', 'write_rows',
-           'stream_rows']
+           'there_and_back', 'ScaledTarget', 'Blend', 'Given', 'seeded_tpe', 'search_facts', 'check_database',
+           'open_search', 'report_step', 'run_search', 'table_search', 'check_diary', 'keep_diary', 'simplest_within',
+           'store_blend', 'card_text', 'read_card', 'check_stored', 'load_blend', 'Asked', 'read_rows', 'check_rows',
+           'write_rows', 'stream_rows']
 
 # %% ../nbs/05_models.ipynb #5f4376e6
 import warnings
@@ -898,15 +898,21 @@ def search_facts(
             "libraries": " ".join(f"{name} {version(name)}" for name in libraries), "code": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
-def _held_names(path: Path) -> list[str]:  # of the searches
-    "Raises `UserError` where the file is no database of searches."
+def check_database(
+    path: Path | str,  # SQLite file; it need not be there yet
+    owner: str,        # whose searches it may hold
+) -> None:
+    "Raises `UserError` for a file that is no database of searches, or that holds another owner's."
+    path = Path(path)
     if not path.exists():
-        return []
+        return
     try:
         with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            return [name for name, in database.execute("select study_name from studies order by study_id")]
+            names = [name for name, in database.execute("select study_name from studies order by study_id")]
     except sqlite3.Error as e:
         raise UserError(f"{str(path)!r} is no database of searches ({e})", "a file that a search has made, or a new name", "name another file") from e
+    if strangers := [name for name in names if name.split(":")[0] != owner]:
+        raise UserError(f"the database {str(path)!r} holds the search {strangers[0]!r}", f"searches of {owner!r}", "name another file")
 
 # %% ../nbs/05_models.ipynb #c68a7040
 def open_search(
@@ -926,9 +932,8 @@ def open_search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     text = dump_json({"name": name, "seed": seed, "startup": startup, "first": first, **facts})
     path = Path(database or cache_dir() / "searches" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.db")
-    owner, here = name.split(":")[0], f"the database {str(path)!r}"
-    if strangers := [held for held in _held_names(path) if held.split(":")[0] != owner]:
-        raise UserError(f"{here} holds the search {strangers[0]!r}", f"searches of {owner!r}", "name another file")
+    here = f"the database {str(path)!r}"
+    check_database(path, name.split(":")[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": partial(_connect, path)})
@@ -981,7 +986,8 @@ def _running(study) -> list:  # trials of processes that are at work on this mac
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         pid, started = trial.user_attrs.get("process", (-1, 0))
         with contextlib.suppress(psutil.Error, ValueError):
-            if pid != os.getpid() and psutil.Process(pid).create_time() == started:
+            other = psutil.Process(pid)
+            if pid != os.getpid() and other.create_time() == started and other.status() != psutil.STATUS_ZOMBIE:
                 alive.append(trial)
                 continue
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)

@@ -850,6 +850,7 @@ import inspect
 import os
 import sqlite3
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from functools import partial
 
 import psutil
@@ -880,9 +881,6 @@ def seeded_tpe(
 
         def sample_independent(self, study, trial, param_name, param_distribution):
             return self.given[param_name] if self.given else self.tpe.sample_independent(study, trial, param_name, param_distribution)
-
-        def after_trial(self, study, trial, state, values):
-            self.tpe.after_trial(study, trial, state, values)
     return SeededTPE()
 
 # %% ../nbs/05_models.ipynb #30568355
@@ -934,8 +932,8 @@ def open_search(
     path = Path(database or cache_dir() / "searches" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.db")
     here = f"the database {str(path)!r}"
     check_database(path, name.split(":")[0])
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": partial(_connect, path)})
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize" if maximise else "minimize", load_if_exists=True,
                                     sampler=seeded_tpe(seed, startup, first), pruner=pruner or optuna.pruners.NopPruner())
@@ -984,6 +982,9 @@ def _running(study) -> list:  # trials of processes that are at work on this mac
 
     alive = []
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        if "process" not in trial.user_attrs and datetime.now() - trial.datetime_start < timedelta(minutes=1):
+            alive.append(trial)  # it has just been asked for
+            continue
         pid, started = trial.user_attrs.get("process", (-1, 0))
         with contextlib.suppress(psutil.Error, ValueError):
             other = psutil.Process(pid)

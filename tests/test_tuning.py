@@ -101,9 +101,12 @@ def test_a_search_of_another_question_is_refused(tmp_path, change, line):
     assert line in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_database_that_cannot_be_written_to(tmp_path):
-    with pytest.raises(UserError, match="cannot be opened"):
+def test_a_database_that_cannot_be_opened(tmp_path):
+    with pytest.raises(UserError, match="is no database of searches"):
         opened(tmp_path)  # a folder
+    (tmp_path / "letter").write_text("Dear musicnb")
+    with pytest.raises(UserError, match="cannot be opened"):
+        opened((tmp_path / "letter") / "a.db")  # a file where a folder should be
 
 
 def test_a_diary_without_a_login(monkeypatch, tmp_path):

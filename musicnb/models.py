@@ -1034,7 +1034,7 @@ def _running(study) -> list:  # trials of processes that are at work on this mac
             if pid != os.getpid() and other.create_time() == started and other.status() != psutil.STATUS_ZOMBIE:
                 alive.append(trial)
                 continue
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
     return alive
 
 # %% ../nbs/05_models.ipynb #d5634722

@@ -5,6 +5,7 @@
 # %% auto #0
 __all__ = ['RIDGE_ALPHAS', 'STEPS', 'NEIGHBOURS', 'NEIGHBOUR_WEIGHTS', 'SCALES', 'FORMAT', 'PREDICTS', 'PLATFORMS',
            'linear_models', 'published_linear', 'year_mean', 'WithinYears', 'spline_ols', 'fit_ols', 'table_errors',
+           'hold_fixed', 'fit_within', 'explained_share', 'percent_per_step', 'joint_test', 'artist_share', 'shapley',
            'points_per_unit', 'unscaled_coefficients', 'table_path', 'table_penalties', 'table_residuals',
            'nearest_songs', 'check_neighbours', 'LogTarget', 'published_trees', 'tree_models', 'NeighbourMeans',
            'shuffle_columns', 'table_groups', 'DensityGroups', 'regroup', 'agreement', 'permutation_rises',
@@ -16,6 +17,7 @@ __all__ = ['RIDGE_ALPHAS', 'STEPS', 'NEIGHBOURS', 'NEIGHBOUR_WEIGHTS', 'SCALES',
 
 # %% ../nbs/05_models.ipynb #5f4376e6
 import warnings
+from math import factorial
 
 import numpy as np
 import pandas as pd
@@ -119,6 +121,108 @@ def table_errors(
     classical = np.sqrt(np.diag(robust.normalized_cov_params) * robust.scale)
     return pd.DataFrame({"coef": robust.params, "classical": classical, "HC3": robust.bse, "by artist": clustered.bse,
                          "design effect": (clustered.bse / robust.bse) ** 2})
+
+# %% ../nbs/05_models.ipynb #44de1ba5
+def hold_fixed(
+    frame: pd.DataFrame,  # numbers
+    groups,               # group of each row, such as its artist
+) -> pd.DataFrame:
+    "Each column as distances from the mean of its group: what is left to compare when the group is held fixed."
+    return frame - frame.groupby(np.asarray(groups)).transform("mean")
+
+
+def _within_rows(X: pd.DataFrame, codes: np.ndarray) -> np.ndarray:  # bool: rows of groups of two or more
+    kept = pd.Series(codes).groupby(codes).transform("size").to_numpy() > 1
+    found, able = len(np.unique(codes)), len(np.unique(codes[kept]))
+    if able < 2:
+        seen = f"all {len(X):,} rows are of one artist" if found == 1 else f"{able or 'none'} of {found:,} artists has two songs or more"
+        raise UserError(seen, "two artists or more with two songs each", "take songs of more artists, or more songs of each")
+    spread, size = hold_fixed(X[kept], codes[kept]).std(), X[kept].abs().max()
+    if (flat := spread.index[~(spread > 1e-9 * size.clip(lower=1e-300))].tolist()):
+        raise UserError(f"{', '.join(flat)}: one value only in the songs of each artist", "columns that vary within artists", "leave these columns out")
+    if (rank := np.linalg.matrix_rank(hold_fixed(X[kept], codes[kept]) / spread)) < X.shape[1]:
+        raise UserError(f"of {X.shape[1]} columns {X.shape[1] - rank} can be told from the others within artists", "columns of which none is the sum of others", "leave one of them out")
+    return kept
+
+# %% ../nbs/05_models.ipynb #e191c8e6
+def fit_within(
+    X: pd.DataFrame,  # features, no constant among them
+    y: pd.Series,     # target, with the same index
+    groups,           # artist of each row, -1 = unnamed; artists of one row are left out
+    also=None,        # a second code of each row by which rows belong together, such as the recording; None: artists only
+):  # statsmodels RegressionResults; its degrees of freedom count the artists
+    """Least squares within groups, fixed effects (Wooldridge 2010, chapter 10), errors clustered by group (Arellano 1987), or two ways
+    (Cameron, Gelbach and Miller 2011). Raises `UserError` for a single artist, artists of one song each, columns that do not
+    vary within artists, and columns that others add up to."""
+    import statsmodels.api as sm
+
+    codes = unit_codes(pd.factorize(np.asarray(groups))[0] if np.asarray(groups).dtype.kind not in "iu" else groups, len(y))
+    kept = _within_rows(X, codes)
+    codes = pd.factorize(codes[kept])[0]
+    held = hold_fixed(X[kept].astype("float64").assign(**{"the target": y[kept].astype("float64")}), codes)
+    model = sm.OLS(held.pop("the target").rename(y.name), held, hasconst=False)
+    model.df_resid = kept.sum() - codes.max() - 1 - X.shape[1]
+    by = codes if also is None else np.column_stack([codes, pd.factorize(np.asarray(also)[kept])[0]])
+    return model.fit(cov_type="cluster", cov_kwds={"groups": by}, use_t=True)
+
+
+def explained_share(
+    X: pd.DataFrame,  # features
+    y: pd.Series,     # target, with the same index
+    groups=None,      # artist of each row; None: artists mixed
+) -> float:
+    "The share of the variance, of that within groups where they are given, that least squares on X explains, by degrees of freedom (adjusted R²)."
+    table = X.assign(**{"the target": y}).astype("float64")
+    held = (table - table.mean() if groups is None else hold_fixed(table, groups)).to_numpy()
+    free = len(y) - (1 if groups is None else len(np.unique(groups)))
+    found, _, rank, _ = np.linalg.lstsq(held[:, :-1], held[:, -1], rcond=None)
+    rest = held[:, -1] - held[:, :-1] @ found
+    return 1 - (rest @ rest) / (free - rank) / (held[:, -1] @ held[:, -1] / free)
+
+# %% ../nbs/05_models.ipynb #f2b67d7f
+def percent_per_step(
+    results,         # from fit_ols or fit_within, of a natural logarithm
+    step: pd.Series,  # how much more of each feature is asked about, such as a standard deviation
+) -> pd.DataFrame:   # index: feature; value, low, high in per cent of the target (95 %), p
+    "What a step up in each feature goes with, in per cent of the target."
+    ends = results.conf_int().loc[step.index].mul(step, axis=0)
+    percent = lambda change: 100 * np.expm1(change)
+    return pd.DataFrame({"value": percent(results.params[step.index] * step), "low": percent(ends[0]), "high": percent(ends[1]), "p": results.pvalues[step.index]})
+
+
+def joint_test(
+    results,             # from fit_ols or fit_within
+    columns: list[str],  # coefficients that are all zero under the hypothesis
+) -> tuple[float, float]:  # F and p
+    "Are these coefficients zero together? Wald's test in its F form."
+    places = [results.params.index.get_loc(c) for c in columns]
+    found = results.wald_test(np.eye(len(results.params))[places], use_f=True, scalar=True)
+    return float(found.statistic), float(found.pvalue)
+
+# %% ../nbs/05_models.ipynb #b3790aee
+def artist_share(
+    frame: pd.DataFrame,  # columns value, artist
+) -> float:
+    "Variance between artists over the sum of that between and within: the intraclass correlation."
+    size, mean = (frame.groupby("artist")["value"].agg(how) for how in ("size", "mean"))
+    k, rows = len(size), len(frame)
+    between = (size * (mean - frame["value"].mean()) ** 2).sum() / (k - 1)
+    within = ((frame["value"] - frame["artist"].map(mean)) ** 2).sum() / (rows - k)
+    effect = (between - within) / ((rows - (size**2).sum() / rows) / (k - 1))
+    return effect / (effect + within)
+
+# %% ../nbs/05_models.ipynb #28dc4ae9
+def shapley(
+    worth: dict,  # frozenset of parts -> R² of the model that knows them, the empty set included; numbers or arrays of draws
+) -> dict:  # part -> its mean gain over all orders
+    "Divide the worth of all parts among them."
+    everyone = max(worth, key=len)
+    k, gains = len(everyone), dict.fromkeys(sorted(everyone), 0)
+    for some in worth:
+        for part in everyone - some:
+            weight = factorial(len(some)) * factorial(k - len(some) - 1) / factorial(k)
+            gains[part] = gains[part] + weight * (worth[some | {part}] - worth[some])
+    return gains
 
 # %% ../nbs/05_models.ipynb #4222ef76
 STEPS = {"year": (10, "decade later"), "loudness_db": (1, "dB louder"), "tempo_bpm": (10, "10 BPM faster"),

@@ -10,6 +10,23 @@ from selenium.webdriver.chrome.service import Service
 
 IMAGES = Path(__file__).resolve().parent / "images"
 WIDTH, HEIGHT = 1240, 900  # CSS pixels
+FLAGS = "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-quic"
+
+
+def chromium(
+    *flags: str,          # more of them
+    logs: str = "",       # kinds of log to keep, such as "browser performance"
+) -> webdriver.Chrome | None:  # to be closed with quit(); None where chromium or chromedriver is not installed
+    "A browser without a window that asks the network for nothing by itself."
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (binary and driver):
+        return None
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in (*FLAGS.split(), *flags):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", dict.fromkeys(logs.split(), "ALL"))
+    return webdriver.Chrome(options=options, service=Service(driver))
 
 
 def take(
@@ -17,11 +34,8 @@ def take(
     theme: str,   # "light" or "dark"
 ) -> Path:        # the picture
     "A picture of the top of a report page in one theme."
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    if not (driver := chromium("--hide-scrollbars")):
+        sys.exit("chromium or chromedriver is not installed")
     try:
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False})
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]})

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SCORE_COLUMNS', 'SCORE_KEY', 'METRICS', 'LEDGER_COLUMNS', 'VERDICTS', 'MusicnbError', 'UserError', 'DataError',
            'find_root', 'need_root', 'cache_dir', 'atomic_path', 'write_text', 'round_floats', 'dump_json',
-           'file_sha256', 'Provenance', 'humblest', 'Finding', 'verdict', 'Run', 'models_dir', 'true_minus',
-           'read_published', 'complete_ledger', 'read_book', 'write_csv']
+           'file_sha256', 'Provenance', 'humblest', 'Finding', 'verdict', 'Run', 'read_results', 'models_dir',
+           'true_minus', 'read_published', 'complete_ledger', 'read_book', 'write_csv']
 
 # %% ../nbs/00_core.ipynb #b19e86d1
 import contextlib
@@ -18,7 +18,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 
 # %% ../nbs/00_core.ipynb #c2a7366e
@@ -233,7 +233,8 @@ class Run:
         self.ledger: list[dict] = []
         self.kept: list[str] = []  # files, relative to the folder of models
         self._target = os.environ.get("MUSICNB_RESULTS")
-        self._save()
+        if self._target:
+            write_text(self._target, "")
 
     @property
     def kind(self) -> str:
@@ -246,15 +247,27 @@ class Run:
         "Record where the data came from. Call it once for each table, before the first finding."
         found = data if isinstance(data, Provenance) else data.attrs["provenance"]
         if found not in self.data:
-            self.data.append(found)
-        self._save()
+            self._add("data", found)
         return found
 
-    def _save(self):
+    def _add(self, kind: str, item) -> None:
+        getattr(self, kind).append(item)
         if self._target:
-            keep = {"data": [asdict(p) for p in self.data], "findings": [asdict(f) for f in self.findings],
-                    "scores": self.scores, "ledger": self.ledger, "kept": self.kept}
-            write_text(self._target, dump_json(keep))
+            line = json.dumps([kind, round_floats(asdict(item) if is_dataclass(item) else item)], allow_nan=False)
+            with open(self._target, "a", encoding="utf-8", newline="\n") as f:
+                f.write(line + "\n")
+
+
+def read_results(
+    path: Path | str,  # $MUSICNB_RESULTS of a chapter that ran, or broke off
+) -> dict[str, list]:  # data, findings, scores, ledger, kept
+    "What a chapter's `Run` has saved. A line that was cut off is left out; without a file there is nothing of each."
+    found = {kind: [] for kind in ("data", "findings", "scores", "ledger", "kept")}
+    for line in Path(path).read_text(encoding="utf-8").split("\n") if Path(path).is_file() else []:
+        with contextlib.suppress(ValueError):
+            kind, item = json.loads(line)
+            found[kind].append(item)
+    return found
 
 # %% ../nbs/00_core.ipynb #52aed089
 from fastcore.basics import patch as patch_method
@@ -276,8 +289,7 @@ def keep(self: Run,
     target = models_dir(self.profile) / self.study / name
     with atomic_path(target) as aside:
         yield aside
-    self.kept.append(f"{self.study}/{name}")
-    self._save()
+    self._add("kept", f"{self.study}/{name}")
 
 # %% ../nbs/00_core.ipynb #63e07beb
 def true_minus(
@@ -310,8 +322,7 @@ def finding(self: Run,
         raise ValueError(f"finding {id!r} has the interval {low!r} to {high!r}; expected finite numbers, or None for both")
     text = true_minus(claim.format(value=value, low=low, high=high, unit=unit, n=f"{n:,}", split=split, **more))
     made = Finding(id, self.chapter, text, metric, float(value), low, high, unit, int(n), split, self.kind, headline)
-    self.findings.append(made)
-    self._save()
+    self._add("findings", made)
     return made
 
 # %% ../nbs/00_core.ipynb #b0002f43
@@ -343,8 +354,7 @@ def score(self: Run,
                data=self.kind, note=note)
     if any(all(row[k] == old[k] for k in SCORE_KEY) for old in self.scores):
         raise ValueError("this score was recorded before: " + ", ".join(f"{k}={row[k]}" for k in SCORE_KEY))
-    self.scores.append(row)
-    self._save()
+    self._add("scores", row)
     return row
 
 # %% ../nbs/00_core.ipynb #fa447620
@@ -385,8 +395,7 @@ def judge(self: Run,
         row |= blank | dict(verdict="not run", reason=f"needs the full profile on real data; this run: {self.profile} profile, {self.kind} data")
     elif comparable:
         row["verdict"] = verdict(published, ours, low, high) if holds is None else "reproduced" if holds else "refuted"
-    self.ledger.append(row)
-    self._save()
+    self._add("ledger", row)
     return row
 
 # %% ../nbs/00_core.ipynb #938f70bf

@@ -365,13 +365,15 @@ def _fit_tabnet(make: Callable, settings: "_TabNet", table: tuple, watched: tupl
     net = make(n_d=settings.n_d, n_a=settings.n_a, n_steps=settings.n_steps, gamma=settings.gamma, lambda_sparse=settings.lambda_sparse,
                seed=settings.seed, verbose=0, optimizer_params={"lr": settings.learning_rate}, **schedule)
     clock, ends, threads = Callback(), [time.perf_counter()], torch.get_num_threads()
-    torch.set_num_threads(1)  # batches this small are done sooner by one, and to the same digits everywhere
     clock.on_epoch_end = lambda *_: ends.append(time.perf_counter())
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it prints where it stopped
-        warnings.simplefilter("ignore")
-        net.fit(*table, eval_set=[watched] if watched else None, eval_metric=[metric], max_epochs=settings.epochs, callbacks=[clock],
-                patience=settings.patience or 0, batch_size=batch, virtual_batch_size=min(settings.virtual_batch, batch), compute_importance=False)
-    torch.set_num_threads(threads)
+    try:
+        torch.set_num_threads(1)  # batches this small are done sooner by one, and to the same digits everywhere
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it prints where it stopped
+            warnings.simplefilter("ignore")
+            net.fit(*table, eval_set=[watched] if watched else None, eval_metric=[metric], max_epochs=settings.epochs, callbacks=[clock],
+                    patience=settings.patience or 0, batch_size=batch, virtual_batch_size=min(settings.virtual_batch, batch), compute_importance=False)
+    finally:
+        torch.set_num_threads(threads)
     past = net.history.history
     epoch = pd.RangeIndex(1, len(past["loss"]) + 1, name="epoch")
     return net, pd.DataFrame({"train": past["loss"], "validation": past.get(f"val_0_{metric}", np.nan), "seconds": np.diff(ends)}, index=epoch)

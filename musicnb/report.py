@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'Parameter', 'Chapter', 'read_chapter', 'select_stems', 'read_selection', 'needs', 'parse_given',
-           'parse_value', 'resolve', 'parse', 'reached_modules', 'code_of', 'named_data', 'called_loaders',
-           'chapter_key', 'kill_family', 'execute_job', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse',
-           'unsound', 'is_whole', 'without_seconds', 'Interrupted', 'run_plan', 'Watch', 'versions', 'commit',
-           'write_results', 'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index', 'make_plan',
-           'run_report', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'stored_model',
+           'parse_value', 'resolve', 'parse', 'imported', 'reached_modules', 'read_cells', 'code_of', 'named_data',
+           'called_loaders', 'chapter_key', 'kill_family', 'execute_job', 'shared_imports', 'Forked', 'fork_kernel',
+           'fork_jobs', 'Nest', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse', 'unsound', 'is_whole',
+           'without_seconds', 'Interrupted', 'run_plan', 'Watch', 'versions', 'commit', 'write_results', 'cover',
+           'relative_href', 'write_page', 'page_or_failure', 'write_index', 'usual_jobs', 'make_plan', 'run_report',
+           'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'stored_model',
            'write_predictions', 'ask_model', 'prediction_line', 'main']
 
 # %% ../nbs/09_report.ipynb #27ccd2a4
@@ -24,10 +25,12 @@ import sys
 import textwrap
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -37,7 +40,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import __version__
 from .core import (LEDGER_COLUMNS, SCORE_COLUMNS, VERDICTS, MusicnbError, UserError, complete_ledger, dump_json, humblest, need_root, read_published,
-                          write_csv, write_text)
+                          read_results, write_csv, write_text)
 from .crawl import crawl_app
 
 sys.modules.setdefault("rfc3987_syntax", None)  # nbformat's jsonschema would compile a grammar of URIs for over a second, which no notebook needs
@@ -197,6 +200,7 @@ def resolve(
     return {n: v for n, v in values.items() if n in chapter.parameters}
 
 # %% ../nbs/09_report.ipynb #b03c8c7f
+@cache
 def parse(
     source: str,  # Python code
 ) -> ast.Module:
@@ -207,6 +211,22 @@ def parse(
         return ast.Module(body=[], type_ignores=[])
 
 
+@cache
+def imported(
+    source: str,  # Python code
+) -> tuple[str, ...]:  # each once, such as "core"
+    "The musicnb modules that the code imports, now or lazily. Each code is read once a run, however many chapters reach it."
+    found = []
+    for node in ast.walk(parse(source)):
+        if isinstance(node, ast.Import):
+            found += [a.name.removeprefix("musicnb.") for a in node.names if a.name.startswith("musicnb.")]
+        elif isinstance(node, ast.ImportFrom):
+            package_name, _, module = ("musicnb." + (node.module or "") if node.level else node.module).partition(".")
+            if package_name == "musicnb":
+                found += [module] if module else [a.name for a in node.names]
+    return tuple(dict.fromkeys(found))
+
+
 def reached_modules(
     source: str,    # Python code
     package: Path,  # folder of the modules
@@ -215,22 +235,21 @@ def reached_modules(
     found: dict[str, str] = {}
     todo = [source]
     while todo:
-        for node in ast.walk(parse(todo.pop())):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [a.name.removeprefix("musicnb.") for a in node.names if a.name.startswith("musicnb.")]
-            elif isinstance(node, ast.ImportFrom):
-                package_name, _, module = ("musicnb." + (node.module or "") if node.level else node.module).partition(".")
-                if package_name == "musicnb":
-                    names = [module] if module else [a.name for a in node.names]
-            for name in names:
-                file = package / f"{name}.py"
-                if name not in found and file.is_file():
-                    found[name] = file.read_text(encoding="utf-8")
-                    todo.append(found[name])
+        for name in imported(todo.pop()):
+            file = package / f"{name}.py"
+            if name not in found and file.is_file():
+                found[name] = file.read_text(encoding="utf-8")
+                todo.append(found[name])
     return found
 
 # %% ../nbs/09_report.ipynb #056e04bf
+def read_cells(path: Path) -> list:
+    "The cells of a notebook."
+    import nbformat
+
+    return nbformat.read(path, as_version=4).cells
+
+
 def code_of(
     cells: list,  # notebook cells
 ) -> str:
@@ -241,17 +260,18 @@ def code_of(
     return "\n".join(p for p in parts if parse(p).body)
 
 # %% ../nbs/09_report.ipynb #15284107
+@cache
 def named_data(
     source: str,  # Python code
     every: bool,  # True: every text that is a data set's name; False: only the argument of load("…")
-) -> set[str]:
+) -> frozenset[str]:
     "The data sets that the code may load. A chapter may loop over names; in modules, a column may have the name of a data set."
     from musicnb.data import DATASETS
 
     tree = parse(source)
     calls = [n.args[0] for n in ast.walk(tree) if isinstance(n, ast.Call) and n.args and getattr(n.func, "id", getattr(n.func, "attr", "")) == "load"]
     found = ast.walk(tree) if every else calls
-    return {n.value for n in found if isinstance(n, ast.Constant) and isinstance(n.value, str)} & set(DATASETS)
+    return frozenset(n.value for n in found if isinstance(n, ast.Constant) and isinstance(n.value, str)) & set(DATASETS)
 
 # %% ../nbs/09_report.ipynb #6fe24ea2
 def called_loaders(
@@ -271,15 +291,13 @@ def chapter_key(
     root: Path,          # the clone
 ) -> str:                # 64 hex digits
     "What the chapter's results depend on, as a hash. Where the data lies and how long it may take are no part of it."
-    import nbformat
-
     from musicnb.data import prepare
 
-    cells = nbformat.read(chapter.path, as_version=4).cells
+    cells = read_cells(chapter.path)
     source = code_of(cells)
     modules = reached_modules(source, root / "musicnb")
     through = named_data(called_loaders(source, modules), every=True)
-    datasets = set.union(through, named_data(source, every=True), *(named_data(code, every=False) for code in modules.values()))
+    datasets = frozenset.union(through, named_data(source, every=True), *(named_data(code, every=False) for code in modules.values()))
     constraints = root / "constraints.txt"
     parts = {
         "cells": [(c.cell_type, c.source) for c in cells],
@@ -376,23 +394,179 @@ def execute_job() -> None:
             error["evalue"] = f"the chapter took longer than its time limit of {job['time_limit']} s; give it more with -p time_limit=…"
     tell({"done": True, "error": error, "peak_mb": _peak_mb()})
 
+# %% ../nbs/09_report.ipynb #3448a0ed
+_OWN_IMPORTS = ("papermill", "papermill.clientwrap", "papermill.engines", "ipykernel.kernelapp", "ipykernel.ipkernel")
+_THREADED = {"keras", "tensorflow", "torch", "tabpfn", "umap", "numba", "wandb"}
+
+
+def shared_imports(
+    sources: list[str],  # Python of chapters
+) -> list[str]:          # modules, such as "matplotlib.pyplot"
+    "What two chapters or more import at their top level, and can be forked with."
+    counts = Counter()
+    for source in sources:
+        nodes = parse(source).body
+        counts.update({a.name for n in nodes if isinstance(n, ast.Import) for a in n.names} | {n.module for n in nodes if isinstance(n, ast.ImportFrom) and not n.level})
+    return [name for name, times in counts.items() if times > 1 and name.partition(".")[0] not in _THREADED]
+
+# %% ../nbs/09_report.ipynb #cb494b76
+class Forked:
+    "A process that was forked: as much of `Popen` as the runner and Jupyter ask for."
+
+    def __init__(self, pid: int, stdin=None, stdout=None):
+        import psutil
+
+        self.pid, self.stdin, self.stdout, self.stderr, self._process = pid, stdin, stdout, None, psutil.Process(pid)
+        self.send_signal, self.kill, self.terminate, self.wait = self._process.send_signal, self._process.kill, self._process.terminate, self._process.wait
+
+    def poll(self) -> int | None:
+        import psutil
+
+        try:
+            return self.wait(0) or 0
+        except psutil.TimeoutExpired:
+            return None
+
+# %% ../nbs/09_report.ipynb #5b67f2ff
+def fork_kernel() -> Callable | None:  # what starts it, in the place of Jupyter's `launch_kernel`; None in the kernel, when it has ended
+    "Fork a process that waits to become a kernel, as long as this one has a single thread."
+    told, tell = os.pipe()
+    if pid := os.fork():
+        os.close(told)
+
+        def launch(command: list[str], env: dict | None = None, cwd: str | None = None, **_) -> Forked:
+            with open(tell, "w") as f:
+                json.dump([command, (env or dict(os.environ)) | {"JPY_PARENT_PID": str(os.getpid())}, cwd or os.getcwd()], f)
+            return Forked(pid)
+        return launch
+    os.close(tell)
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)  # the pipe to the runner ends with the job
+    with open(told) as f:
+        order = f.read()
+    if order:
+        sys.argv, environment, cwd = json.loads(order)
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(cwd)
+        from ipykernel.kernelapp import IPKernelApp
+
+        IPKernelApp.launch_instance(sys.argv[sys.argv.index("-f"):])
+    return None
+
+# %% ../nbs/09_report.ipynb #d3a45128
+def fork_jobs() -> None:
+    "Import what the command line names, then fork a job for each message that comes through the socket that it names."
+    import gc
+    import importlib
+    import signal
+    import socket
+
+    door = socket.socket(fileno=int(sys.argv[1]))
+    for name in sys.argv[2:]:
+        with suppress(Exception):  # the chapter that needs it will say so
+            importlib.import_module(name)
+    gc.freeze()  # what is there now stays in memory that all share
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever ends is gone, and waits for nobody
+    while True:
+        message, streams, *_ = socket.recv_fds(door, 1 << 20, 3)
+        if not message:
+            return
+        pid = os.fork()
+        if pid:
+            door.send(str(pid).encode())
+        for at, stream in enumerate(streams):
+            if not pid:
+                os.dup2(stream, at)
+            os.close(stream)
+        if not pid:
+            break
+    door.close()
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.environ.update(json.loads(message))
+    if launch := fork_kernel():
+        import jupyter_client.provisioning.local_provisioner as local
+
+        local.launch_kernel = launch
+        execute_job()
+
+# %% ../nbs/09_report.ipynb #037468fe
+class Nest:
+    "The process that forks jobs. It starts with the first of them."
+
+    def __init__(
+        self,
+        modules: list[str],  # to import ahead, from `shared_imports`
+        environment: dict,   # of all jobs, added to this process's
+    ):
+        self.modules, self.environment = modules, environment
+        self._lock, self._process, self._door, self._useless = threading.Lock(), None, None, sys.platform != "linux"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._process:
+            self._door.close()
+            self._process.kill()
+            self._process.wait()
+
+    def _start(self) -> None:
+        import socket
+
+        self._door, theirs = socket.socketpair()
+        self._door.settimeout(120)  # seconds
+        code = "from musicnb.report import fork_jobs; fork_jobs()"
+        with theirs:
+            self._process = subprocess.Popen([sys.executable, "-c", code, str(theirs.fileno()), *_OWN_IMPORTS, *self.modules], pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL,
+                                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | self.environment | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"})
+
+    def job(self, environment: dict, log) -> Forked | None:  # None where nothing can be forked
+        "A process that runs `execute_job`, with `environment` added, its standard error in the file `log`."
+        import socket
+
+        import psutil
+
+        with self._lock:
+            if self._useless:
+                return None
+            try:
+                if not self._process:
+                    self._start()
+                inward, outward = os.pipe(), os.pipe()
+                stdin, stdout = open(inward[1], "w", encoding="utf-8"), open(outward[0], encoding="utf-8", errors="replace")
+                with open(inward[0], "rb"), open(outward[1], "wb"):
+                    socket.send_fds(self._door, [json.dumps(environment).encode()], [inward[0], outward[1], log.fileno()])
+                    return Forked(int(self._door.recv(64)), stdin, stdout)
+            except (OSError, ValueError, psutil.Error):  # it died, or does not answer: chapters start without it
+                self._useless = True
+                return None
+
 # %% ../nbs/09_report.ipynb #4ce5584d
+_QUIET = {"OMP_WAIT_POLICY": "passive",  # threads that spin while they wait make LightGBM many times slower on cores that others use too
+          "PYTHONHASHSEED": "0", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "JUPYTER_PREFER_ENV_PATH": "1"}
+
+
 def run_chapter(
     chapter: Chapter,
     values: dict,      # from resolve
     target: Path,      # where the executed notebook goes
     environment: dict,  # of the kernel, added to this process's
     tell: Callable = lambda message: None,  # called with {"cell": i, "of": n}
+    nest: Nest | None = None,  # that forks the process, where it can
 ) -> dict:             # seconds, peak_mb, error (None, or ename, evalue, traceback, and the cell's index where it carries no error itself)
     "Run a chapter in a process of its own. Never raises for what fails inside."
+    import psutil
+
     limit = int(values.get("time_limit", 600))
     job = {"source": str(chapter.path), "target": str(target), "values": values, "cwd": os.getcwd(), "time_limit": limit}
-    quiet = {"OMP_WAIT_POLICY": "passive",  # threads that spin while they wait make LightGBM many times slower on cores that others use too
-             "PYTHONHASHSEED": "0", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "JUPYTER_PREFER_ENV_PATH": "1"}
     start, outcome, logged = time.monotonic(), {}, target.with_suffix(".log")
     with logged.open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-c", "from musicnb.report import execute_job; execute_job()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=log, env=os.environ | quiet | environment, start_new_session=True, encoding="utf-8", errors="replace")
+        process = (nest and nest.job(environment, log)) or subprocess.Popen(
+            [sys.executable, "-c", "from musicnb.report import execute_job; execute_job()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+            env=os.environ | _QUIET | environment, start_new_session=True, encoding="utf-8", errors="replace")
     watch = threading.Timer(limit + 90, kill_family, [process.pid])  # for a kernel that cannot even be stopped; the child keeps the limit itself
     try:
         watch.start()
@@ -406,8 +580,12 @@ def run_chapter(
     finally:
         watch.cancel()
         kill_family(process.pid)
-        code = process.wait()
-    error = outcome["error"] if outcome else {"ename": "ChapterDied", "evalue": f"the process ended with code {code}", "cell": None,
+        code = None
+        with suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):  # nobody collects what has ended on a machine without an init process
+            code = process.wait(20)
+        process.stdin.close()
+        process.stdout.close()
+    error = outcome["error"] if outcome else {"ename": "ChapterDied", "evalue": "the process ended" + (f" with code {code}" if code else ""), "cell": None,
                                               "traceback": logged.read_text(encoding="utf-8", errors="replace")[-4000:]}
     logged.unlink()
     return {"seconds": round(time.monotonic() - start, 2), "peak_mb": outcome.get("peak_mb"), "error": error}
@@ -480,7 +658,7 @@ class Plan:
     command: str              # what the user can type to have it again
 
 # %% ../nbs/09_report.ipynb #9a5252c4
-def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable) -> Result:
+def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable, nest: Nest) -> Result:
     "Run a chapter, or take its last run if its key is the same."
     chapter, values, book = plan.chapters[stem], plan.values[stem], plan.book
     waited = sorted(needs(chapter, plan.chapters))
@@ -492,15 +670,13 @@ def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable)
     entry = book.remembered(stem)
     if entry.get("key") == key and not plan.force:
         return Result("cached", entry["seconds"], entry["peak_mb"], entry["results"])
-    running, results = book.state / f"{stem}.running.ipynb", book.state / f"{stem}.results.json"
+    running, results = book.state / f"{stem}.running.ipynb", book.state / f"{stem}.results.jsonl"
     for old in (book.state / f"{stem}.json", book.notebook(stem), running, results):  # of this chapter in another state, or of a killed run
         old.unlink(missing_ok=True)
     upstream_file = write_text(book.state / f"{stem}.upstream.json", dump_json([{"chapter": s} | done[s].results for s in waited]))
-    threads = str(max(1, (os.cpu_count() or 1) // plan.jobs))
-    environment = {"MUSICNB_RESULTS": str(results.resolve()), "MUSICNB_BOOK": str(upstream_file.resolve()),
-                   "MUSICNB_MODELS": str(book.models.resolve()), "OMP_NUM_THREADS": threads}
-    outcome = run_chapter(chapter, values, running, environment, tell)
-    said = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else Result("").results
+    environment = nest.environment | {"MUSICNB_RESULTS": str(results.resolve()), "MUSICNB_BOOK": str(upstream_file.resolve()), "MUSICNB_MODELS": str(book.models.resolve())}
+    outcome = run_chapter(chapter, values, running, environment, tell, nest)
+    said = read_results(results)
     error = outcome["error"] or unsound(plan, stem, said, key, upstream)
     if is_whole(running):
         os.replace(running, book.notebook(stem))
@@ -540,29 +716,37 @@ class Interrupted(MusicnbError):
     "The user pressed Ctrl-C. Exit code 130."
 
 
-def run_plan(plan: Plan, watch: "Watch") -> dict[str, Result]:  # stem -> result, in the book's order
+def run_plan(
+    plan: Plan,
+    watch: "Watch",
+    finish: Callable = lambda stem, result: result,  # what is left to do for a chapter that has run; gives its result. Others run meanwhile
+) -> dict[str, Result]:  # stem -> result, in the book's order
     "Run the chapters of a plan, each when what it waits for is done."
-    done: dict[str, Result] = {}
+    done, finished = {}, {}
     order = TopologicalSorter({s: needs(c, plan.chapters) for s, c in plan.chapters.items()})
     order.prepare()
-    with ThreadPoolExecutor(plan.jobs) as pool:
+    environment = _QUIET | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // plan.jobs))}
+    modules = shared_imports([code_of(read_cells(c.path)) for c in plan.chapters.values()])
+    with Nest(modules, environment) as nest, ThreadPoolExecutor(plan.jobs) as pool:
         running = {}
         try:
             while order.is_active():
                 for stem in sorted(order.get_ready()):
-                    running[pool.submit(run_or_reuse, plan, stem, done, watch.teller(stem))] = stem
+                    running[pool.submit(run_or_reuse, plan, stem, done, watch.teller(stem), nest)] = stem
+                finished |= {s: finish(s, r) for s, r in done.items() if s not in finished}
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     stem = running.pop(future)
                     done[stem] = future.result()
                     watch.finished(stem, done[stem])
                     order.done(stem)
+            finished |= {s: finish(s, r) for s, r in done.items() if s not in finished}
         except BaseException as e:  # Ctrl-C, or a disk that is full: the pool would wait for chapters that nobody will read
             pool.shutdown(wait=False, cancel_futures=True)
             kill_family(os.getpid(), itself=False)
             if isinstance(e, KeyboardInterrupt):
                 raise Interrupted("interrupted; run the same command again to finish what is left") from None
             raise
-    return {s: done[s] for s in plan.chapters}
+    return {s: finished[s] for s in plan.chapters}
 
 # %% ../nbs/09_report.ipynb #e6819f82
 class Watch:
@@ -708,8 +892,6 @@ def page_or_failure(plan: Plan, stem: str, result: Result, facts: dict, docs: Pa
 # %% ../nbs/09_report.ipynb #08936f35
 def write_index(plan: Plan, done: dict[str, Result], facts: dict, ledger: list[dict], names: list[str], docs: Path | None) -> Path:
     "Write index.html, the book's first page."
-    from collections import Counter
-
     import nbformat
 
     from musicnb import page
@@ -729,6 +911,13 @@ def write_index(plan: Plan, done: dict[str, Result], facts: dict, ledger: list[d
             "docs_href": docs and relative_href(docs / "index.html", plan.book.out), "reproduce": plan.command}
     return write_text(plan.book.out / "index.html", page.render_index(book))
 
+# %% ../nbs/09_report.ipynb #59c45a62
+def usual_jobs(
+    profile: str,  # "quick" or "full"
+) -> int:
+    "Chapters at a time where nobody says how many: one in full, whose seconds are those of a chapter alone; in quick one for each core, two at most for the sake of memory."
+    return 1 if profile == "full" else min(2, os.cpu_count() or 1)
+
 # %% ../nbs/09_report.ipynb #47fe55ee
 def make_plan(
     names: list[str],   # studies and chapters, empty for the whole book
@@ -737,13 +926,14 @@ def make_plan(
     out: str = "",      # folder of the book; reports/<profile> by default
     pairs: list[str] = (),  # NAME=VALUE
     seed: int | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,  # chapters at a time; None for as many as `usual_jobs` says
     force: bool = False,
 ) -> Plan:
     "Check what was asked for. Raises `UserError` with the first thing that is wrong."
     root = need_root()
     if profile not in ("quick", "full"):
         raise UserError(f"--profile is {profile!r}", "quick or full")
+    jobs = usual_jobs(profile) if jobs is None else jobs
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}", "1 or more")
     if seed is not None and seed < 0:
@@ -768,11 +958,9 @@ def run_report(plan: Plan, names: list[str], seed: int | None, console: Console)
     docs = site if (site / "index.html").is_file() else None
     seeds = {v["seed"] for v in plan.values.values() if "seed" in v}
     with plan.book.lock(), Watch(console, list(plan.chapters)) as watch:
-        done = run_plan(plan, watch)
-        facts = {"seed": seeds.pop() if len(seeds) == 1 else seed, "versions": versions(), "commit": commit(plan.root), "created": time.strftime("%Y-%m-%d %H:%M %Z"),
-                 "seconds": round(time.monotonic() - start, 1)}
-        for stem in done:
-            done[stem] = page_or_failure(plan, stem, done[stem], facts, docs)
+        facts = {"seed": seeds.pop() if len(seeds) == 1 else seed, "versions": versions(), "commit": commit(plan.root)}
+        done = run_plan(plan, watch, lambda stem, result: page_or_failure(plan, stem, result, facts, docs))
+        facts |= {"created": time.strftime("%Y-%m-%d %H:%M %Z"), "seconds": round(time.monotonic() - start, 1)}
         for stale in (p for p in plan.book.out.glob("[1-9][0-9]*_*.html") if p.stem not in done):
             stale.unlink()  # a page of another selection; its notebook is kept, so that its next run is quick
         ledger = write_results(plan, done, facts)
@@ -803,7 +991,7 @@ def report(
     out: str = typer.Option("", help="Folder of the book. Default: reports/<profile>.", show_default=False),
     parameter: list[str] = typer.Option([], "-p", "--parameter", metavar="NAME=VALUE", help="Value for each chapter that declares NAME. May be repeated.", show_default=False),
     seed: int = typer.Option(None, help="Seed of every random draw. Default: the chapters' own.", show_default=False),
-    jobs: int = typer.Option(1, help="Chapters at a time."),
+    jobs: int = typer.Option(None, help="Chapters at a time. Default: 1 in full, so that measured seconds stay quiet; one for each core in quick, at most 2.", show_default=False),
     force: bool = typer.Option(False, "--force", help="Run chapters again that have not changed."),
 ) -> None:
     "Run chapters and write their pages: OUT/index.html is the book."

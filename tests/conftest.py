@@ -16,6 +16,7 @@ from musicnb.core import find_root
 from musicnb.data import POPULARITY, data_home, find_files
 
 ROOT = find_root(__file__)
+sys.path.insert(0, str(ROOT / "docs"))  # build, cells, readme, picture
 _ASKED = os.environ.get("MUSICNB_DATA", "")
 _HOME = data_home("" if _ASKED == "twin" else _ASKED)
 REAL = _HOME if find_files(POPULARITY, _HOME) else None
@@ -82,6 +83,15 @@ class Clone:
 @pytest.fixture
 def clone(tmp_path) -> Clone:
     return Clone(tmp_path)
+
+
+def need_chromium(*flags, logs=""):
+    """A browser for a test, which is skipped where none is installed; in CI that is a fault."""
+    from picture import chromium
+
+    if made := chromium(*flags, logs=logs):
+        return made
+    (pytest.fail if os.environ.get("CI") else pytest.skip)("chromium and chromedriver are not installed")
 
 
 def reopened(browser, script, want, seconds=5):

@@ -2,23 +2,20 @@
 import importlib
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import build
+import cells
 import nbformat
 import pytest
+import readme
 from bs4 import BeautifulSoup
-from conftest import ROOT, reopened
+from conftest import ROOT, need_chromium, reopened
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from musicnb.core import UserError
-
-sys.path.insert(0, str(ROOT / "docs"))
-import build  # noqa: E402
-import cells  # noqa: E402
-import readme  # noqa: E402
 
 EVIL = "<script>window.hacked = 1</script>"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36"><rect width="60" height="20" fill="#0072b2"/></svg>'
@@ -200,18 +197,9 @@ def test_missing_report_is_one_line(tmp_path, monkeypatch, capsys):
 @pytest.mark.browser
 def test_site_in_a_browser(built):
     """Opened from a file: search finds, both themes are there, nothing is wider than a phone."""
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        pytest.skip("no chromium and chromedriver")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.support.wait import WebDriverWait
 
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    driver = need_chromium(logs="browser")
     try:
         driver.get(f"{built.as_uri()}/search.html?q=atomic_path")
         found = WebDriverWait(driver, 20).until(lambda d: d.find_elements("css selector", "#search-results li a"))

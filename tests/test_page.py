@@ -1,15 +1,13 @@
 """The report page: what it shows, what it refuses to run or load, and how it behaves in a browser."""
 import copy
 import json
-import os
 import re
-import shutil
 import time
 
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from conftest import reopened
+from conftest import need_chromium, reopened
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -244,19 +242,7 @@ def test_the_index():
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("chromium and chromedriver are not installed")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
-                 "--disable-component-update --disable-sync --disable-quic").split():
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    made = webdriver.Chrome(options=options, service=Service(driver))
+    made = need_chromium(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}", logs="browser performance")
     yield made
     made.quit()
 

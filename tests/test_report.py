@@ -8,6 +8,8 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from difflib import unified_diff
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -185,7 +187,7 @@ def test_jobs_give_the_same(clone):
         clone.add(f"1{i}_test_x", finding(f"1{i}_test_x"))
     assert clone.run("report", "--jobs", "3").returncode == 0
     side_by_side = (clone.out / "findings.json").read_bytes()
-    assert clone.run("report", "--force").returncode == 0
+    assert clone.run("report", "--force", "--jobs", "1").returncode == 0
     assert (clone.out / "findings.json").read_bytes() == side_by_side
 
 
@@ -596,10 +598,11 @@ def test_same_seed_same_bytes(tmp_path):
     for out in outs:
         with suppress(SystemExit):
             from musicnb.report import main
-            main(["report", "--out", str(out), "--data-dir", "twin", "--jobs", str(os.cpu_count() or 1)])
+            main(["report", "--out", str(out), "--data-dir", "twin"])
         run = json.loads((out / "run.json").read_text())
         assert {c["status"] for c in run["chapters"]} == {"ok"}
-    assert (outs[0] / "findings.json").read_bytes() == (outs[1] / "findings.json").read_bytes()
-    scores = [pd.read_csv(out / "scores.csv").drop(columns=["fit_seconds", "predict_seconds"]) for out in outs]
-    pd.testing.assert_frame_equal(*scores)
-    assert len(scores[0]) and len(json.loads((outs[0] / "findings.json").read_text()))
+    found = [(out / "findings.json").read_text().splitlines() for out in outs]
+    scores = [pd.read_csv(out / "scores.csv").drop(columns=["fit_seconds", "predict_seconds"]).to_csv(index=False).splitlines() for out in outs]
+    for first, second in (found, scores):
+        assert len(first) > 1
+        assert not list(islice(unified_diff(first, second, lineterm="", n=0), 12)), "what differs, without the rest"

@@ -560,11 +560,11 @@ def table_shap(
     each branch (Lundberg and others 2020, algorithm 2), and features that go together share credit along the trees' paths. Of two classes,
     what is added is to the log odds of the second for boosting, to its probability for scikit-learn's forest."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its progress bars want a widget that nobody needs here
+        warnings.simplefilter("ignore")  # its progress bars want a widget that nobody needs here, and its results of LightGBM once had another shape
         from shap import TreeExplainer
 
-    explainer = TreeExplainer(model)
-    values = explainer.shap_values(X)
+        explainer = TreeExplainer(model)
+        values = explainer.shap_values(X)
     table = pd.DataFrame(values if values.ndim == 2 else values[..., -1], index=X.index, columns=X.columns)
     table.attrs["base"] = float(np.ravel(explainer.expected_value)[-1])
     return table

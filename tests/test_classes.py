@@ -57,7 +57,7 @@ def test_without_a_later_crawl_growth_is_not_run(songs, report):
 
 @pytest.mark.parametrize("views,line", [
     (lambda t: 0.0 * t["Views"], "target 'platform' has 0 songs of class 1"),
-    (lambda t: np.where(t["Stream"].notna() & t["official_video"].eq(True) & (t["Stream"].where(t["official_video"].eq(True)).rank() <= 3), 1e12, 0.0), "target 'platform' has 3 songs of class 1"),
+    (lambda t: np.where(t["Stream"].where(t["official_video"].eq(True)).rank(method="first") <= 3, 1e12, 0.0), "target 'platform' has 3 songs of class 1"),
 ], ids=["one class only", "three songs of a class"])
 def test_too_few_of_a_class_is_one_line(songs, report, views, line):
     table = songs["youtube"]
@@ -66,10 +66,9 @@ def test_too_few_of_a_class_is_one_line(songs, report, views, line):
     assert line in said and "expected 10 or more of each" in said and "Traceback" not in said, said
 
 
-@pytest.mark.parametrize("option,line", [("target=fame", "platform, growth, high_views; Views or viewCount"), ("views_of=Likes", "platform, growth, high_views; Views or viewCount")])
-def test_a_question_that_is_not_there_is_one_line(songs, report, option, line):
-    code, said, out = report("-p", option, youtube=songs["youtube"])
-    assert code == 1 and line in said and "Traceback" not in said, said
+def test_a_question_that_is_not_there_is_one_line(songs, report):
+    code, said, out = report("-p", "target=fame", youtube=songs["youtube"])
+    assert code == 1 and "expected platform, growth, high_views; Views or viewCount" in said and "Traceback" not in said, said
 
 
 def test_growth_asked_for_without_a_crawl_is_one_line(songs, report):

@@ -9,7 +9,7 @@ __all__ = ['app', 'data_app', 'Parameter', 'Chapter', 'read_chapter', 'select_st
            'unsound', 'is_whole', 'without_seconds', 'Interrupted', 'run_plan', 'Watch', 'versions', 'commit',
            'write_results', 'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index', 'make_plan',
            'run_report', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'stored_model',
-           'write_predictions', 'prediction_line', 'main']
+           'write_predictions', 'ask_model', 'prediction_line', 'main']
 
 # %% ../nbs/09_report.ipynb #27ccd2a4
 import ast
@@ -877,11 +877,12 @@ def predict(
     output: Path = typer.Option(None, "-o", "--output", metavar="OUT.csv", help="A new file. Default: standard output.", show_default=False),
     model: Path = typer.Option(None, "--model", metavar="DIR", help="Folder of the stored model. Default: reports/full/models/STUDY.", show_default=False),
 ) -> None:
-    "Predict for a table of one's own: its columns, and prediction, low and high behind them (90 % interval)."
+    "Predict for a table of one's own: its columns, and prediction, low and high behind them (90 % interval); of videos the platform and its probability, too."
     from musicnb.models import PREDICTS
 
-    if study not in PREDICTS:
-        raise UserError(f"there is no prediction for {study!r}", "one of " + ", ".join(PREDICTS))
+    known = [part for part in PREDICTS if "/" not in part]
+    if study not in known:
+        raise UserError(f"there is no prediction for {study!r}", "one of " + ", ".join(known))
     if output and (output.exists() or output.is_symlink()):
         raise UserError(f"{str(output)!r} exists", "a new file: nothing is overwritten", "choose another name, or remove it")
     if output and not output.parent.is_dir():
@@ -901,32 +902,52 @@ def stored_model(
 
 
 def write_predictions(study: str, source: Path, output: Path | None, folder: Path) -> None:
-    "Load, check, predict, write; and one line on standard error that says which model it was."
-    from musicnb.models import check_rows, load_blend, read_card, read_rows, stream_rows, write_rows
+    "Load, check, predict, write; and one line on standard error that says which models it was."
+    import pandas as pd
+
+    from musicnb.models import parts_of, read_rows, stream_rows, write_rows
 
     header, rows, encoding = read_rows(source)
-    card = read_card(folder, study)
-    X = check_rows(header, rows, study, card, source.name)  # before anything slow is loaded
-    if any(name.endswith(".keras") for name in card["files"]):
-        from musicnb.networks import import_keras
-
-        import_keras()  # without TensorFlow's remarks
-    blend = load_blend(folder, card)
-    predicted = blend.interval(blend.guess(X))
+    asked = [ask_model(part, header, rows, source, folder / part.removeprefix(study).lstrip("/")) for part in parts_of(study)]
+    tables, said = zip(*(answer() for answer in asked), strict=True)  # after all have been checked
+    joined = pd.concat([table for table in tables if table is not None], axis=1)
     if output:
-        write_rows(output, header, rows, predicted, encoding)
+        write_rows(output, header, rows, joined, encoding)
     else:
-        stream_rows(open(sys.stdout.fileno(), "w", encoding="utf-8", newline="", closefd=False), header, rows, predicted)
-    print(f"musicnb: {prediction_line(card, X)}", file=sys.stderr)
+        stream_rows(open(sys.stdout.fileno(), "w", encoding="utf-8", newline="", closefd=False), header, rows, joined)
+    print(f"musicnb: {'; '.join(said)}", file=sys.stderr)
+
+
+def ask_model(part: str, header: list[str], rows: list[list[str]], source: Path, folder: Path) -> Callable:  # () -> the columns that are added or None, what to say of them
+    "Check the rows for one model, before anything slow is loaded."
+    from musicnb.models import check_rows, load_blend, name_platform, read_card, why_left_out
+
+    if "/" in part and (why := why_left_out(header, part, folder)):
+        return lambda: (None, f"{part.split('/')[1]} not predicted: {why}")
+    card = read_card(folder, part)
+    X = check_rows(header, rows, part, card, source.name)
+
+    def answer():
+        if any(name.endswith(".keras") for name in card["files"]):
+            from musicnb.networks import import_keras
+
+            import_keras()  # without TensorFlow's remarks
+        model = load_blend(folder, card)
+        return name_platform(model.predict_proba(X)[:, 1]) if "/" in part else model.interval(model.guess(X)), prediction_line(card, X)
+    return answer
 
 # %% ../nbs/09_report.ipynb #fb718b35
-def prediction_line(card: dict, X) -> str:  # one line
+def prediction_line(card: dict, X) -> str:  # a part of one line
     "What a user should know of the model that predicted the rows `X`."
-    data, held, ranges = card["data"], card["interval"]["measured"][0], card["features"]["ranges"]
+    data, ranges = card["data"], card["features"]["ranges"]
     trained = "trained on the synthetic twin, so these numbers say nothing about real tracks" if data["kind"] == "twin" else f"trained on {card['split']['n_train']:,} tracks ({data['date']})"
     strange = [c for c, (low, high) in ranges.items() if ((X[c] < low) | (X[c] > high)).any()]
     outside = f"; outside of what the model has seen: {', '.join(strange)}" if strange else ""
-    return f"{len(X):,} rows; a model {trained}; its {card['interval']['level']:.0%} intervals held {held['coverage']:.1%} of {held['n']:,} held-out tracks{outside}"
+    if "interval" in card:
+        held = card["interval"]["measured"][0]
+        return f"{len(X):,} rows; a model {trained}; its {card['interval']['level']:.0%} intervals held {held['coverage']:.1%} of {held['n']:,} held-out tracks{outside}"
+    held = card["calibration"]["measured"][0]
+    return f"{card['target']}: a model {trained}; it gave {held['given']:.1%} of {held['n']:,} held-out tracks to {card['unit']} on average, and {held['came']:.1%} were{outside}"
 
 # %% ../nbs/09_report.ipynb #34c255ce
 _DISK = {errno.ENOSPC: "the disk is full", errno.EACCES: "no permission", errno.EROFS: "the folder is read-only", errno.EDQUOT: "the disk quota is used up"}

@@ -45,6 +45,13 @@ def views_model(tmp_path_factory) -> Path:
     return make_book(tmp_path_factory.mktemp("book"), "17_youtube_predict", sample=1_500, trees=10) / "models" / "youtube"
 
 
+@pytest.fixture(scope="session")
+def both_models(views_model, tmp_path_factory) -> Path:
+    """Models of views and of the platform, as a book of both chapters has them."""
+    other = make_book(tmp_path_factory.mktemp("book"), "18c_youtube_platform", sample=1_500, trees=10, folds=2) / "models" / "youtube"
+    return Path(shutil.copytree(other, shutil.copytree(views_model, tmp_path_factory.mktemp("both") / "youtube"), dirs_exist_ok=True))
+
+
 @pytest.fixture
 def copy(model, tmp_path) -> Path:
     """The model in a folder that a test may spoil."""
@@ -59,13 +66,24 @@ def songs() -> list[dict]:
     return [{k: str(v) for k, v in row.items()} | {"title": f"song {i}"} for i, row in enumerate(table.to_dict("records"))][:12]
 
 
+def twin_videos(part: str) -> list[dict]:
+    """Songs with what a model reads, and a column that none does; every cell a text."""
+    tracks, crawled = (make_twin(name, rows=60, seed=11) for name in ("youtube", "youtube-enriched"))
+    table = tracks.join(crawled[["youtubeChannelSubscriber", "spotifyPopularity", "spotifyFollowers"]])[tracks[["Title", "Stream", "Energy", "Likes"]].notna().all(axis=1)]
+    table = table[list(dict.fromkeys([*PREDICTS["youtube"].dataset.columns, *PREDICTS[part].dataset.columns]))].astype("object").fillna("")
+    return [{k: str(v) for k, v in row.items()} | {"note": f"video {i}"} for i, row in enumerate(table.to_dict("records"))][:8]
+
+
 @pytest.fixture(scope="session")
 def videos() -> list[dict]:
-    """Songs with all that is known without their videos' counts, and a column that no model reads; every cell a text."""
-    tracks, crawled = (make_twin(name, rows=60, seed=11) for name in ("youtube", "youtube-enriched"))
-    table = tracks.join(crawled[["youtubeChannelSubscriber", "spotifyPopularity", "spotifyFollowers"]])[tracks["Title"].notna() & tracks["Stream"].notna() & tracks["Energy"].notna()]
-    table = table[list(PREDICTS["youtube"].dataset.columns)].fillna("")
-    return [{k: str(v) for k, v in row.items()} | {"note": f"video {i}"} for i, row in enumerate(table.to_dict("records"))][:8]
+    """Songs with all that is known without their videos' counts."""
+    return twin_videos("youtube")
+
+
+@pytest.fixture(scope="session")
+def watched() -> list[dict]:
+    """Songs with the likes and comments of their videos, too."""
+    return twin_videos("youtube/platform")
 
 
 def write(path: Path, rows: list[dict], encoding: str = "utf-8", **options) -> Path:
@@ -215,6 +233,71 @@ def test_a_model_is_of_one_study(predict, model, views_model, songs, videos):
     write(predict.place / "videos.csv", videos)
     refused(predict, "is of study 'youtube'", "popularity", "songs.csv", "-o", "out.csv", folder=views_model)
     refused(predict, "is of study 'popularity'", "youtube", "videos.csv", "-o", "out.csv", folder=model)
+
+
+# -- and the platform
+
+def test_platform_beside_the_views(predict, both_models, watched):
+    write(predict.place / "songs.csv", watched)
+    code, line = predict("youtube", "songs.csv", "-o", "out.csv", folder=both_models)
+    assert code == 0 and "; platform: a model trained on the synthetic twin" in line, line
+    out = read(predict.place / "out.csv")
+    assert list(out[0]) == [*watched[0], "prediction", "low", "high", "platform", "platform_probability"]
+    assert {row["platform"] for row in out} <= {"spotify", "youtube"}
+    chances = [float(row["platform_probability"]) for row in out]
+    assert min(chances) >= 0.5 and max(chances) <= 1 and len(set(chances)) > 1
+
+
+def test_views_and_streams_do_not_tell_the_platform(predict, both_models, watched):
+    for name, more in (("plain", {}), ("told", {"Stream": "1e9", "Views": "many", "viewCount": "-1"})):
+        write(predict.place / f"{name}.csv", [row | more for row in watched])
+        assert predict("youtube", f"{name}.csv", "-o", f"{name}-out.csv", folder=both_models)[0] == 0
+    plain, told = (read(predict.place / f"{name}-out.csv") for name in ("plain", "told"))
+    assert [r["platform_probability"] for r in plain] == [r["platform_probability"] for r in told]
+    assert [r["prediction"] for r in plain] != [r["prediction"] for r in told]
+
+
+def test_platform_where_cells_are_empty(predict, both_models, watched):
+    write(predict.place / "songs.csv", [row | dict.fromkeys(["Likes", "Comments", "Title", "Channel", "spotifyFollowers"], "") for row in watched])
+    assert predict("youtube", "songs.csv", "-o", "out.csv", folder=both_models)[0] == 0
+    assert all(float(row["platform_probability"]) >= 0.5 for row in read(predict.place / "out.csv"))
+
+
+@pytest.mark.parametrize(("lacking", "says"), [("Likes", "platform not predicted: the table has no column 'Likes'"), ("", "platform not predicted: no such model is stored beside this one")])
+def test_views_without_the_platform(predict, views_model, both_models, watched, lacking, says):
+    write(predict.place / "songs.csv", [{k: v for k, v in row.items() if k != lacking} for row in watched])
+    code, line = predict("youtube", "songs.csv", "-o", "out.csv", folder=both_models if lacking else views_model)
+    out = read(predict.place / "out.csv")
+    assert code == 0 and says in line and "platform" not in out[0] and float(out[0]["prediction"]) >= 0, line
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    ({"Likes": "many"}, "column 'Likes': 'many' in row 3; expected a"),
+    ({"Comments": "-1"}, "column 'Comments': -1"),
+    ({"Licensed": "perhaps"}, "column 'Licensed': 'perhaps' in row 3"),
+    ({"platform": "youtube"}, "has a column 'platform' already"),
+])
+def test_cells_that_the_platform_cannot_read(predict, both_models, watched, change, says):
+    write(predict.place / "songs.csv", spoil(watched, change))
+    refused(predict, says, "youtube", "songs.csv", "-o", "out.csv", folder=both_models)
+
+
+def test_second_model_is_checked_as_the_first(predict, both_models, watched, tmp_path):
+    write(predict.place / "songs.csv", watched)
+    folder = Path(shutil.copytree(both_models, tmp_path / "models"))
+    for name in json.loads((folder / "platform" / "card.json").read_text())["files"]:
+        before = (folder / "platform" / name).read_bytes()
+        (folder / "platform" / name).write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+        refused(predict, f"'{name}' of the model in", "youtube", "songs.csv", "-o", "out.csv", folder=folder)
+        (folder / "platform" / name).write_bytes(before)
+    refused(predict, "is of study 'youtube/platform'", "youtube", "songs.csv", "-o", "out.csv", folder=folder / "platform")
+
+
+def test_card_of_the_platform(both_models):
+    card, text = json.loads((both_models / "platform" / "card.json").read_text()), (both_models / "platform" / "card.md").read_text()
+    assert "## Probability" in text and 0 < card["model"]["threshold"] < 1 and not {"Views", "Stream"} & set(card["features"]["ranges"])
+    assert {s["split"] for s in card["scores"]} == {"random", "repeats dropped", "artist-apart"}
+    assert [m["split"] for m in card["calibration"]["measured"]] == ["random", "artist-apart"]
 
 
 def test_card_of_the_views(views_model):

@@ -211,7 +211,7 @@ def picture(match: re.Match) -> str:
 
 def write_pages(folder: Path, report: Report, fresh: bool) -> None:
     "Write what Sphinx reads. Only what changed is written, so that Sphinx reads only that."
-    tools, chapters = notebooks("0?_*"), notebooks("[1-9]?_*")
+    tools, chapters = notebooks("0?_*"), notebooks("[1-9]?*_*")
     with ThreadPoolExecutor(2) as pool:
         executed = dict(zip(tools, pool.map(lambda s: execute(s, tools[s], fresh), tools), strict=True))
     pages = {f"tools/{s}": cells.page(nb, clean=False) for s, nb in executed.items()}  # no text from strangers there
@@ -220,7 +220,7 @@ def write_pages(folder: Path, report: Report, fresh: bool) -> None:
     texts = {
         "chapters/index.md": listing("Chapters", "The book in its order. Each chapter is a notebook; here it stands as it ran for the report.", chapters),
         "tools/index.md": listing("Tools", "The notebooks that document, test and export the package. Each builds only on those above it.", tools),
-        "api.md": api_page(tools | {s: nb for s, nb in notebooks("[1-9]?_*").items() if cells.default_module(nb)}),
+        "api.md": api_page(tools | {s: nb for s, nb in notebooks("[1-9]?*_*").items() if cells.default_module(nb)}),
         "data-cards.md": (ROOT / "data" / "CARDS.md").read_text(encoding="utf-8"),
     }
     for name, nb in pages.items():

@@ -11,8 +11,10 @@ __all__ = ['RIDGE_ALPHAS', 'STEPS', 'NEIGHBOURS', 'NEIGHBOUR_WEIGHTS', 'SCALES',
            'shuffle_columns', 'table_groups', 'DensityGroups', 'regroup', 'agreement', 'permutation_rises',
            'table_permutation', 'table_shap', 'table_dependence', 'class_models', 'check_classes', 'on_strongest',
            'table_words', 'SongFacts', 'GroupMeans', 'there_and_back', 'ScaledTarget', 'Blend', 'CalibratedBlend',
-           'Given', 'store_blend', 'card_text', 'read_card', 'check_stored', 'load_blend', 'Asked', 'read_rows',
-           'parts_of', 'check_rows', 'write_rows', 'stream_rows', 'name_platform', 'why_left_out']
+           'Given', 'seeded_tpe', 'search_facts', 'check_database', 'open_search', 'report_step', 'run_search',
+           'table_search', 'check_diary', 'keep_diary', 'simplest_within', 'store_blend', 'card_text', 'read_card',
+           'check_stored', 'load_blend', 'Asked', 'read_rows', 'parts_of', 'check_rows', 'write_rows', 'stream_rows',
+           'name_platform', 'why_left_out']
 
 # %% ../nbs/05_models.ipynb #5f4376e6
 import warnings
@@ -1043,6 +1045,253 @@ class Given(RegressorMixin, BaseEstimator):
         if not whole.any():
             raise KeyError("rows that were not tested together")
         return told.loc[:, whole].iloc[:, 0].to_numpy()
+
+# %% ../nbs/05_models.ipynb #eba48033
+import contextlib
+import inspect
+import os
+import sqlite3
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from functools import partial
+
+import psutil
+
+from .core import cache_dir
+
+# %% ../nbs/05_models.ipynb #fdb496e6
+def seeded_tpe(
+    seed: int = 1,
+    startup: int = 10,  # trials drawn at random before TPE proposes
+    first: dict | None = None,  # settings of the first trial: those that one would take without a search
+):  # optuna.samplers.BaseSampler
+    "Optuna's TPE with random numbers of its own for each trial, so that a search that goes on is the one that was broken off."
+    import optuna
+
+    class SeededTPE(optuna.samplers.BaseSampler):
+        def before_trial(self, study, trial):
+            place = sum(t.number < trial.number and t.state.name != "FAIL" for t in study.get_trials(deepcopy=False))
+            self.given = first if first and place == 0 else {}
+            self.tpe = optuna.samplers.TPESampler(seed=1_000_003 * seed + place, n_startup_trials=startup)
+            self.tpe.before_trial(study, trial)
+
+        def infer_relative_search_space(self, study, trial):
+            return self.tpe.infer_relative_search_space(study, trial)
+
+        def sample_relative(self, study, trial, search_space):
+            return self.tpe.sample_relative(study, trial, search_space)
+
+        def sample_independent(self, study, trial, param_name, param_distribution):
+            return self.given[param_name] if self.given else self.tpe.sample_independent(study, trial, param_name, param_distribution)
+    return SeededTPE()
+
+# %% ../nbs/05_models.ipynb #30568355
+def search_facts(
+    space: dict,  # name -> optuna distribution
+    code=(),      # functions and modules that a trial's score depends on
+    libraries=("optuna",),  # whose versions it depends on
+    **facts,      # data, target, features, split …: what JSON can hold
+) -> dict:
+    "What a search is about, for `open_search`. Two searches with the same facts have the same trials."
+    text = "".join(inspect.getsource(part) for part in code)
+    return {**facts, "space": {name: repr(dial) for name, dial in space.items()},
+            "libraries": " ".join(f"{name} {version(name)}" for name in libraries), "code": hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def check_database(
+    path: Path | str,  # SQLite file; it need not be there yet
+    owner: str,        # whose searches it may hold
+) -> None:
+    "Raises `UserError` for a file that is no database of searches, or that holds another owner's."
+    path = Path(path)
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            names = [name for name, in database.execute("select study_name from studies order by study_id")]
+    except sqlite3.Error as e:
+        raise UserError(f"{str(path)!r} is no database of searches ({e})", "a file that a search has made, or a new name", "name another file") from e
+    if strangers := [name for name in names if name.split(":")[0] != owner]:
+        raise UserError(f"the database {str(path)!r} holds the search {strangers[0]!r}", f"searches of {owner!r}", "name another file")
+
+# %% ../nbs/05_models.ipynb #c68a7040
+def open_search(
+    name: str,    # "owner: search"; searches of one owner may share a file
+    facts: dict,  # from `search_facts`
+    database: Path | str = "",  # SQLite file; empty: in the cache, a file for each set of facts
+    maximise: bool = True,      # is a larger score better?
+    seed: int = 1,
+    startup: int = 10,          # trials drawn at random before TPE proposes
+    first: dict | None = None,  # settings of the first trial
+    pruner=None,                # optuna pruner; None: nothing is given up
+):  # optuna.Study
+    """Make a search or open it again. Raises `UserError` for a file that is no database of searches, or that holds those of another owner, or this
+    one with other facts."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    text = dump_json({"name": name, "seed": seed, "startup": startup, "first": first, **facts})
+    path = Path(database or cache_dir() / "searches" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.db")
+    here = f"the database {str(path)!r}"
+    check_database(path, name.split(":")[0])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": partial(_connect, path)})
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize" if maximise else "minimize", load_if_exists=True,
+                                    sampler=seeded_tpe(seed, startup, first), pruner=pruner or optuna.pruners.NopPruner())
+    except Exception as e:  # SQLAlchemy's and Optuna's own: read-only, of another version, no tables
+        raise UserError(f"{here} cannot be opened ({type(e).__name__})", "a file of this version of Optuna that can be written to", "name another file") from e
+    _check_facts(study, json.loads(text), here)
+    return study
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    made = sqlite3.connect(path, timeout=60, check_same_thread=False)
+    made.execute("pragma journal_mode=wal")  # a commit does not wait for the disk; a process that is killed loses nothing
+    made.execute("pragma synchronous=normal")
+    return made
+
+
+def _check_facts(study, facts: dict, here: str) -> None:
+    known = study.user_attrs.get("facts")
+    if known is None and not study.get_trials(deepcopy=False):
+        study.set_user_attr("facts", facts)
+    elif other := [k for k in facts | (known or {}) if (known or {}).get(k) != facts.get(k)]:
+        told = [json.dumps(table.get(other[0]), ensure_ascii=False) for table in (known or {}, facts)]
+        seen, wanted = (t if len(t) < 80 else f"{t[:76]} …" for t in told)
+        raise UserError(f"{here} holds {study.study_name!r} with another {other[0]}: {seen}", wanted, "name another file, or delete this one to search anew")
+
+# %% ../nbs/05_models.ipynb #6a5faa16
+def report_step(
+    trial,         # optuna.Trial
+    score: float,  # so far
+    step: int,     # epoch or round, from 1
+) -> None:
+    "Report a score on the way. Raises `optuna.TrialPruned` where the trial falls behind, or where its score is no finite number."
+    import optuna
+
+    trial.report(score, step)
+    if not np.isfinite(score) or trial.should_prune():
+        raise optuna.TrialPruned
+
+
+def _process() -> list:
+    return [os.getpid(), psutil.Process().create_time()]
+
+
+def _running(study) -> list:  # trials of processes that are at work on this machine; the others are written off
+    import optuna
+
+    alive = []
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        if "process" not in trial.user_attrs and datetime.now() - trial.datetime_start < timedelta(minutes=1):
+            alive.append(trial)  # it has just been asked for
+            continue
+        pid, started = trial.user_attrs.get("process", (-1, 0))
+        with contextlib.suppress(psutil.Error, ValueError):
+            other = psutil.Process(pid)
+            if pid != os.getpid() and other.create_time() == started and other.status() != psutil.STATUS_ZOMBIE:
+                alive.append(trial)
+                continue
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+    return alive
+
+# %% ../nbs/05_models.ipynb #d5634722
+def run_search(
+    study,            # from `open_search`
+    score: Callable,  # of a trial: reads trial.params, may call `report_step`
+    space: dict,      # name -> optuna distribution
+    trials: int,      # that come to an end, completed or pruned; those of earlier runs count
+    told=(),          # functions of study and trial, called after each
+):  # the study
+    """Search until there are so many trials. Several processes may share the database; each may add one more at the end, and only a single one
+    makes the same search twice. Raises what `score` raises, and `ValueError` for a score that is not finite."""
+    import optuna
+
+    FAIL, PRUNED = (optuna.trial.TrialState[name] for name in ("FAIL", "PRUNED"))
+    while True:
+        others = _running(study)
+        if sum(t.state != FAIL for t in study.get_trials(deepcopy=False)) < trials:
+            trial = study.ask(space)
+            trial.set_user_attr("process", _process())
+            try:
+                value = float(score(trial))
+                if not np.isfinite(value):
+                    raise ValueError(f"trial {trial.number} of {study.study_name!r} has the score {value}; expected a finite number")
+                done = study.tell(trial, value)
+            except optuna.TrialPruned:
+                done = study.tell(trial, state=PRUNED)
+            except BaseException:
+                study.tell(trial, state=FAIL)
+                raise
+            for tell in told:
+                tell(study, done)
+        elif others:
+            time.sleep(0.2)  # the last trials of another process
+        else:
+            return study
+
+# %% ../nbs/05_models.ipynb #30b30972
+def table_search(
+    study,  # from `run_search`
+) -> pd.DataFrame:  # a row for each trial that came to an end: state, value, steps, seconds, and its settings
+    "The trials of a search in their order, numbered from 1. A pruned trial's value is the last that it reported."
+    rows = [{"state": t.state.name.lower(), "value": t.value, "steps": max(t.intermediate_values, default=0), "seconds": t.duration.total_seconds(), **t.params}
+            for t in study.get_trials(deepcopy=False) if t.state.name in ("COMPLETE", "PRUNED")]
+    return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="trial"))
+
+# %% ../nbs/05_models.ipynb #433e5d37
+def check_diary(
+    asked: bool,  # is a diary wanted?
+) -> None:
+    "Raises `UserError` where a diary on a server is wanted and nobody is logged in."
+    if not asked or os.environ.get("WANDB_MODE", "online") != "online":
+        return
+    with _wandb() as wandb:
+        known = wandb.login(prompt=False, verify=False)
+    if not known:
+        raise UserError("nobody is logged in to Weights & Biases", "an API key from `wandb login` or in $WANDB_API_KEY", "or keep the diary here, with WANDB_MODE=offline")
+
+
+@contextlib.contextmanager
+def _wandb():  # the module
+    "Weights & Biases without its words on the screen, its files in the cache."
+    for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        os.environ.setdefault(name, str(cache_dir() / "wandb"))
+    os.environ |= {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
+    import wandb
+
+    try:
+        yield wandb
+    except wandb.Error as e:
+        raise UserError(f"Weights & Biases cannot be reached or refuses ({type(e).__name__})", "a login and a network", "or keep the diary here, with WANDB_MODE=offline") from e
+
+
+@contextlib.contextmanager
+def keep_diary(
+    asked: bool,  # is a diary wanted?
+    study,        # from `open_search`
+) -> Iterator[list]:  # for `run_search`: nothing, or one function that writes down each trial
+    "A diary of a search in Weights & Biases. Raises `UserError` where it is not to be had."
+    if not asked:
+        yield []
+        return
+    folder = cache_dir() / "wandb"
+    folder.mkdir(exist_ok=True)
+    with _wandb() as wandb:
+        quiet = wandb.Settings(silent=True, console="off", disable_code=True, disable_git=True, x_disable_meta=True, x_disable_stats=True, init_timeout=20)
+        run = wandb.init(project="musicnb", name=study.study_name, dir=str(folder), config=study.user_attrs["facts"], settings=quiet)
+    with run:
+        yield [lambda study, trial: run.log({"value": trial.value, "pruned": trial.state.name == "PRUNED", "steps": len(trial.intermediate_values), **trial.params}, step=trial.number)]
+
+# %% ../nbs/05_models.ipynb #e5c9cdcd
+def simplest_within(
+    scores: pd.DataFrame,  # a row for each setting, the simplest first; a column for each fold; larger is better
+):  # label of the row
+    "The first setting whose mean lies within one standard error of the best mean (Breiman, Friedman, Olshen and Stone 1984, chapter 3)."
+    means = scores.mean(axis=1)
+    best = means.idxmax()
+    return means.index[means >= means[best] - scores.loc[best].std(ddof=1) / scores.shape[1] ** 0.5][0]
 
 # %% ../nbs/05_models.ipynb #e5b260ec
 FORMAT = 2  # of the card

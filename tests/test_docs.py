@@ -22,7 +22,7 @@ import readme  # noqa: E402
 
 EVIL = "<script>window.hacked = 1</script>"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36"><rect width="60" height="20" fill="#0072b2"/></svg>'
-CHAPTERS = sorted(p.stem for p in (ROOT / "nbs").glob("[1-9]?_*.ipynb"))
+CHAPTERS = sorted(p.stem for p in (ROOT / "nbs").glob("[1-9]?*_*.ipynb"))
 MODULES = sorted(p.stem for p in (ROOT / "musicnb").glob("*.py") if not p.stem.startswith("_"))
 RAN = "90_ledger"  # the one chapter that is well in the report below
 

@@ -15,7 +15,7 @@ from musicnb.data import data_cards
 from musicnb.report import read_chapter
 
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").glob("*.ipynb"))
-CHAPTERS = [p for p in NOTEBOOKS if re.match(r"[1-9]\d_", p.name)]
+CHAPTERS = [p for p in NOTEBOOKS if re.match(r"[1-9]\d[a-z]?_", p.name)]
 TOOLS = [p for p in NOTEBOOKS if re.match(r"0\d_", p.name)]
 stem = lambda p: p.stem  # noqa: E731
 

@@ -9,11 +9,12 @@ __all__ = ['RIDGE_ALPHAS', 'STEPS', 'NEIGHBOURS', 'NEIGHBOUR_WEIGHTS', 'SCALES',
            'points_per_unit', 'unscaled_coefficients', 'table_path', 'table_penalties', 'table_residuals',
            'nearest_songs', 'check_neighbours', 'LogTarget', 'published_trees', 'tree_models', 'NeighbourMeans',
            'shuffle_columns', 'table_groups', 'DensityGroups', 'regroup', 'agreement', 'permutation_rises',
-           'table_permutation', 'table_shap', 'table_dependence', 'table_words', 'SongFacts', 'GroupMeans',
-           'there_and_back', 'ScaledTarget', 'Blend', 'CalibratedBlend', 'Given', 'seeded_tpe', 'search_facts',
-           'check_database', 'open_search', 'report_step', 'run_search', 'table_search', 'check_diary', 'keep_diary',
-           'simplest_within', 'store_blend', 'card_text', 'read_card', 'check_stored', 'load_blend', 'Asked',
-           'read_rows', 'parts_of', 'check_rows', 'write_rows', 'stream_rows', 'name_platform', 'why_left_out']
+           'table_permutation', 'table_shap', 'table_dependence', 'class_models', 'check_classes', 'on_strongest',
+           'table_words', 'SongFacts', 'GroupMeans', 'there_and_back', 'ScaledTarget', 'Blend', 'CalibratedBlend',
+           'Given', 'seeded_tpe', 'search_facts', 'check_database', 'open_search', 'report_step', 'run_search',
+           'table_search', 'check_diary', 'keep_diary', 'simplest_within', 'store_blend', 'card_text', 'read_card',
+           'check_stored', 'load_blend', 'Asked', 'read_rows', 'parts_of', 'check_rows', 'write_rows', 'stream_rows',
+           'name_platform', 'why_left_out']
 
 # %% ../nbs/05_models.ipynb #5f4376e6
 import warnings
@@ -639,13 +640,14 @@ def permutation_rises(
     repeats: int = 2,     # shuffles that are averaged; rows tell more than repeats do
     seed: int = 1,
 ) -> pd.DataFrame:        # a row for each row, a column for each feature and name
-    "By how much the squared error of each test row rises when a feature is shuffled among the rows."
+    "By how much the squared error of each test row rises when a feature is shuffled among the rows; of a model of two classes, 0 and 1, that of the probability (Brier 1950)."
     y, rng = np.asarray(y, dtype=float), np.random.default_rng(seed)
-    plain, orders = (y - model.predict(X)) ** 2, [rng.permutation(len(X)) for _ in range(repeats)]
+    guess = (lambda table: model.predict_proba(table)[:, 1]) if hasattr(model, "predict_proba") else model.predict
+    plain, orders = (y - guess(X)) ** 2, [rng.permutation(len(X)) for _ in range(repeats)]
     rises = {}
     for name, columns in ({c: [c] for c in X} | (together or {})).items():
         shuffled = (X.assign(**{c: X[c].to_numpy()[order] for c in columns}) for order in orders)
-        rises[name] = np.mean([(y - model.predict(table)) ** 2 for table in shuffled], axis=0) - plain
+        rises[name] = np.mean([(y - guess(table)) ** 2 for table in shuffled], axis=0) - plain
     return pd.DataFrame(rises, index=X.index)
 
 
@@ -660,18 +662,20 @@ def table_permutation(
 
 # %% ../nbs/05_models.ipynb #expl0006
 def table_shap(
-    model,            # a fitted LightGBM, XGBoost or scikit-learn tree model for regression
+    model,            # a fitted LightGBM, XGBoost or scikit-learn tree model, for a number or for two classes
     X: pd.DataFrame,  # rows to explain
-) -> pd.DataFrame:    # a row for each row, a column for each feature: points added to the prediction; attrs["base"]: what they are added to
+) -> pd.DataFrame:    # a row for each row, a column for each feature: what is added to the prediction; attrs["base"]: what it is added to
     """SHAP values of trees, path-dependent: without a background table, a feature that is left out is averaged over the training rows in
-    each branch (Lundberg and others 2020, algorithm 2), and features that go together share credit along the trees' paths."""
+    each branch (Lundberg and others 2020, algorithm 2), and features that go together share credit along the trees' paths. Of two classes,
+    what is added is to the log odds of the second for boosting, to its probability for scikit-learn's forest."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its progress bars want a widget that nobody needs here
+        warnings.simplefilter("ignore")  # its progress bars want a widget that nobody needs here, and its results of LightGBM once had another shape
         from shap import TreeExplainer
 
-    explainer = TreeExplainer(model)
-    table = pd.DataFrame(explainer.shap_values(X), index=X.index, columns=X.columns)
-    table.attrs["base"] = float(np.ravel(explainer.expected_value)[0])
+        explainer = TreeExplainer(model)
+        values = explainer.shap_values(X)
+    table = pd.DataFrame(values if values.ndim == 2 else values[..., -1], index=X.index, columns=X.columns)
+    table.attrs["base"] = float(np.ravel(explainer.expected_value)[-1])
     return table
 
 # %% ../nbs/05_models.ipynb #expl0009
@@ -688,6 +692,57 @@ def table_dependence(
     mean, single = found["average"][0], found["individual"][0]
     low, high = np.percentile(single - single.mean(axis=1, keepdims=True) + mean.mean(), [10, 90], axis=0)
     return pd.DataFrame({"value": mean, "low": low, "high": high}, index=pd.Index(found["grid_values"][0], name=feature))
+
+# %% ../nbs/05_models.ipynb #class002
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.feature_selection import SelectFromModel
+from sklearn.impute import SimpleImputer
+from sklearn.svm import SVC, LinearSVC
+
+from .evaluate import Split
+
+# %% ../nbs/05_models.ipynb #class003
+def class_models(
+    trees: int = 100,  # of the forest and of each kind of boosting
+    seed: int = 1,
+) -> dict[str, BaseEstimator]:  # plain name -> unfitted model, the quickest first
+    "A forest, four kinds of boosting and two support vector machines, on one core and with their libraries' settings."
+    from lightgbm import LGBMClassifier
+    from xgboost import XGBClassifier
+
+    filled = SimpleImputer(strategy="median", keep_empty_features=True)
+    scaled = make_pipeline(QuantileTransformer(n_quantiles=100, output_distribution="normal", random_state=seed), filled).set_output(transform="pandas")
+    return {"LightGBM": LGBMClassifier(n_estimators=trees, deterministic=True, force_col_wise=True, random_state=seed, n_jobs=1, verbose=-1),
+            "XGBoost": XGBClassifier(n_estimators=trees, random_state=seed, n_jobs=1),
+            "SVM (linear)": make_pipeline(scaled, LinearSVC(random_state=seed)),
+            "Gradient boosting (histograms)": HistGradientBoostingClassifier(max_iter=trees, early_stopping=False, random_state=seed),
+            "SVM (RBF)": make_pipeline(scaled, SVC()),
+            "Random forest": RandomForestClassifier(trees, random_state=seed),
+            "Gradient boosting": make_pipeline(filled, GradientBoostingClassifier(n_estimators=trees, random_state=seed))}
+
+
+def check_classes(
+    y,                    # 0 or 1
+    splits: list[Split],
+    at_least: int = 3,    # training rows of each class; the test part needs one
+) -> None:
+    "Raise `UserError` where a part of a split has too few rows of a class to learn it, or to be scored on it."
+    y = np.asarray(y)
+    for train, test in splits:
+        for part, rows, least in (("training", train, at_least), ("test", test, 1)):
+            ones = int(y[rows].sum())
+            if min(ones, len(rows) - ones) < least:
+                raise UserError(f"{len(rows):,} {part} rows with {ones:,} of class 1 and {len(rows) - ones:,} of class 0", f"{least} or more of each", "take more rows, or a target that splits them more evenly")
+
+# %% ../nbs/05_models.ipynb #class006
+def on_strongest(
+    model,         # unfitted, for what is left
+    k: int,        # features that are left, 1 or more; all of them where there are fewer
+    chooser=None,  # a model with feature_importances_; None: a copy of the model
+) -> Pipeline:     # the step "selectfrommodel" says which: get_feature_names_out()
+    "The model on the k features that a chooser, fitted to the same training rows, finds the most important."
+    select = SelectFromModel(clone(model if chooser is None else chooser), threshold=-np.inf, max_features=lambda X: min(k, X.shape[1]))
+    return make_pipeline(select.set_output(transform="pandas"), model)
 
 # %% ../nbs/05_models.ipynb #8eb15623
 import csv

@@ -97,7 +97,7 @@ def test_later_chapters_on_a_part_of_the_tracks(real_data, tmp_path):
 
 def test_song_chapters_on_a_part_of_the_songs(real_data, tmp_path):
     """The YouTube study's models on real songs: what learns beats the mean, sound alone does not carry far, the model for predict is left."""
-    chapters = ["13_youtube_eda", "14_youtube_clusters", "15_youtube_regression", "16_youtube_networks", "17_youtube_predict"]
+    chapters = ["13_youtube_eda", "14_youtube_clusters", "15_youtube_regression", "16_youtube_networks", "17_youtube_predict", "18c_youtube_platform"]
     with pytest.raises(SystemExit) as stop:
         main(["report", *chapters, "--data-dir", str(real_data), "--out", str(tmp_path)])
     assert stop.value.code == 0
@@ -108,7 +108,9 @@ def test_song_chapters_on_a_part_of_the_songs(real_data, tmp_path):
     assert value["15", "LightGBM", "audio+streams+size", "random", "r2"] > 0.2 > value["15", "Mean", "audio+streams+size", "random", "r2"]
     assert value["15", "LightGBM", "audio-11", "artist-apart", "r2"] < value["15", "LightGBM", "audio+streams+size", "artist-apart", "r2"]
     assert value["17", "Blend", "audio+streams+size+text", "random", "r2"] > 0.2
-    assert (tmp_path / "models" / "youtube" / "card.json").is_file()
+    order = {r["split"]: float(r["value"]) for r in rows if (r["target"], r["model"], r["metric"]) == ("platform", "Blend", "auroc")}
+    assert min(order.values()) > 0.75 and len(order) == 2, "from all but views and streams the platform can be told, of known artists and of others"
+    assert all((tmp_path / "models" / "youtube" / part / "card.json").is_file() for part in ("", "platform"))
 
 
 def test_full_book_says_real(book):

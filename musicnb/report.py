@@ -117,7 +117,7 @@ def read_selection(
     nbs: Path,         # folder of the notebooks
 ) -> dict[str, Chapter]:  # in an order in which they can run
     "The selected chapters and all that they depend on. Raises `UserError` for unknown names and circles."
-    stems = sorted(p.stem for p in nbs.glob("[1-9][0-9]*_*.ipynb"))
+    stems = sorted(p.stem for p in nbs.glob("[1-9][0-9]*_*.ipynb"))  # a study with more than ten chapters goes on with letters: 18, 18b, 19
     todo, found = select_stems(names, stems), {}
     while todo:
         stem = todo.pop(0)

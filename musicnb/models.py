@@ -329,7 +329,7 @@ def table_residuals(
 # %% ../nbs/05_models.ipynb #near0002
 from sklearn.feature_selection import SequentialFeatureSelector
 from sklearn.impute import SimpleImputer
-from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsRegressor
 
 
@@ -696,7 +696,6 @@ def table_dependence(
 # %% ../nbs/05_models.ipynb #class002
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_selection import SelectFromModel
-from sklearn.impute import SimpleImputer
 from sklearn.svm import SVC, LinearSVC
 
 from .evaluate import Split

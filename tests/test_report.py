@@ -75,7 +75,7 @@ def results(clone) -> dict[Path, bytes]:
 @pytest.fixture(scope="module")
 def book(tmp_path_factory):
     """A run of two chapters and the book's end."""
-    from conftest import Clone
+
 
     clone = Clone(tmp_path_factory.mktemp("book"))
     clone.add("10_test_one", finding("10_test_one"))
@@ -592,8 +592,6 @@ def test_lists_data_sets(clone):
 
 def test_same_seed_same_bytes(tmp_path):
     """The book on the twin, twice from nothing: the same findings to the byte, the same scores but for their seconds."""
-    from conftest import Clone
-
     outs = [tmp_path / "first", tmp_path / "second"]
     for out in outs:
         with suppress(SystemExit):

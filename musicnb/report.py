@@ -1135,7 +1135,7 @@ def prediction_line(card: dict, X) -> str:  # a part of one line
         held = card["interval"]["measured"][0]
         return f"{len(X):,} rows; a model {trained}; its {card['interval']['level']:.0%} intervals held {held['coverage']:.1%} of {held['n']:,} held-out tracks{outside}"
     held = card["calibration"]["measured"][0]
-    return f"{card['target']}: a model {trained}; it gave {held['given']:.1%} of {held['n']:,} held-out tracks to {card['unit']} on average, and {held['came']:.1%} were{outside}"
+    return f"{card['target']}: a model {trained}; it expected {held['given']:.1%} of {held['n']:,} held-out tracks on {card['unit']}, and {held['came']:.1%} were there{outside}"
 
 # %% ../nbs/09_report.ipynb #34c255ce
 _DISK = {errno.ENOSPC: "the disk is full", errno.EACCES: "no permission", errno.EROFS: "the folder is read-only", errno.EDQUOT: "the disk quota is used up"}

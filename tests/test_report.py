@@ -75,7 +75,7 @@ def results(clone) -> dict[Path, bytes]:
 @pytest.fixture(scope="module")
 def book(tmp_path_factory):
     """A run of two chapters and the book's end."""
-
+    from conftest import Clone
 
     clone = Clone(tmp_path_factory.mktemp("book"))
     clone.add("10_test_one", finding("10_test_one"))

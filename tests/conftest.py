@@ -28,6 +28,24 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # where pytest was sta
 PROGRAM = [sys.executable, "-c", "from musicnb.report import main; main()"]
 
 
+SONG_FILES = {"youtube": "Spotify_Youtube.csv", "youtube_enriched": "Spotify_Youtube_enriched.csv"}
+
+
+def report_songs(folder: Path, chapter: str, *options: str, **tables) -> tuple[int, str, Path]:
+    """Write the tables as a user's files, run the chapter on them; the exit code, what was printed, and the folder of the book."""
+    home, out = folder / "mine", folder / "book"
+    home.mkdir()
+    for name, table in tables.items():
+        table.rename(columns={"row": ""}).to_csv(home / SONG_FILES[name], index=False)
+    done = subprocess.run([*PROGRAM, "report", chapter, "--data-dir", str(home), "--out", str(out), "-p", "sample=0", *options], cwd=ROOT, capture_output=True,
+                          text=True, timeout=300, env=os.environ | {"PYTHONPATH": str(ROOT), "MUSICNB_CACHE": str(folder / "cache")})
+    return done.returncode, done.stdout + done.stderr, out
+
+
+def status_of(chapter: str, out: Path) -> str:
+    return {c["chapter"]: c["status"] for c in json.loads((out / "run.json").read_text())["chapters"]}[chapter]
+
+
 @pytest.fixture
 def loopback(monkeypatch):
     """No test reaches past this machine, nor does a process that it starts with the guard on its path."""

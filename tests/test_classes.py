@@ -1,12 +1,10 @@
 """The chapter on classes on what users bring: one class only, a folder without the crawl, a class with three rows, a target that nobody asked for."""
 import csv
-import json
-import os
-import subprocess
+from functools import partial
 
 import numpy as np
 import pytest
-from conftest import PROGRAM, ROOT
+from conftest import report_songs, status_of
 
 from musicnb.core import UserError
 from musicnb.features import class_target, clean_songs, load_songs
@@ -14,31 +12,23 @@ from musicnb.models import check_classes
 from musicnb.twin import make_twin
 
 CHAPTER = "18_youtube_classes"
-FILES = {"youtube": "Spotify_Youtube.csv", "youtube-enriched": "Spotify_Youtube_enriched.csv"}
 
 
 @pytest.fixture(scope="module")
 def songs() -> dict:
-    return {name: make_twin(name, 1_600) for name in FILES}
+    return {name: make_twin(name, 1_600) for name in ("youtube", "youtube-enriched")}
 
 
 @pytest.fixture
 def report(tmp_path):
-    """Write the tables as a user's files, run the chapter on them; the exit code, what was printed, and the folder of the book."""
+    """The command; what it printed in one line."""
     def run(*options, **tables):
-        home, out = tmp_path / "mine", tmp_path / "book"
-        home.mkdir()
-        for name, table in tables.items():
-            name = name.replace("_", "-")
-            table.rename(columns={"row": ""}).to_csv(home / FILES[name], index=False)
-        done = subprocess.run([*PROGRAM, "report", CHAPTER, "--data-dir", str(home), "--out", str(out), "-p", "sample=0", "-p", "trees=5", *options], cwd=ROOT, capture_output=True,
-                              text=True, timeout=300, env=os.environ | {"PYTHONPATH": str(ROOT), "MUSICNB_CACHE": str(tmp_path / "cache")})
-        return done.returncode, (done.stdout + done.stderr).replace("\n", " "), out
+        code, said, out = report_songs(tmp_path, CHAPTER, "-p", "trees=5", *options, **tables)
+        return code, said.replace("\n", " "), out
     return run
 
 
-def status(out) -> str:
-    return {c["chapter"]: c["status"] for c in json.loads((out / "run.json").read_text())["chapters"]}[CHAPTER]
+status = partial(status_of, CHAPTER)
 
 
 def test_without_a_later_crawl_growth_is_not_run(songs, report):

@@ -1,12 +1,10 @@
 """What sound does within artists, on what users bring: a table in which tempo does divide the songs, without a crawl; one artist; artists of one song each; too few songs."""
 import csv
 import json
-import os
-import subprocess
 
 import numpy as np
 import pytest
-from conftest import PROGRAM, ROOT
+from conftest import report_songs
 
 from musicnb.twin import make_twin
 
@@ -20,15 +18,7 @@ def songs():
 
 @pytest.fixture
 def report(tmp_path):
-    """Write the table as a user's file, run the chapter on it; the exit code, what was printed, and the folder of the book."""
-    def run(table):
-        home, out = tmp_path / "mine", tmp_path / "book"
-        home.mkdir()
-        table.rename(columns={"row": ""}).to_csv(home / "Spotify_Youtube.csv", index=False)
-        done = subprocess.run([*PROGRAM, "report", CHAPTER, "--data-dir", str(home), "--out", str(out), "-p", "sample=0", "-p", "trees=8"], cwd=ROOT, capture_output=True,
-                              text=True, timeout=300, env=os.environ | {"PYTHONPATH": str(ROOT), "MUSICNB_CACHE": str(tmp_path / "cache")})
-        return done.returncode, done.stdout + done.stderr, out
-    return run
+    return lambda table: report_songs(tmp_path, CHAPTER, "-p", "trees=8", youtube=table)
 
 
 def test_the_verdicts_follow_the_numbers(songs, report):

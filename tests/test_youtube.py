@@ -1,43 +1,29 @@
 """The YouTube study on what users bring: a folder without the crawl, a crawl of other songs, words in number columns, columns that never vary, a handful of rows."""
 import csv
-import json
-import os
-import subprocess
+from functools import partial
 
 import numpy as np
 import pytest
-from conftest import PROGRAM, ROOT
+from conftest import report_songs, status_of
 
 from musicnb.data import load
 from musicnb.features import clean_songs, load_songs
 from musicnb.twin import make_twin
 
 CHAPTER = "12_youtube_prepare"
-FILES = {"youtube": "Spotify_Youtube.csv", "youtube-enriched": "Spotify_Youtube_enriched.csv"}
 
 
 @pytest.fixture(scope="module")
 def songs() -> dict:
-    return {name: make_twin(name, 1_200) for name in FILES}
+    return {name: make_twin(name, 1_200) for name in ("youtube", "youtube-enriched")}
 
 
 @pytest.fixture
 def report(tmp_path):
-    """Write the tables as a user's files, run the chapter on them; the exit code, what was printed, and the folder of the book."""
-    def run(**tables):
-        home, out = tmp_path / "mine", tmp_path / "book"
-        home.mkdir()
-        for name, table in tables.items():
-            name = name.replace("_", "-")
-            table.rename(columns={"row": ""}).to_csv(home / FILES[name], index=False)
-        done = subprocess.run([*PROGRAM, "report", CHAPTER, "--data-dir", str(home), "--out", str(out), "-p", "trees=5", "-p", "sample=0"], cwd=ROOT, capture_output=True,
-                              text=True, timeout=300, env=os.environ | {"PYTHONPATH": str(ROOT), "MUSICNB_CACHE": str(tmp_path / "cache")})
-        return done.returncode, done.stdout + done.stderr, out
-    return run
+    return partial(report_songs, tmp_path, CHAPTER, "-p", "trees=5")
 
 
-def status(out) -> str:
-    return {c["chapter"]: c["status"] for c in json.loads((out / "run.json").read_text())["chapters"]}[CHAPTER]
+status = partial(status_of, CHAPTER)
 
 
 def test_without_a_crawl_what_needs_it_is_not_run(songs, report):

@@ -12,9 +12,9 @@ __all__ = ['RIDGE_ALPHAS', 'STEPS', 'NEIGHBOURS', 'NEIGHBOUR_WEIGHTS', 'SCALES',
            'table_permutation', 'table_shap', 'table_dependence', 'class_models', 'check_classes', 'on_strongest',
            'table_words', 'SongFacts', 'GroupMeans', 'there_and_back', 'ScaledTarget', 'Blend', 'CalibratedBlend',
            'Given', 'seeded_tpe', 'search_facts', 'check_database', 'open_search', 'report_step', 'run_search',
-           'table_search', 'check_diary', 'keep_diary', 'simplest_within', 'store_blend', 'card_text', 'read_card',
-           'check_stored', 'load_blend', 'Asked', 'read_rows', 'parts_of', 'check_rows', 'write_rows', 'stream_rows',
-           'name_platform', 'why_left_out']
+           'table_search', 'check_diary', 'keep_diary', 'simplest_within', 'store_blend', 'card_text', 'study_of',
+           'read_card', 'check_stored', 'load_blend', 'Asked', 'read_rows', 'parts_of', 'check_rows', 'write_rows',
+           'stream_rows', 'name_platform', 'why_left_out']
 
 # %% ../nbs/05_models.ipynb #5f4376e6
 import warnings
@@ -1454,7 +1454,14 @@ class _Chain:
     predict = transform = __call__
 
 # %% ../nbs/05_models.ipynb #077997d4
-_REMAKE = "make it anew with `musicnb report {study} --profile full`"
+def study_of(
+    part: str,  # a study, or a further model of it: "youtube/platform"
+) -> str:
+    return part.split("/")[0]
+
+
+def _remake(part: str) -> str:  # what to do about a model that does not fit
+    return f"make it anew with `musicnb report {study_of(part)} --profile full`"
 
 
 def read_card(
@@ -1462,7 +1469,7 @@ def read_card(
     study: str,
 ) -> dict:
     "The card of a stored model. Raises `UserError` if there is none, or if it is of another study or format."
-    again = _REMAKE.format(study=study.split("/")[0])
+    again = _remake(study)
     if not (folder / "card.json").is_file():
         raise UserError(f"there is no model in {str(folder)!r}", "a folder with card.json and the files that it names", again)
     try:
@@ -1481,7 +1488,7 @@ def check_stored(
     card: dict,  # from read_card
 ) -> None:
     "Are these the files that the card names, and the versions that wrote them? Raises `UserError` if not."
-    again = _REMAKE.format(study=card["study"].split("/")[0])
+    again = _remake(card["study"])
     for name, sha in card["files"].items():
         file = folder / name
         if Path(name).name != name or not file.is_file():
@@ -1521,7 +1528,7 @@ def load_blend(
         blend.members_ = {m["name"]: _load_member(folder, m) for m in parts["members"]}
         blend.ends_ = [_Chain(folder, steps) for steps in parts["ends"]]
     except Exception as e:  # each of three libraries has exceptions of its own for what it will not load
-        raise UserError(f"the model in {str(folder)!r} cannot be loaded ({type(e).__name__}: {e})", "the files as they were stored", _REMAKE.format(study=study.split("/")[0])) from e
+        raise UserError(f"the model in {str(folder)!r} cannot be loaded ({type(e).__name__}: {e})", "the files as they were stored", _remake(study)) from e
     blend.margin_ = parts["margin"]
     return blend if "line" not in parts else _sorts(blend, parts)
 
@@ -1597,7 +1604,7 @@ def _check_finite(frame: pd.DataFrame, source: str) -> None:
 # %% ../nbs/05_models.ipynb #d1d5b2fb
 def parts_of(study: str) -> list[str]:  # keys of PREDICTS
     "The study's own model, and those beside it."
-    return [key for key in PREDICTS if key.split("/")[0] == study]
+    return [key for key in PREDICTS if study_of(key) == study]
 
 
 def check_rows(
@@ -1626,7 +1633,7 @@ def check_rows(
             row = int(strange.to_numpy().argmax())
             raise UserError(f"{source}: column {column!r}: {frame[column].iloc[row]!r} in row {row + 1:,}",
                             f"a {feature} from {first:.0f} to {last:.0f}, which the model has seen")
-    return select_features(table, study.split("/")[0], asked.features, empty=asked.empty)
+    return select_features(table, study_of(study), asked.features, empty=asked.empty)
 
 # %% ../nbs/05_models.ipynb #687285d1
 def write_rows(
@@ -1667,4 +1674,4 @@ def why_left_out(
     "Why a second model cannot be asked of a table."
     if lacking := [c for c in PREDICTS[part].dataset.columns if c not in header]:
         return f"the table has no column {', '.join(map(repr, lacking))}"
-    return "" if (folder / "card.json").is_file() else f"no such model is stored beside this one, {_REMAKE.format(study=part.split('/')[0])}"
+    return "" if (folder / "card.json").is_file() else f"no such model is stored beside this one, {_remake(part)}"

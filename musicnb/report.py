@@ -200,13 +200,17 @@ def resolve(
     return {n: v for n, v in values.items() if n in chapter.parameters}
 
 # %% ../nbs/09_report.ipynb #b03c8c7f
+_PARSING = threading.Lock()  # Python 3.11 counts the depth of a tree once for all threads: two at a time raise SystemError
+
+
 @cache
 def parse(
     source: str,  # Python code
 ) -> ast.Module:
     "The syntax tree; an empty one for what is no Python, since a broken chapter is to fail on its own page."
     try:
-        return ast.parse(source)
+        with _PARSING:
+            return ast.parse(source)
     except (SyntaxError, ValueError):
         return ast.Module(body=[], type_ignores=[])
 

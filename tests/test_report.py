@@ -1,4 +1,5 @@
 """The runner, its files, and what it does when something is wrong. Chapters are small and live in a clone of their own."""
+import ast
 import csv
 import errno
 import gzip
@@ -7,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from difflib import unified_diff
 from itertools import islice
@@ -19,6 +21,7 @@ from conftest import ROOT
 
 from musicnb import core
 from musicnb.core import LEDGER_COLUMNS, SCORE_COLUMNS, read_published
+from musicnb.report import parse
 from musicnb.twin import make_twin
 
 FINDING = '''
@@ -180,6 +183,24 @@ def test_changed_data_runs_again(clone):
     assert clone.run("report", "--data-dir", "mine").returncode == 0
     assert clone.statuses() == {"10_test_one": "ok"}
     assert clone.results("run.json")["data"][0]["rows"] == 60
+
+
+def test_one_thread_parses_at_a_time(monkeypatch):
+    "Python 3.11 raises SystemError where two do: threads of a run and of the docs ask for a chapter's tree at once."
+    busy, most, swift = 0, 0, ast.parse
+
+    def slow_parse(*args, **options):
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        time.sleep(0.01)
+        busy -= 1
+        return swift(*args, **options)
+
+    monkeypatch.setattr("musicnb.report.ast.parse", slow_parse)
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(parse, [f"x = {n}  # of this test" for n in range(8)]))) == 8
+    assert most == 1
 
 
 def test_jobs_give_the_same(clone):

@@ -6,8 +6,8 @@
 __all__ = ['app', 'data_app', 'Parameter', 'Chapter', 'read_chapter', 'select_stems', 'read_selection', 'needs', 'parse_given',
            'parse_value', 'resolve', 'parse', 'imported', 'reached_modules', 'read_cells', 'code_of', 'named_data',
            'called_loaders', 'chapter_key', 'kill_family', 'execute_job', 'shared_imports', 'Forked', 'fork_kernel',
-           'fork_jobs', 'Nest', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse', 'unsound', 'is_whole',
-           'without_seconds', 'Interrupted', 'run_plan', 'Watch', 'versions', 'commit', 'write_results', 'cover',
+           'fork_jobs', 'Interrupted', 'Nest', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse', 'unsound',
+           'is_whole', 'without_seconds', 'run_plan', 'Watch', 'versions', 'commit', 'write_results', 'cover',
            'relative_href', 'write_page', 'page_or_failure', 'write_index', 'usual_jobs', 'make_plan', 'run_report',
            'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'stored_model',
            'write_predictions', 'ask_model', 'prediction_line', 'main']
@@ -22,6 +22,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -318,10 +319,15 @@ def chapter_key(
 def _papermill_engine(
     tell: Callable,      # called with a dict at each cell
     deadline: float,     # time.monotonic() at which the chapter has had its time
+    folder: str,         # an empty one with a short name, for the kernel's sockets
 ):
     "papermill's own engine, with a word at each cell and one time limit for all of them."
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine
+    from traitlets.config import Config
+
+    files = os.name == "posix" and len(folder) < 80  # ports, which are free when they are chosen, may be another kernel's when it starts; a socket's name has some 100 characters
+    config = Config({"KernelManager": {"connection_file": f"{folder}/kernel.json"} | ({"transport": "ipc"} if files else {})})
 
     class ChapterEngine(NBClientEngine):
         @classmethod
@@ -334,7 +340,7 @@ def _papermill_engine(
 
             nb_man.cell_start = cell_start
             left = lambda cell: max(1, round(deadline - time.monotonic()))  # noqa: E731
-            return PapermillNotebookClient(nb_man, kernel_name=kernel_name, startup_timeout=start_timeout, timeout_func=left).execute()
+            return PapermillNotebookClient(nb_man, kernel_name=kernel_name, startup_timeout=start_timeout, timeout_func=left, config=config).execute()
 
     return ChapterEngine
 
@@ -384,7 +390,7 @@ def execute_job() -> None:
 
     nb = nbformat.read(job["source"], as_version=4)
     nb.cells = [c for c in nb.cells if not re.search(r"^#\|\s*eval:\s*false", c.source, re.MULTILINE)]  # papermill knows no directives
-    papermill_engines.register("chapter", _papermill_engine(tell, time.monotonic() + job["time_limit"]))
+    papermill_engines.register("chapter", _papermill_engine(tell, time.monotonic() + job["time_limit"], job["folder"]))
     error = None
     try:
         done = papermill.execute_notebook(nb, job["target"], job["values"], engine_name="chapter", kernel_name="python3", progress_bar=False, cwd=job["cwd"])
@@ -400,7 +406,7 @@ def execute_job() -> None:
 
 # %% ../nbs/09_report.ipynb #3448a0ed
 _OWN_IMPORTS = ("papermill", "papermill.clientwrap", "papermill.engines", "ipykernel.kernelapp", "ipykernel.ipkernel")
-_THREADED = {"keras", "tensorflow", "torch", "tabpfn", "umap", "numba", "wandb"}
+_THREADED = {"keras", "tensorflow", "torch", "tabpfn", "umap", "numba", "wandb"}  # of numpy's, OpenMP's and pyarrow's own threads a fork may lose: they start anew
 
 
 def shared_imports(
@@ -456,7 +462,7 @@ def fork_kernel() -> Callable | None:  # what starts it, in the place of Jupyter
         os.chdir(cwd)
         from ipykernel.kernelapp import IPKernelApp
 
-        IPKernelApp.launch_instance(sys.argv[sys.argv.index("-f"):])
+        IPKernelApp.launch_instance(sys.argv[sys.argv.index("-f"):], parent_handle=int(environment["JPY_PARENT_PID"]))  # to end with it; imported ahead, it knows no parent
     return None
 
 # %% ../nbs/09_report.ipynb #d3a45128
@@ -471,6 +477,8 @@ def fork_jobs() -> None:
     for name in sys.argv[2:]:
         with suppress(Exception):  # the chapter that needs it will say so
             importlib.import_module(name)
+    if threading.active_count() > 1 or {"tensorflow", "torch"} & sys.modules.keys():
+        return  # a fork would wait for threads that it has not
     gc.freeze()  # what is there now stays in memory that all share
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever ends is gone, and waits for nobody
     while True:
@@ -497,16 +505,21 @@ def fork_jobs() -> None:
         execute_job()
 
 # %% ../nbs/09_report.ipynb #037468fe
+class Interrupted(MusicnbError):
+    "The user pressed Ctrl-C. Exit code 130."
+
+
 class Nest:
-    "The process that forks jobs. It starts with the first of them."
+    "Starts the processes that run chapters, and ends them. On Linux one process forks them; it starts with the first."
 
     def __init__(
         self,
         modules: list[str],  # to import ahead, from `shared_imports`
-        environment: dict,   # of all jobs, added to this process's
+        environment: dict,   # of all chapters, added to this process's
+        forks: bool = sys.platform == "linux",
     ):
-        self.modules, self.environment = modules, environment
-        self._lock, self._process, self._door, self._useless = threading.Lock(), None, None, sys.platform != "linux"
+        self.modules, self.environment, self._forks = modules, environment, forks
+        self._lock, self._process, self._door, self._running, self._stopped = threading.Lock(), None, None, set(), False
 
     def __enter__(self):
         return self
@@ -517,36 +530,61 @@ class Nest:
             self._process.kill()
             self._process.wait()
 
-    def _start(self) -> None:
+    def start(self, environment: dict, log):
+        "A process that runs `execute_job`, with `environment` added, its standard error in the file `log`. Raises `Interrupted` after `stop`."
+        process = None
+        with self._lock:
+            if self._forks and not self._stopped:
+                process = self._fork(environment, log)
+            if not process and not self._stopped:
+                process = subprocess.Popen([sys.executable, "-c", "from musicnb.report import execute_job; execute_job()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                                           env=os.environ | self.environment | environment, start_new_session=True, encoding="utf-8", errors="replace")
+        if process:
+            self._running.add(process)
+        if self._stopped:  # perhaps while this one started, unseen by `stop`
+            if process:
+                self.end(process)
+            raise Interrupted("no chapter starts any more")
+        return process
+
+    def end(self, process) -> None:
+        "Kill a process and all that it started."
+        kill_family(process.pid)
+        self._running.discard(process)
+
+    def stop(self) -> None:
+        "Kill what runs, and start nothing more."
+        self._stopped = True
+        for process in [*self._running, *([self._process] if self._process else [])]:
+            kill_family(process.pid)
+
+    def _hatch(self) -> None:
+        "Start the process that forks."
         import socket
 
-        self._door, theirs = socket.socketpair()
-        self._door.settimeout(120)  # seconds
+        self._door, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        self._door.settimeout(120)  # seconds, for its imports
         code = "from musicnb.report import fork_jobs; fork_jobs()"
         with theirs:
             self._process = subprocess.Popen([sys.executable, "-c", code, str(theirs.fileno()), *_OWN_IMPORTS, *self.modules], pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL,
                                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | self.environment | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"})
 
-    def job(self, environment: dict, log) -> Forked | None:  # None where nothing can be forked
-        "A process that runs `execute_job`, with `environment` added, its standard error in the file `log`."
+    def _fork(self, environment: dict, log) -> Forked | None:  # None, now and from then on, where it died or does not answer
         import socket
 
         import psutil
 
-        with self._lock:
-            if self._useless:
-                return None
-            try:
-                if not self._process:
-                    self._start()
-                inward, outward = os.pipe(), os.pipe()
-                stdin, stdout = open(inward[1], "w", encoding="utf-8"), open(outward[0], encoding="utf-8", errors="replace")
-                with open(inward[0], "rb"), open(outward[1], "wb"):
-                    socket.send_fds(self._door, [json.dumps(environment).encode()], [inward[0], outward[1], log.fileno()])
-                    return Forked(int(self._door.recv(64)), stdin, stdout)
-            except (OSError, ValueError, psutil.Error):  # it died, or does not answer: chapters start without it
-                self._useless = True
-                return None
+        try:
+            if not self._process:
+                self._hatch()
+            inward, outward = os.pipe(), os.pipe()
+            stdin, stdout = open(inward[1], "w", encoding="utf-8"), open(outward[0], encoding="utf-8", errors="replace")
+            with open(inward[0], "rb"), open(outward[1], "wb"):
+                socket.send_fds(self._door, [json.dumps(environment).encode()], [inward[0], outward[1], log.fileno()])
+                return Forked(int(self._door.recv(64)), stdin, stdout)
+        except (OSError, ValueError, psutil.Error):
+            self._forks = False
+            return None
 
 # %% ../nbs/09_report.ipynb #4ce5584d
 _QUIET = {"OMP_WAIT_POLICY": "passive",  # threads that spin while they wait make LightGBM many times slower on cores that others use too
@@ -557,42 +595,57 @@ def run_chapter(
     chapter: Chapter,
     values: dict,      # from resolve
     target: Path,      # where the executed notebook goes
-    environment: dict,  # of the kernel, added to this process's
-    tell: Callable = lambda message: None,  # called with {"cell": i, "of": n}
-    nest: Nest | None = None,  # that forks the process, where it can
+    environment: dict,  # of the kernel, added to that of all chapters
+    tell: Callable,    # called with {"cell": i, "of": n}
+    nest: Nest,        # starts the process
 ) -> dict:             # seconds, peak_mb, error (None, or ename, evalue, traceback, and the cell's index where it carries no error itself)
-    "Run a chapter in a process of its own. Never raises for what fails inside."
-    import psutil
-
+    "Run a chapter in a process of its own. Never raises for what fails inside; raises `Interrupted` if the run was stopped before it began."
     limit = int(values.get("time_limit", 600))
     job = {"source": str(chapter.path), "target": str(target), "values": values, "cwd": os.getcwd(), "time_limit": limit}
-    start, outcome, logged = time.monotonic(), {}, target.with_suffix(".log")
-    with logged.open("wb") as log:
-        process = (nest and nest.job(environment, log)) or subprocess.Popen(
-            [sys.executable, "-c", "from musicnb.report import execute_job; execute_job()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-            env=os.environ | _QUIET | environment, start_new_session=True, encoding="utf-8", errors="replace")
-    watch = threading.Timer(limit + 90, kill_family, [process.pid])  # for a kernel that cannot even be stopped; the child keeps the limit itself
-    try:
-        watch.start()
-        process.stdin.write(json.dumps(job) + "\n")
-        process.stdin.flush()
-        while not outcome and (line := process.stdout.readline()):  # not to the end: what the chapter left running may hold the pipe
-            with suppress(ValueError):
-                message = json.loads(line)
-                outcome = message if "done" in message else {}
-                tell(message)
-    finally:
-        watch.cancel()
-        kill_family(process.pid)
-        code = None
-        with suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):  # nobody collects what has ended on a machine without an init process
-            code = process.wait(20)
-        process.stdin.close()
-        process.stdout.close()
+    start, logged = time.monotonic(), target.with_suffix(".log")
+    with tempfile.TemporaryDirectory(prefix="musicnb-", ignore_cleanup_errors=True) as folder:
+        with logged.open("wb") as log:
+            process = nest.start(environment, log)
+        watch = threading.Timer(limit + 90, nest.end, [process])  # for a kernel that cannot even be stopped; the child keeps the limit itself
+        try:
+            watch.start()
+            outcome = _talk(process, job | {"folder": folder}, tell)
+        finally:
+            watch.cancel()
+            nest.end(process)
+            code = _collect(process)
     error = outcome["error"] if outcome else {"ename": "ChapterDied", "evalue": "the process ended" + (f" with code {code}" if code else ""), "cell": None,
                                               "traceback": logged.read_text(encoding="utf-8", errors="replace")[-4000:]}
     logged.unlink()
     return {"seconds": round(time.monotonic() - start, 2), "peak_mb": outcome.get("peak_mb"), "error": error}
+
+
+def _talk(process, job: dict, tell: Callable) -> dict:  # its last word, {} where it died before
+    "Give a process its job, and pass on what it says of it."
+    outcome = {}
+    with suppress(OSError):  # it died before it read
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+    while not outcome and (line := process.stdout.readline()):  # not to the end: what the chapter left running may hold the pipe
+        with suppress(ValueError):
+            message = json.loads(line)
+            outcome = message if "done" in message else {}
+            tell(message)
+    return outcome
+
+
+def _collect(process) -> int | None:
+    "The exit code of a process that was killed, as far as it can be known."
+    import psutil
+
+    try:
+        return process.wait(20)
+    except (subprocess.TimeoutExpired, psutil.TimeoutExpired):  # nobody collects what has ended on a machine without an init process
+        return None
+    finally:
+        with suppress(OSError):  # what it did not read is still to be written
+            process.stdin.close()
+        process.stdout.close()
 
 # %% ../nbs/09_report.ipynb #6b01ad15
 @dataclass
@@ -678,7 +731,7 @@ def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable,
     for old in (book.state / f"{stem}.json", book.notebook(stem), running, results):  # of this chapter in another state, or of a killed run
         old.unlink(missing_ok=True)
     upstream_file = write_text(book.state / f"{stem}.upstream.json", dump_json([{"chapter": s} | done[s].results for s in waited]))
-    environment = nest.environment | {"MUSICNB_RESULTS": str(results.resolve()), "MUSICNB_BOOK": str(upstream_file.resolve()), "MUSICNB_MODELS": str(book.models.resolve())}
+    environment = {"MUSICNB_RESULTS": str(results.resolve()), "MUSICNB_BOOK": str(upstream_file.resolve()), "MUSICNB_MODELS": str(book.models.resolve())}
     outcome = run_chapter(chapter, values, running, environment, tell, nest)
     said = read_results(results)
     error = outcome["error"] or unsound(plan, stem, said, key, upstream)
@@ -716,10 +769,6 @@ def without_seconds(results: dict) -> dict:
     return results | {"scores": scores}
 
 # %% ../nbs/09_report.ipynb #ff92d567
-class Interrupted(MusicnbError):
-    "The user pressed Ctrl-C. Exit code 130."
-
-
 def run_plan(
     plan: Plan,
     watch: "Watch",
@@ -745,8 +794,8 @@ def run_plan(
                     order.done(stem)
             finished |= {s: finish(s, r) for s, r in done.items() if s not in finished}
         except BaseException as e:  # Ctrl-C, or a disk that is full: the pool would wait for chapters that nobody will read
+            nest.stop()
             pool.shutdown(wait=False, cancel_futures=True)
-            kill_family(os.getpid(), itself=False)
             if isinstance(e, KeyboardInterrupt):
                 raise Interrupted("interrupted; run the same command again to finish what is left") from None
             raise

@@ -232,21 +232,93 @@ def test_killed_run_is_finished_by_the_next(clone):
     whole(clone)
 
 
-def test_interrupted_run_is_one_line_and_can_be_finished(clone):
+@pytest.mark.parametrize("ran", [False, True], ids=["at once", "after a chapter"])
+def test_interrupted_run_is_one_line_and_can_be_finished(clone, ran):
     clone.add("10_test_one", finding("10_test_one"))
     clone.add("11_test_two", "import time; time.sleep(nap)", parameters="nap: float = 600.0  # s")
     process = clone.popen("report")
-    started = clone.out / ".chapters" / "11_test_two.upstream.json"
-    until(lambda: started.is_file())
-    time.sleep(3)
+    first, started = (clone.out / ".chapters" / name for name in ("10_test_one.json", "11_test_two.upstream.json"))
+    until(lambda: started.is_file() and (first.is_file() or not ran))  # at once: imports are being made, no chapter runs yet
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and err.startswith("musicnb: interrupted") and err.count("\n") == 1
     assert not psutil.wait_procs(family, timeout=20)[1], "no kernel is left"
     assert clone.run("report", "-p", "nap=0").returncode == 0
-    assert clone.statuses() == {"10_test_one": "cached", "11_test_two": "ok"}
+    assert clone.statuses() == {"10_test_one": "cached" if ran else "ok", "11_test_two": "ok"}
     whole(clone)
+
+
+# -- the process that forks the others
+
+MEETS = """
+import os, sys, time
+from pathlib import Path
+Path("kernel").write_text(str(os.getpid()))
+while not Path("go").exists(): time.sleep(0.05)
+"""
+linux = pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked here")
+
+
+def kernel_of(clone) -> psutil.Process:
+    """The kernel of the chapter that waits."""
+    said = clone.root / "kernel"
+    until(lambda: said.is_file() and said.read_text())
+    return psutil.Process(int(said.read_text()))
+
+
+@linux
+def test_chapters_run_without_the_process_that_forks(clone):
+    """It dies while a chapter runs: that one goes on, the next starts by itself."""
+    clone.add("10_test_one", MEETS)
+    clone.add("11_test_two", finding("11_test_two"), parameters='depends: list[str] = ["10_test_one"]\nseed: int = 1  # of it')
+    process = clone.popen("report")
+    forked = kernel_of(clone)
+    nest = next(p for p in psutil.Process(process.pid).children() if "fork_jobs" in " ".join(p.cmdline()))
+    assert nest in forked.parents()
+    nest.kill()
+    (clone.root / "go").touch()
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert clone.statuses() == {"10_test_one": "ok", "11_test_two": "ok"}
+
+
+def test_killed_chapter_takes_its_kernel_along(clone):
+    """As when memory is short, and the system ends the chapter's process: its page says so, the others run, nothing is left."""
+    clone.add("10_test_one", MEETS)
+    clone.add("11_test_two", finding("11_test_two"))
+    process = clone.popen("report", "--jobs", "1")
+    kernel = kernel_of(clone)
+    kernel.parent().kill()
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err
+    assert clone.statuses() == {"10_test_one": "failed", "11_test_two": "ok"}
+    assert "ChapterDied" in (clone.out / "10_test_one.html").read_text()
+    kernel.wait(20)
+    whole(clone)
+
+
+@pytest.mark.parametrize("module, alive", [
+    ("import threading, time\nthread = threading.Thread(target=time.sleep, args=(600,), daemon=True)\nthread.start()", "strange.thread.is_alive()"),
+    ("import os, sys\nif 'ipykernel' not in sys.modules or 'fork_jobs' in sys.argv[0]: os._exit(3)", "True")], ids=["starts a thread", "ends the process"])
+def test_shared_import_that_cannot_be_forked(clone, module, alive):
+    (clone.root / "strange.py").write_text(module)
+    for stem in ("10_test_one", "11_test_two"):
+        clone.add(stem, f"import strange\nassert {alive}")
+    done = clone.run("report")
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_runs_at_once(clone):
+    """Each in a folder of its own, with one cache."""
+    for stem in ("10_test_one", "11_test_two"):
+        clone.add(stem, LOADS.format(stem=stem), parameters=DATA_DIR)
+    outs = [clone.root / name for name in ("first", "second")]
+    runs = [clone.popen("report", "--out", str(out)) for out in outs]
+    for run in runs:
+        assert run.communicate(timeout=300) and run.returncode == 0
+    first, second = ((out / "notebooks" / "11_test_two.ipynb").read_text() for out in outs)
+    assert json.loads(first)["cells"][-1]["outputs"] == json.loads(second)["cells"][-1]["outputs"]
 
 
 def test_two_runs_in_one_folder(clone):

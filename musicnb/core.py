@@ -16,7 +16,7 @@ import html
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
@@ -80,13 +80,10 @@ def atomic_path(
     "Write aside, then rename. On any error, the disk being full included, the aside file goes and `path` stays as it was."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
+    os.close(os.open(aside, os.O_CREAT | os.O_EXCL, 0o666))  # less the umask, as any file: mkstemp's 0600 would hide a report from the web server that shows it
     try:
-        yield Path(aside)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(aside, 0o666 & ~umask)  # mkstemp's 0600 would hide a report from the web server that shows it
+        yield aside
         os.replace(aside, path)
     finally:
         with contextlib.suppress(FileNotFoundError):

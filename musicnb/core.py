@@ -6,7 +6,7 @@
 __all__ = ['SCORE_COLUMNS', 'SCORE_KEY', 'METRICS', 'LEDGER_COLUMNS', 'VERDICTS', 'MusicnbError', 'UserError', 'DataError',
            'find_root', 'need_root', 'cache_dir', 'atomic_path', 'write_text', 'round_floats', 'dump_json',
            'file_sha256', 'Provenance', 'humblest', 'Finding', 'verdict', 'Run', 'read_results', 'models_dir',
-           'true_minus', 'read_published', 'complete_ledger', 'read_book', 'write_csv']
+           'true_minus', 'estimate', 'read_published', 'complete_ledger', 'read_book', 'write_csv']
 
 # %% ../nbs/00_core.ipynb #b19e86d1
 import contextlib
@@ -14,6 +14,7 @@ import csv
 import hashlib
 import html
 import json
+import math
 import os
 import re
 import secrets
@@ -295,6 +296,20 @@ def true_minus(
     "The text with a minus sign before each negative number."
     return re.sub(r"(?<![^\s(\[=“])-(?=\.?\d)", "−", text)
 
+# %% ../nbs/00_core.ipynb #ddcdab5f
+def estimate(
+    value: float | None,
+    low: float | None = None,   # 95 % interval
+    high: float | None = None,
+) -> str:
+    "`value` with two significant digits of the interval's width, or three of its own, and thousands set apart; a count stays whole."
+    if value is None:
+        return ""
+    width = high - low if low is not None and high is not None else 0
+    scale, digits = (width, 2) if width > 0 else (abs(value), 3)
+    places = digits - 1 - math.floor(math.log10(scale)) if scale > 0 and (width or value % 1) else 0
+    return f"{value:,.{min(max(places, 0), 8)}f}".replace("-", "−")
+
 # %% ../nbs/00_core.ipynb #bbf6dec5
 @patch_method
 def finding(self: Run,
@@ -372,7 +387,7 @@ def judge(self: Run,
           low: float | None = None, high: float | None = None,
           strict: float | None = None,   # under the stricter protocol
           strict_low: float | None = None, strict_high: float | None = None,
-          reason: str = "",           # what differs, what was tested
+          reason: str = "",           # what differs, what was tested; begins with "not run:" where nothing could be
           comparable: bool = True,    # False: other rows or an unknown setting
           holds: bool | None = None,  # of a claim without a number: was it borne out?
           ) -> dict:
@@ -386,7 +401,8 @@ def judge(self: Run,
     if comparable and holds is None and (published is None or ours is None):  # in any profile, so that the full one does not stop here
         raise ValueError(f"published figure {id!r} is {published!r} and ours {ours!r}; expected two numbers, holds, or comparable=False")
     row = dict(id=id, published=published, ours=ours, low=low, high=high, strict=strict, strict_low=strict_low,
-               strict_high=strict_high, verdict="not comparable", reason=true_minus(reason))
+               strict_high=strict_high, verdict="not run" if ours is None and reason.startswith("not run:") else "not comparable",
+               reason=true_minus(reason.removeprefix("not run:").strip()))
     if self.profile != "full" or self.kind != "real":
         blank = dict.fromkeys(("ours", "low", "high", "strict", "strict_low", "strict_high"))
         row |= blank | dict(verdict="not run", reason=f"needs the full profile on real data; this run: {self.profile} profile, {self.kind} data")

@@ -27,7 +27,7 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import ansi2html, strip_ansi
 from traitlets.config import Config
 
-from .core import need_root, true_minus
+from .core import estimate, need_root, true_minus
 
 # %% ../nbs/08_page.ipynb #2a68ea78
 # One pass over the text: fenced code and `code` match first and stay as they are.
@@ -375,25 +375,11 @@ def _mend_links(soup: BeautifulSoup, pages: list[str], docs_href: str | None):
             link["rel"] = "noopener noreferrer"
 
 # %% ../nbs/08_page.ipynb #a9d24a67
-def _estimate(
-    value: float | None,
-    low: float | None = None,   # 95 % interval
-    high: float | None = None,
-) -> str:
-    "`value` with two significant digits of the interval's width, or three of its own, and thousands set apart."
-    if value is None:
-        return ""
-    width = high - low if low is not None and high is not None else 0
-    scale, digits = (width, 2) if width > 0 else (abs(value), 3)
-    places = digits - 1 - math.floor(math.log10(scale)) if scale > 0 else 0
-    return f"{value:,.{min(max(places, 0), 8)}f}".replace("-", "−")
-
-
 def _interval(f: dict) -> str:
     "The interval of a finding, in the digits of its value."
     if f["low"] is None or f["high"] is None:
         return ""
-    return " to ".join(_estimate(end, f["low"], f["high"]) for end in (f["low"], f["high"]))
+    return " to ".join(estimate(end, f["low"], f["high"]) for end in (f["low"], f["high"]))
 
 
 def _seconds(value: float) -> str:
@@ -412,7 +398,7 @@ def _frame(assets: Path) -> jinja2.Environment:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     style = "\n".join((assets / name).read_text(encoding="utf-8") for name in ("theme.css", "page.css"))
     env.globals |= {"script": Markup(script), "script_hash": f"sha256-{digest}", "style": Markup(style)}
-    env.filters |= {"value": lambda f: _estimate(f["value"], f["low"], f["high"]), "interval": _interval,
+    env.filters |= {"value": lambda f: estimate(f["value"], f["low"], f["high"]), "interval": _interval,
                     "seconds": _seconds, "size": _size}
     return env
 

@@ -255,7 +255,7 @@ class Run:
             with open(self._target, "a", encoding="utf-8", newline="\n") as f:
                 f.write(line + "\n")
 
-
+# %% ../nbs/00_core.ipynb #0f9c55fa
 def read_results(
     path: Path | str,  # $MUSICNB_RESULTS of a chapter that ran, or broke off
 ) -> dict[str, list]:  # data, findings, scores, ledger, kept

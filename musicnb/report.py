@@ -6,10 +6,10 @@
 __all__ = ['app', 'data_app', 'Parameter', 'Chapter', 'read_chapter', 'select_stems', 'read_selection', 'needs', 'parse_given',
            'parse_value', 'resolve', 'parse', 'imported', 'reached_modules', 'read_cells', 'code_of', 'named_data',
            'called_loaders', 'chapter_key', 'kill_family', 'execute_job', 'shared_imports', 'Forked', 'fork_kernel',
-           'fork_jobs', 'Interrupted', 'Nest', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse', 'unsound',
-           'is_whole', 'without_seconds', 'run_plan', 'Watch', 'versions', 'commit', 'write_results', 'cover',
-           'relative_href', 'write_page', 'page_or_failure', 'write_index', 'usual_jobs', 'make_plan', 'run_report',
-           'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'stored_model',
+           'fork_jobs', 'Nest', 'Interrupted', 'Launcher', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse',
+           'unsound', 'is_whole', 'without_seconds', 'run_plan', 'Watch', 'versions', 'commit', 'write_results',
+           'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index', 'usual_jobs', 'make_plan',
+           'run_report', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'stored_model',
            'write_predictions', 'ask_model', 'prediction_line', 'main']
 
 # %% ../nbs/09_report.ipynb #27ccd2a4
@@ -215,7 +215,7 @@ def parse(
     except (SyntaxError, ValueError):
         return ast.Module(body=[], type_ignores=[])
 
-
+# %% ../nbs/09_report.ipynb #15284107
 @cache
 def imported(
     source: str,  # Python code
@@ -264,7 +264,7 @@ def code_of(
     parts = [TransformerManager().transform_cell(c.source) for c in cells if c.cell_type == "code"]
     return "\n".join(p for p in parts if parse(p).body)
 
-# %% ../nbs/09_report.ipynb #15284107
+# %% ../nbs/09_report.ipynb #ae5a0b88
 @cache
 def named_data(
     source: str,  # Python code
@@ -505,36 +505,74 @@ def fork_jobs() -> None:
         execute_job()
 
 # %% ../nbs/09_report.ipynb #037468fe
-class Interrupted(MusicnbError):
-    "The user pressed Ctrl-C. Exit code 130."
-
-
 class Nest:
-    "Starts the processes that run chapters, and ends them. On Linux one process forks them; it starts with the first."
+    "The process that forks the others. It starts with the first of them."
 
     def __init__(
         self,
         modules: list[str],  # to import ahead, from `shared_imports`
         environment: dict,   # of all chapters, added to this process's
+    ):
+        self.modules, self.environment, self.process, self._door = modules, environment, None, None
+
+    def start(self) -> None:
+        "Start, import, and wait for orders."
+        import socket
+
+        self._door, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        self._door.settimeout(120)  # seconds, for its imports
+        code = "from musicnb.report import fork_jobs; fork_jobs()"
+        with theirs:
+            self.process = subprocess.Popen([sys.executable, "-c", code, str(theirs.fileno()), *_OWN_IMPORTS, *self.modules], pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | self.environment | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"})
+
+    def fork(self, environment: dict, log) -> Forked:
+        "A process that runs `execute_job`, with `environment` added, its standard error in the file `log`. Raises `OSError` or `ValueError` where the nest died or does not answer."
+        import socket
+
+        if not self.process:
+            self.start()
+        inward, outward = os.pipe(), os.pipe()
+        stdin, stdout = open(inward[1], "w", encoding="utf-8"), open(outward[0], encoding="utf-8", errors="replace")
+        with open(inward[0], "rb"), open(outward[1], "wb"):
+            socket.send_fds(self._door, [json.dumps(environment).encode()], [inward[0], outward[1], log.fileno()])
+            return Forked(int(self._door.recv(64)), stdin, stdout)
+
+    def close(self) -> None:
+        "End it; what it has forked lives on."
+        if self.process:
+            self._door.close()
+            self.process.kill()
+            self.process.wait()
+
+# %% ../nbs/09_report.ipynb #ff92d567
+class Interrupted(MusicnbError):
+    "The user pressed Ctrl-C. Exit code 130."
+
+
+class Launcher:
+    "Starts the processes that run chapters, and ends them."
+
+    def __init__(
+        self,
+        modules: list[str],  # to import ahead where processes can be forked
+        environment: dict,   # of all chapters, added to this process's
         forks: bool = sys.platform == "linux",
     ):
-        self.modules, self.environment, self._forks = modules, environment, forks
-        self._lock, self._process, self._door, self._running, self._stopped = threading.Lock(), None, None, set(), False
+        self.environment, self.nest, self.forks = environment, Nest(modules, environment), forks
+        self._lock, self._running, self._stopped = threading.Lock(), set(), False
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        if self._process:
-            self._door.close()
-            self._process.kill()
-            self._process.wait()
+        self.nest.close()
 
-    def start(self, environment: dict, log):
+    def start(self, environment: dict, log) -> subprocess.Popen | Forked:
         "A process that runs `execute_job`, with `environment` added, its standard error in the file `log`. Raises `Interrupted` after `stop`."
         process = None
         with self._lock:
-            if self._forks and not self._stopped:
+            if self.forks and not self._stopped:
                 process = self._fork(environment, log)
             if not process and not self._stopped:
                 process = subprocess.Popen([sys.executable, "-c", "from musicnb.report import execute_job; execute_job()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
@@ -547,6 +585,15 @@ class Nest:
             raise Interrupted("no chapter starts any more")
         return process
 
+    def _fork(self, environment: dict, log) -> Forked | None:
+        import psutil
+
+        try:
+            return self.nest.fork(environment, log)
+        except (OSError, ValueError, psutil.Error):  # chapters start without it from now on
+            self.forks = False
+            return None
+
     def end(self, process) -> None:
         "Kill a process and all that it started."
         kill_family(process.pid)
@@ -555,69 +602,12 @@ class Nest:
     def stop(self) -> None:
         "Kill what runs, and start nothing more."
         self._stopped = True
-        for process in [*self._running, *([self._process] if self._process else [])]:
+        for process in filter(None, [*self._running, self.nest.process]):
             kill_family(process.pid)
-
-    def _hatch(self) -> None:
-        "Start the process that forks."
-        import socket
-
-        self._door, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
-        self._door.settimeout(120)  # seconds, for its imports
-        code = "from musicnb.report import fork_jobs; fork_jobs()"
-        with theirs:
-            self._process = subprocess.Popen([sys.executable, "-c", code, str(theirs.fileno()), *_OWN_IMPORTS, *self.modules], pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL,
-                                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | self.environment | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"})
-
-    def _fork(self, environment: dict, log) -> Forked | None:  # None, now and from then on, where it died or does not answer
-        import socket
-
-        import psutil
-
-        try:
-            if not self._process:
-                self._hatch()
-            inward, outward = os.pipe(), os.pipe()
-            stdin, stdout = open(inward[1], "w", encoding="utf-8"), open(outward[0], encoding="utf-8", errors="replace")
-            with open(inward[0], "rb"), open(outward[1], "wb"):
-                socket.send_fds(self._door, [json.dumps(environment).encode()], [inward[0], outward[1], log.fileno()])
-                return Forked(int(self._door.recv(64)), stdin, stdout)
-        except (OSError, ValueError, psutil.Error):
-            self._forks = False
-            return None
 
 # %% ../nbs/09_report.ipynb #4ce5584d
 _QUIET = {"OMP_WAIT_POLICY": "passive",  # threads that spin while they wait make LightGBM many times slower on cores that others use too
           "PYTHONHASHSEED": "0", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "JUPYTER_PREFER_ENV_PATH": "1"}
-
-
-def run_chapter(
-    chapter: Chapter,
-    values: dict,      # from resolve
-    target: Path,      # where the executed notebook goes
-    environment: dict,  # of the kernel, added to that of all chapters
-    tell: Callable,    # called with {"cell": i, "of": n}
-    nest: Nest,        # starts the process
-) -> dict:             # seconds, peak_mb, error (None, or ename, evalue, traceback, and the cell's index where it carries no error itself)
-    "Run a chapter in a process of its own. Never raises for what fails inside; raises `Interrupted` if the run was stopped before it began."
-    limit = int(values.get("time_limit", 600))
-    job = {"source": str(chapter.path), "target": str(target), "values": values, "cwd": os.getcwd(), "time_limit": limit}
-    start, logged = time.monotonic(), target.with_suffix(".log")
-    with tempfile.TemporaryDirectory(prefix="musicnb-", ignore_cleanup_errors=True) as folder:
-        with logged.open("wb") as log:
-            process = nest.start(environment, log)
-        watch = threading.Timer(limit + 90, nest.end, [process])  # for a kernel that cannot even be stopped; the child keeps the limit itself
-        try:
-            watch.start()
-            outcome = _talk(process, job | {"folder": folder}, tell)
-        finally:
-            watch.cancel()
-            nest.end(process)
-            code = _collect(process)
-    error = outcome["error"] if outcome else {"ename": "ChapterDied", "evalue": "the process ended" + (f" with code {code}" if code else ""), "cell": None,
-                                              "traceback": logged.read_text(encoding="utf-8", errors="replace")[-4000:]}
-    logged.unlink()
-    return {"seconds": round(time.monotonic() - start, 2), "peak_mb": outcome.get("peak_mb"), "error": error}
 
 
 def _talk(process, job: dict, tell: Callable) -> dict:  # its last word, {} where it died before
@@ -646,6 +636,35 @@ def _collect(process) -> int | None:
         with suppress(OSError):  # what it did not read is still to be written
             process.stdin.close()
         process.stdout.close()
+
+# %% ../nbs/09_report.ipynb #96cb714b
+def run_chapter(
+    chapter: Chapter,
+    values: dict,      # from resolve
+    target: Path,      # where the executed notebook goes
+    environment: dict,  # of the kernel, added to that of all chapters
+    tell: Callable,    # called with {"cell": i, "of": n}
+    launcher: Launcher,  # starts the process
+) -> dict:             # seconds, peak_mb, error (None, or ename, evalue, traceback, and the cell's index where it carries no error itself)
+    "Run a chapter in a process of its own. Never raises for what fails inside; raises `Interrupted` if the run was stopped before it began."
+    limit = int(values.get("time_limit", 600))
+    job = {"source": str(chapter.path), "target": str(target), "values": values, "cwd": os.getcwd(), "time_limit": limit}
+    start, logged = time.monotonic(), target.with_suffix(".log")
+    with tempfile.TemporaryDirectory(prefix="musicnb-", ignore_cleanup_errors=True) as folder:
+        with logged.open("wb") as log:
+            process = launcher.start(environment, log)
+        watch = threading.Timer(limit + 90, launcher.end, [process])  # for a kernel that cannot even be stopped; the child keeps the limit itself
+        try:
+            watch.start()
+            outcome = _talk(process, job | {"folder": folder}, tell)
+        finally:
+            watch.cancel()
+            launcher.end(process)
+            code = _collect(process)
+    error = outcome["error"] if outcome else {"ename": "ChapterDied", "evalue": "the process ended" + (f" with code {code}" if code else ""), "cell": None,
+                                              "traceback": logged.read_text(encoding="utf-8", errors="replace")[-4000:]}
+    logged.unlink()
+    return {"seconds": round(time.monotonic() - start, 2), "peak_mb": outcome.get("peak_mb"), "error": error}
 
 # %% ../nbs/09_report.ipynb #6b01ad15
 @dataclass
@@ -715,7 +734,7 @@ class Plan:
     command: str              # what the user can type to have it again
 
 # %% ../nbs/09_report.ipynb #9a5252c4
-def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable, nest: Nest) -> Result:
+def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable, launcher: Launcher) -> Result:
     "Run a chapter, or take its last run if its key is the same."
     chapter, values, book = plan.chapters[stem], plan.values[stem], plan.book
     waited = sorted(needs(chapter, plan.chapters))
@@ -732,7 +751,7 @@ def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable,
         old.unlink(missing_ok=True)
     upstream_file = write_text(book.state / f"{stem}.upstream.json", dump_json([{"chapter": s} | done[s].results for s in waited]))
     environment = {"MUSICNB_RESULTS": str(results.resolve()), "MUSICNB_BOOK": str(upstream_file.resolve()), "MUSICNB_MODELS": str(book.models.resolve())}
-    outcome = run_chapter(chapter, values, running, environment, tell, nest)
+    outcome = run_chapter(chapter, values, running, environment, tell, launcher)
     said = read_results(results)
     error = outcome["error"] or unsound(plan, stem, said, key, upstream)
     if is_whole(running):
@@ -768,7 +787,7 @@ def without_seconds(results: dict) -> dict:
     scores = [{k: v for k, v in row.items() if not k.endswith("_seconds")} for row in results["scores"]]
     return results | {"scores": scores}
 
-# %% ../nbs/09_report.ipynb #ff92d567
+# %% ../nbs/09_report.ipynb #1dac13ca
 def run_plan(
     plan: Plan,
     watch: "Watch",
@@ -780,12 +799,12 @@ def run_plan(
     order.prepare()
     environment = _QUIET | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // plan.jobs))}
     modules = shared_imports([code_of(read_cells(c.path)) for c in plan.chapters.values()])
-    with Nest(modules, environment) as nest, ThreadPoolExecutor(plan.jobs) as pool:
+    with Launcher(modules, environment) as launcher, ThreadPoolExecutor(plan.jobs) as pool:
         running = {}
         try:
             while order.is_active():
                 for stem in sorted(order.get_ready()):
-                    running[pool.submit(run_or_reuse, plan, stem, done, watch.teller(stem), nest)] = stem
+                    running[pool.submit(run_or_reuse, plan, stem, done, watch.teller(stem), launcher)] = stem
                 finished |= {s: finish(s, r) for s, r in done.items() if s not in finished}
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     stem = running.pop(future)
@@ -794,7 +813,7 @@ def run_plan(
                     order.done(stem)
             finished |= {s: finish(s, r) for s, r in done.items() if s not in finished}
         except BaseException as e:  # Ctrl-C, or a disk that is full: the pool would wait for chapters that nobody will read
-            nest.stop()
+            launcher.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             if isinstance(e, KeyboardInterrupt):
                 raise Interrupted("interrupted; run the same command again to finish what is left") from None
@@ -1054,7 +1073,7 @@ def report(
 # %% ../nbs/09_report.ipynb #13518044
 @data_app.command("list")
 def data_list(data_dir: str = typer.Option("", help=_DATA_DIR, show_default=False)) -> None:
-    "Show the data sets, the file each one comes in, and what is found."
+    "Show the data sets, their files, and what is found."
     from rich.table import Column, Table
     from rich.text import Text
 
@@ -1071,7 +1090,7 @@ def data_list(data_dir: str = typer.Option("", help=_DATA_DIR, show_default=Fals
 def data_check(
     files: list[str] = typer.Argument(..., metavar="FILE", help="Files with the names that they have after download."),
 ) -> None:
-    "Check files against their schemas: one line for each thing that is wrong."
+    "Check files: one line for each thing that is wrong."
     from musicnb.data import check_file
 
     bad = False
@@ -1100,7 +1119,10 @@ def data_fit_twin(
     name: str = typer.Argument(..., metavar="NAME", help="A data set of `musicnb data list`."),
     data_dir: str = typer.Option("", help=_DATA_DIR, show_default=False),
 ) -> None:
-    "Fit the aggregates of a synthetic twin on the real file and write them to data/twins."
+    """Fit a synthetic twin on the real file.
+
+    Its aggregates go to data/twins.
+    """
     from musicnb.data import load
     from musicnb.twin import refit_twin, twin_parts
 
@@ -1118,7 +1140,10 @@ def predict(
     output: Path = typer.Option(None, "-o", "--output", metavar="OUT.csv", help="A new file. Default: standard output.", show_default=False),
     model: Path = typer.Option(None, "--model", metavar="DIR", help="Folder of the stored model. Default: reports/full/models/STUDY.", show_default=False),
 ) -> None:
-    "Predict for a table of one's own: its columns, and prediction, low and high behind them (90 % interval); of videos the platform and its probability, too."
+    """Predict for a table of your own songs or videos.
+
+    Its columns come back with prediction, low and high behind them (90 % interval); of videos the platform and its probability, too.
+    """
     from musicnb.models import PREDICTS
 
     known = [part for part in PREDICTS if "/" not in part]
@@ -1141,7 +1166,7 @@ def stored_model(
         raise UserError(f"there is no model of {study!r} in {os.path.relpath(full)}", "", f"make it with `musicnb report {study} --profile full`{there}")
     return full
 
-
+# %% ../nbs/09_report.ipynb #35bf81df
 def write_predictions(study: str, source: Path, output: Path | None, folder: Path) -> None:
     "Load, check, predict, write; and one line on standard error that says which models it was."
     import pandas as pd

@@ -564,6 +564,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'musicnb.report.chapter_key': ('report.html#chapter_key', 'musicnb/report.py'),
                                 'musicnb.report.code_of': ('report.html#code_of', 'musicnb/report.py'),
                                 'musicnb.report.commit': ('report.html#commit', 'musicnb/report.py'),
+                                'musicnb.report.cores': ('report.html#cores', 'musicnb/report.py'),
                                 'musicnb.report.cover': ('report.html#cover', 'musicnb/report.py'),
                                 'musicnb.report.data_check': ('report.html#data_check', 'musicnb/report.py'),
                                 'musicnb.report.data_fetch': ('report.html#data_fetch', 'musicnb/report.py'),

@@ -8,7 +8,7 @@ __all__ = ['app', 'data_app', 'Parameter', 'Chapter', 'read_chapter', 'select_st
            'called_loaders', 'chapter_key', 'kill_family', 'execute_job', 'shared_imports', 'Forked', 'fork_kernel',
            'fork_jobs', 'Nest', 'Interrupted', 'Launcher', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse',
            'unsound', 'is_whole', 'without_seconds', 'run_plan', 'Watch', 'versions', 'commit', 'write_results',
-           'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index', 'usual_jobs', 'make_plan',
+           'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index', 'cores', 'usual_jobs', 'make_plan',
            'run_report', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'stored_model',
            'write_predictions', 'ask_model', 'prediction_line', 'main']
 
@@ -797,7 +797,7 @@ def run_plan(
     done, finished = {}, {}
     order = TopologicalSorter({s: needs(c, plan.chapters) for s, c in plan.chapters.items()})
     order.prepare()
-    environment = _QUIET | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // plan.jobs))}
+    environment = _QUIET | {"OMP_NUM_THREADS": str(max(1, cores() // plan.jobs))}
     modules = shared_imports([code_of(read_cells(c.path)) for c in plan.chapters.values()])
     with Launcher(modules, environment) as launcher, ThreadPoolExecutor(plan.jobs) as pool:
         running = {}
@@ -984,11 +984,16 @@ def write_index(plan: Plan, done: dict[str, Result], facts: dict, ledger: list[d
     return write_text(plan.book.out / "index.html", page.render_index(book))
 
 # %% ../nbs/09_report.ipynb #59c45a62
+def cores() -> int:
+    "The processor cores that this process may use: in a container, or under taskset, fewer than the machine has."
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def usual_jobs(
     profile: str,  # "quick" or "full"
 ) -> int:
     "Chapters at a time where nobody says how many: one in full, whose seconds are those of a chapter alone; in quick one for each core, two at most for the sake of memory."
-    return 1 if profile == "full" else min(2, os.cpu_count() or 1)
+    return 1 if profile == "full" else min(2, cores())
 
 # %% ../nbs/09_report.ipynb #47fe55ee
 def make_plan(

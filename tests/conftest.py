@@ -22,6 +22,7 @@ _HOME = data_home("" if _ASKED == "twin" else _ASKED)
 REAL = _HOME if find_files(POPULARITY, _HOME) else None
 os.environ["MUSICNB_DATA"] = "twin"  # everything but what is marked `real`
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the runner has it
+os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # no kernel of the same name in somebody's home
 signal.signal(signal.SIGINT, signal.default_int_handler)  # where pytest was started as a shell's background job, it and its children would ignore Ctrl-C
 
 
@@ -122,7 +123,7 @@ def need_chromium(*flags, logs=""):
     (pytest.fail if os.environ.get("CI") else pytest.skip)("chromium and chromedriver are not installed")
 
 
-def reopened(browser, script, want, seconds=5):
+def reopened(browser, script, want, seconds=60):
     """Does `script` give `want` on the page opened anew? Chromium hands what was stored to the next page in its own time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

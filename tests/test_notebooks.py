@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from musicnb.data import data_cards
-from musicnb.report import read_chapter, usual_jobs
+from musicnb.report import cores, read_chapter, usual_jobs
 
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").glob("*.ipynb"))
 CHAPTERS = [p for p in NOTEBOOKS if re.match(r"[1-9]\d[a-z]?_", p.name)]
@@ -23,7 +23,7 @@ stem = lambda p: p.stem  # noqa: E731
 
 def run_notebook(path: Path) -> subprocess.CompletedProcess:
     code = "import sys, nbdev.test as t; sys.exit(not t.test_nb(sys.argv[1], do_print=True)[0])"
-    threads = str(max(1, (os.cpu_count() or 1) // usual_jobs("quick")))
+    threads = str(max(1, cores() // usual_jobs("quick")))
     return subprocess.run([sys.executable, "-c", code, str(path)], cwd=path.parent, capture_output=True, text=True,
                           env=os.environ | {"IN_TEST": "1", "MPLBACKEND": "agg", "OMP_NUM_THREADS": threads})
 

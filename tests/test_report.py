@@ -60,7 +60,7 @@ def whole(clone) -> None:
     assert not list(clone.out.rglob("*.running.ipynb"))
 
 
-def until(happened, seconds: float = 120) -> None:
+def until(happened, seconds: float = 300) -> None:
     """Wait for something that another process does."""
     deadline = time.monotonic() + seconds
     while not happened():
@@ -221,7 +221,7 @@ def test_killed_run_is_finished_by_the_next(clone):
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    _, alive = psutil.wait_procs(family, timeout=20)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive, "a killed run takes its kernels along"
     assert not (clone.out / "index.html").exists() and not (clone.out / "11_test_two.html").exists()
     assert clone.run("report", "-p", "nap=0").returncode == 0
@@ -239,9 +239,9 @@ def test_interrupted_run_is_one_line_and_can_be_finished(clone, ran):
     until(lambda: started.is_file() and (first.is_file() or not ran))  # at once: imports are being made, no chapter runs yet
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130 and err.startswith("musicnb: interrupted") and err.count("\n") == 1
-    assert not psutil.wait_procs(family, timeout=20)[1], "no kernel is left"
+    assert not psutil.wait_procs(family, timeout=60)[1], "no kernel is left"
     assert clone.run("report", "-p", "nap=0").returncode == 0
     assert clone.statuses() == {"10_test_one": "cached" if ran else "ok", "11_test_two": "ok"}
     whole(clone)
@@ -292,7 +292,7 @@ def test_killed_chapter_takes_its_kernel_along(clone):
     assert process.returncode == 1, err
     assert clone.statuses() == {"10_test_one": "failed", "11_test_two": "ok"}
     assert "ChapterDied" in (clone.out / "10_test_one.html").read_text()
-    kernel.wait(20)
+    kernel.wait(60)
     whole(clone)
 
 
@@ -320,7 +320,7 @@ def test_two_runs_at_once(clone):
 
 
 def test_two_runs_in_one_folder(clone):
-    clone.add("10_test_one", "import time; time.sleep(60)")
+    clone.add("10_test_one", "import time; time.sleep(600)")
     first = clone.popen("report")
     lock = clone.out / ".chapters" / "lock"
     until(lambda: lock.is_file())
@@ -354,7 +354,7 @@ def test_chapter_that_hangs(clone):
     clone.add("10_test_one", "import time\ntime.sleep(600)", parameters="time_limit: int = 4  # s")
     start = time.monotonic()
     assert clone.run("report").returncode == 1
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < 300
     assert "time limit of 4 s" in (clone.out / "10_test_one.html").read_text()
     assert clone.statuses() == {"10_test_one": "failed"}
 
@@ -416,7 +416,7 @@ def test_process_left_behind_does_not_hold_the_run(clone):
     clone.add("10_test_one", "import subprocess\nleft = subprocess.Popen(['sleep', '300'], start_new_session=True)\nprint(left.pid)")
     start = time.monotonic()
     assert clone.run("report").returncode == 0
-    assert time.monotonic() - start < 120
+    assert time.monotonic() - start < 280
 
 
 def test_page_that_cannot_be_made(clone):
@@ -453,7 +453,7 @@ def test_data_that_changes_while_a_chapter_runs(clone):
     until(lambda: (clone.root / "started").exists())
     make_twin("popularity", rows=60).to_csv(clone.root / "mine" / "tracks.csv", index=False)
     (clone.root / "go").touch()
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
     assert process.returncode == 1 and clone.statuses() == {"10_test_one": "failed"}
     assert "changed while it ran" in (clone.out / "10_test_one.html").read_text()
     assert clone.run("report", "--data-dir", "mine").returncode == 0

@@ -73,6 +73,14 @@ def results(clone) -> dict[Path, bytes]:
     return {p: p.read_bytes() for p in clone.out.glob("*.*") if p.is_file()}
 
 
+def bring(clone, tracks: pd.DataFrame) -> Path:
+    """The user's own folder `mine`, with these tracks."""
+    folder = clone.root / "mine"
+    folder.mkdir(exist_ok=True)
+    tracks.to_csv(folder / "tracks.csv", index=False)
+    return folder
+
+
 # -- the files of a run
 
 @pytest.fixture(scope="module")
@@ -170,14 +178,12 @@ def test_unchanged_run_is_cached_and_changes_are_seen(clone):
 
 def test_changed_data_runs_again(clone):
     clone.add("10_test_one", LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
-    folder = clone.root / "mine"
-    folder.mkdir()
-    make_twin("popularity", rows=50).to_csv(folder / "tracks.csv", index=False)
+    folder = bring(clone, make_twin("popularity", rows=50))
     assert clone.run("report", "--data-dir", "mine").returncode == 0
     assert clone.run("report", "--data-dir", str(folder)).returncode == 0
     assert clone.statuses() == {"10_test_one": "cached"}, "the same rows by another path"
     assert clone.results("run.json")["data"][0]["kind"] == "real"
-    make_twin("popularity", rows=60).to_csv(folder / "tracks.csv", index=False)
+    bring(clone, make_twin("popularity", rows=60))
     assert clone.run("report", "--data-dir", "mine").returncode == 0
     assert clone.statuses() == {"10_test_one": "ok"}
     assert clone.results("run.json")["data"][0]["rows"] == 60
@@ -447,11 +453,10 @@ def test_results_of_an_earlier_state_are_gone(clone):
 def test_data_that_changes_while_a_chapter_runs(clone):
     clone.add("10_test_one", "import time\nfrom pathlib import Path\nPath('started').touch()\nwhile not Path('go').exists(): time.sleep(0.1)",
               LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
-    (clone.root / "mine").mkdir()
-    make_twin("popularity", rows=50).to_csv(clone.root / "mine" / "tracks.csv", index=False)
+    bring(clone, make_twin("popularity", rows=50))
     process = clone.popen("report", "--data-dir", "mine")
     until(lambda: (clone.root / "started").exists())
-    make_twin("popularity", rows=60).to_csv(clone.root / "mine" / "tracks.csv", index=False)
+    bring(clone, make_twin("popularity", rows=60))
     (clone.root / "go").touch()
     process.communicate(timeout=300)
     assert process.returncode == 1 and clone.statuses() == {"10_test_one": "failed"}
@@ -479,8 +484,7 @@ def test_published_figures_that_change(clone):
 @pytest.mark.parametrize("content", [b"[]", b'"x"', b"5", b"\xff\xfe", b""])
 def test_damaged_caches_are_made_again(clone, content):
     clone.add("10_test_one", LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
-    (clone.root / "mine").mkdir()
-    make_twin("popularity", rows=50).to_csv(clone.root / "mine" / "tracks.csv", index=False)
+    bring(clone, make_twin("popularity", rows=50))
     assert clone.run("report", "--data-dir", "mine").returncode == 0
     damaged = [p for folder in (clone.out / ".chapters", clone.root / "cache") for p in folder.rglob("*") if p.is_file()]
     for path in [*damaged, clone.out / ".chapters" / "lock"]:
@@ -604,8 +608,7 @@ BAD_DATA = {
 @pytest.mark.parametrize("make, line", BAD_DATA.values(), ids=BAD_DATA)
 def test_bad_data(clone, make, line):
     clone.add("10_test_one", LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
-    (clone.root / "mine").mkdir()
-    make().to_csv(clone.root / "mine" / "tracks.csv", index=False)
+    bring(clone, make())
     done = clone.run("report", "--data-dir", "mine")
     assert done.returncode == 2 and line in one_line(done)
     assert not results(clone), "nothing ran"

@@ -95,6 +95,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'musicnb.crawl._sqlite_in_words': ('youtube_crawl.html#_sqlite_in_words', 'musicnb/crawl.py'),
                                'musicnb.crawl._stamp': ('youtube_crawl.html#_stamp', 'musicnb/crawl.py'),
                                'musicnb.crawl._watch_sending': ('youtube_crawl.html#_watch_sending', 'musicnb/crawl.py'),
+                               'musicnb.crawl._written': ('youtube_crawl.html#_written', 'musicnb/crawl.py'),
                                'musicnb.crawl.answered': ('youtube_crawl.html#answered', 'musicnb/crawl.py'),
                                'musicnb.crawl.ask': ('youtube_crawl.html#ask', 'musicnb/crawl.py'),
                                'musicnb.crawl.asked': ('youtube_crawl.html#asked', 'musicnb/crawl.py'),

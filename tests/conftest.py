@@ -39,7 +39,7 @@ def report_songs(folder: Path, chapter: str, *options: str, **tables) -> tuple[i
     for name, table in tables.items():
         table.rename(columns={"row": ""}).to_csv(home / SONG_FILES[name], index=False)
     done = subprocess.run([*PROGRAM, "report", chapter, "--data-dir", str(home), "--out", str(out), "-p", "sample=0", *options], cwd=ROOT, capture_output=True,
-                          text=True, timeout=300, env=os.environ | {"PYTHONPATH": str(ROOT), "MUSICNB_CACHE": str(folder / "cache")})
+                          text=True, timeout=600, env=os.environ | {"PYTHONPATH": str(ROOT), "MUSICNB_CACHE": str(folder / "cache")})
     return done.returncode, done.stdout + done.stderr, out
 
 
@@ -97,7 +97,7 @@ class Clone:
 
     def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess:
         with self.popen(*arguments, **env) as process:
-            out, err = process.communicate(timeout=300)
+            out, err = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def statuses(self) -> dict[str, str]:

@@ -240,7 +240,7 @@ def test_killed_run_is_finished_by_the_next(clone):
 def test_interrupted_run_is_one_line_and_can_be_finished(clone, ran):
     clone.add("10_test_one", finding("10_test_one"))
     clone.add("11_test_two", "import time; time.sleep(nap)", parameters="nap: float = 600.0  # s")
-    process = clone.popen("report")
+    process = clone.popen("report", "--jobs", "2")
     first, started = (clone.out / ".chapters" / name for name in ("10_test_one.json", "11_test_two.upstream.json"))
     until(lambda: started.is_file() and (first.is_file() or not ran))  # at once: imports are being made, no chapter runs yet
     family = psutil.Process(process.pid).children(recursive=True)
@@ -249,7 +249,7 @@ def test_interrupted_run_is_one_line_and_can_be_finished(clone, ran):
     assert process.returncode == 130 and err.startswith("musicnb: interrupted") and err.count("\n") == 1
     assert not psutil.wait_procs(family, timeout=60)[1], "no kernel is left"
     assert clone.run("report", "-p", "nap=0").returncode == 0
-    assert clone.statuses() == {"10_test_one": "cached" if ran else "ok", "11_test_two": "ok"}
+    assert clone.statuses()["10_test_one"] in ("cached", "cached" if ran else "ok") and clone.statuses()["11_test_two"] == "ok"
     whole(clone)
 
 

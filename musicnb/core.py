@@ -6,7 +6,7 @@
 __all__ = ['SCORE_COLUMNS', 'SCORE_KEY', 'METRICS', 'LEDGER_COLUMNS', 'VERDICTS', 'MusicnbError', 'UserError', 'DataError',
            'find_root', 'need_root', 'cache_dir', 'atomic_path', 'write_text', 'round_floats', 'dump_json',
            'file_sha256', 'Provenance', 'humblest', 'Finding', 'verdict', 'Run', 'read_results', 'models_dir',
-           'true_minus', 'read_published', 'complete_ledger', 'read_book', 'write_csv']
+           'true_minus', 'estimate', 'read_published', 'complete_ledger', 'read_book', 'write_csv']
 
 # %% ../nbs/00_core.ipynb #b19e86d1
 import contextlib
@@ -14,9 +14,10 @@ import csv
 import hashlib
 import html
 import json
+import math
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
@@ -80,13 +81,10 @@ def atomic_path(
     "Write aside, then rename. On any error, the disk being full included, the aside file goes and `path` stays as it was."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
+    os.close(os.open(aside, os.O_CREAT | os.O_EXCL, 0o666))  # less the umask, as any file: mkstemp's 0600 would hide a report from the web server that shows it
     try:
-        yield Path(aside)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(aside, 0o666 & ~umask)  # mkstemp's 0600 would hide a report from the web server that shows it
+        yield aside
         os.replace(aside, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -257,7 +255,7 @@ class Run:
             with open(self._target, "a", encoding="utf-8", newline="\n") as f:
                 f.write(line + "\n")
 
-
+# %% ../nbs/00_core.ipynb #0f9c55fa
 def read_results(
     path: Path | str,  # $MUSICNB_RESULTS of a chapter that ran, or broke off
 ) -> dict[str, list]:  # data, findings, scores, ledger, kept
@@ -297,6 +295,20 @@ def true_minus(
 ) -> str:
     "The text with a minus sign before each negative number."
     return re.sub(r"(?<![^\s(\[=“])-(?=\.?\d)", "−", text)
+
+# %% ../nbs/00_core.ipynb #ddcdab5f
+def estimate(
+    value: float | None,
+    low: float | None = None,   # 95 % interval
+    high: float | None = None,
+) -> str:
+    "`value` with two significant digits of the interval's width, or three of its own, and thousands set apart; a count stays whole."
+    if value is None:
+        return ""
+    width = high - low if low is not None and high is not None else 0
+    scale, digits = (width, 2) if width > 0 else (abs(value), 3)
+    places = digits - 1 - math.floor(math.log10(scale)) if scale > 0 and (width or value % 1) else 0
+    return f"{value:,.{min(max(places, 0), 8)}f}".replace("-", "−")
 
 # %% ../nbs/00_core.ipynb #bbf6dec5
 @patch_method
@@ -375,7 +387,7 @@ def judge(self: Run,
           low: float | None = None, high: float | None = None,
           strict: float | None = None,   # under the stricter protocol
           strict_low: float | None = None, strict_high: float | None = None,
-          reason: str = "",           # what differs, what was tested
+          reason: str = "",           # what differs, what was tested; begins with "not run:" where nothing could be
           comparable: bool = True,    # False: other rows or an unknown setting
           holds: bool | None = None,  # of a claim without a number: was it borne out?
           ) -> dict:
@@ -389,7 +401,8 @@ def judge(self: Run,
     if comparable and holds is None and (published is None or ours is None):  # in any profile, so that the full one does not stop here
         raise ValueError(f"published figure {id!r} is {published!r} and ours {ours!r}; expected two numbers, holds, or comparable=False")
     row = dict(id=id, published=published, ours=ours, low=low, high=high, strict=strict, strict_low=strict_low,
-               strict_high=strict_high, verdict="not comparable", reason=true_minus(reason))
+               strict_high=strict_high, verdict="not run" if ours is None and reason.startswith("not run:") else "not comparable",
+               reason=true_minus(reason.removeprefix("not run:").strip()))
     if self.profile != "full" or self.kind != "real":
         blank = dict.fromkeys(("ours", "low", "high", "strict", "strict_low", "strict_high"))
         row |= blank | dict(verdict="not run", reason=f"needs the full profile on real data; this run: {self.profile} profile, {self.kind} data")

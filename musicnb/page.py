@@ -24,12 +24,10 @@ from bleach.css_sanitizer import CSSSanitizer
 from bs4 import BeautifulSoup
 from markupsafe import Markup
 from nbconvert.exporters import HTMLExporter
-from nbconvert.exporters.templateexporter import TemplateExporter
-from nbconvert.filters import Highlight2HTML, ansi2html, strip_ansi
-from nbconvert.filters.widgetsdatatypefilter import WidgetsDataTypeFilter
+from nbconvert.filters import ansi2html, strip_ansi
 from traitlets.config import Config
 
-from .core import need_root, true_minus
+from .core import estimate, need_root, true_minus
 
 # %% ../nbs/08_page.ipynb #2a68ea78
 # One pass over the text: fenced code and `code` match first and stay as they are.
@@ -315,16 +313,6 @@ def _assets() -> Path:
     return need_root() / "nbs" / "assets"
 
 
-class _Cells(HTMLExporter):
-    "nbconvert's exporter without its last step, which parses the page again to look for pictures without a text: `_name_pictures` does so where the page is parsed anyhow."
-
-    def from_cells(self, nb) -> str:
-        spoken, resources = nb.metadata.get("language_info", {}), self._init_resources(None)
-        self.register_filter("highlight_code", Highlight2HTML(pygments_lexer=spoken.get("pygments_lexer", spoken.get("name")), parent=self))
-        self.register_filter("filter_data_type", WidgetsDataTypeFilter(notebook_metadata=self._nb_metadata, parent=self, resources=resources))
-        return TemplateExporter.from_notebook_node(self, nb, resources)[0]
-
-
 def _cells_html(nb) -> tuple[str, list[str]]:
     "The notebook's cells as HTML with a comment in the place of each figure, and the figures."
     figures = []
@@ -334,12 +322,12 @@ def _cells_html(nb) -> tuple[str, list[str]]:
         return f"<!--figure {len(figures) - 1}-->"
 
     order = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain"]
-    exporter = _Cells(
+    exporter = HTMLExporter(
         template_name="basic", template_file="cells.html.j2", extra_template_paths=[str(_assets())], sanitize_html=True,
         exclude_anchor_links=True, exclude_input_prompt=True, exclude_output_prompt=True,
         filters={"clean_html": lambda text: dress_tables(clean_html(text)), "figure": hold},
         config=Config({"NbConvertBase": {"display_data_priority": order}}))
-    return exporter.from_cells(nb), figures
+    return exporter.from_notebook_node(nb)[0], figures
 
 # %% ../nbs/08_page.ipynb #4ce5f335
 def _put_back(text: str, figures: list[str]) -> str:
@@ -370,12 +358,6 @@ def _contents(soup: BeautifulSoup) -> list[dict]:
     return heads
 
 
-def _name_pictures(soup: BeautifulSoup):
-    "A picture without a text says so to those who cannot see it."
-    for picture in soup.select("img:not([alt])"):
-        picture["alt"] = "A picture without a description"
-
-
 def _mend_links(soup: BeautifulSoup, pages: list[str], docs_href: str | None):
     "`[…](20_x.ipynb)` leads to 20_x.html, to the docs, or nowhere; `[…](#The-question)` to the heading on this page."
     for link in soup.find_all("a", href=True):
@@ -393,25 +375,11 @@ def _mend_links(soup: BeautifulSoup, pages: list[str], docs_href: str | None):
             link["rel"] = "noopener noreferrer"
 
 # %% ../nbs/08_page.ipynb #a9d24a67
-def _estimate(
-    value: float | None,
-    low: float | None = None,   # 95 % interval
-    high: float | None = None,
-) -> str:
-    "`value` with two significant digits of the interval's width, or three of its own, and thousands set apart."
-    if value is None:
-        return ""
-    width = high - low if low is not None and high is not None else 0
-    scale, digits = (width, 2) if width > 0 else (abs(value), 3)
-    places = digits - 1 - math.floor(math.log10(scale)) if scale > 0 else 0
-    return f"{value:,.{min(max(places, 0), 8)}f}".replace("-", "−")
-
-
 def _interval(f: dict) -> str:
     "The interval of a finding, in the digits of its value."
     if f["low"] is None or f["high"] is None:
         return ""
-    return " to ".join(_estimate(end, f["low"], f["high"]) for end in (f["low"], f["high"]))
+    return " to ".join(estimate(end, f["low"], f["high"]) for end in (f["low"], f["high"]))
 
 
 def _seconds(value: float) -> str:
@@ -430,7 +398,7 @@ def _frame(assets: Path) -> jinja2.Environment:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     style = "\n".join((assets / name).read_text(encoding="utf-8") for name in ("theme.css", "page.css"))
     env.globals |= {"script": Markup(script), "script_hash": f"sha256-{digest}", "style": Markup(style)}
-    env.filters |= {"value": lambda f: _estimate(f["value"], f["low"], f["high"]), "interval": _interval,
+    env.filters |= {"value": lambda f: estimate(f["value"], f["low"], f["high"]), "interval": _interval,
                     "seconds": _seconds, "size": _size}
     return env
 
@@ -459,7 +427,6 @@ def render_chapter(
     body, figures = ("", []) if cover["status"] == "skipped" else _cells_html(page)
     soup = BeautifulSoup(body, "html.parser")
     contents = _contents(soup)
-    _name_pictures(soup)
     _mend_links(soup, cover.get("pages", []), cover.get("docs_href"))
     findings = cover.get("findings", [])
     answer = next((f for f in findings if f.get("headline")), None)

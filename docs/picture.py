@@ -10,7 +10,7 @@ from selenium.webdriver.chrome.service import Service
 
 IMAGES = Path(__file__).resolve().parent / "images"
 WIDTH, HEIGHT = 1240, 900  # CSS pixels
-FLAGS = "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-quic"
+FLAGS = "--headless=new --no-sandbox --disable-dev-shm-usage --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-quic"
 
 
 def chromium(

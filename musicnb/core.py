@@ -17,7 +17,7 @@ import json
 import math
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
@@ -81,13 +81,10 @@ def atomic_path(
     "Write aside, then rename. On any error, the disk being full included, the aside file goes and `path` stays as it was."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
+    os.close(os.open(aside, os.O_CREAT | os.O_EXCL, 0o666))  # less the umask, as any file: mkstemp's 0600 would hide a report from the web server that shows it
     try:
-        yield Path(aside)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(aside, 0o666 & ~umask)  # mkstemp's 0600 would hide a report from the web server that shows it
+        yield aside
         os.replace(aside, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -258,7 +255,7 @@ class Run:
             with open(self._target, "a", encoding="utf-8", newline="\n") as f:
                 f.write(line + "\n")
 
-
+# %% ../nbs/00_core.ipynb #0f9c55fa
 def read_results(
     path: Path | str,  # $MUSICNB_RESULTS of a chapter that ran, or broke off
 ) -> dict[str, list]:  # data, findings, scores, ledger, kept

@@ -571,7 +571,10 @@ def find_key(
     value = os.environ.get(name, "")
     for folder in (Path.cwd(), find_root()):
         if not value.strip() and folder and (folder / ".env").is_file():
-            value = dotenv_values(folder / ".env", interpolate=False).get(name) or ""
+            try:
+                value = dotenv_values(folder / ".env", interpolate=False).get(name) or ""
+            except UnicodeDecodeError:
+                raise Stop(78, f"'{folder / '.env'}' is not text in UTF-8, so {name} cannot be read from it; save it as UTF-8") from None  # the error would quote the file
     if not value.strip():
         with contextlib.suppress(Exception):  # a machine without a keyring, or a locked one: whatever its backend raises
             import keyring
@@ -1139,9 +1142,9 @@ def without_answer(self: Crawl, service, kind: str, ids: list[str], error: Music
 
 @patch_method
 def comments(self: Crawl, service, ids: list[str]) -> Counter:
-    "All wanted pages of one video, each written as it comes; a crawl that was stopped goes on at its next page."
+    "All wanted pages of one video, each written as it comes; a crawl that was stopped goes on at its next page, and counts those that it has."
     states = Counter()
-    for page in itertools.count(1):
+    for page in itertools.count(1 + self.store.ask("SELECT attempts FROM items WHERE kind = 'comments' AND id = ?", ids[0])[0][0]):
         cursor = self.store.ask("SELECT cursor FROM items WHERE kind = 'comments' AND id = ?", ids[0])[0][0]
         answer = patiently(lambda: self.asked(service, "comments", ids, cursor))
         self.lost = 0
@@ -1307,7 +1310,7 @@ def purge(
         if statistics:
             seen = db.execute("DELETE FROM observations WHERE observed_at < ?", (limit,)).rowcount
             db.execute("DELETE FROM comments WHERE video IN (SELECT id FROM items WHERE kind = 'comments' AND updated_at < ?)", (limit,))
-            db.execute("UPDATE items SET state = 'pending', reason = 'purged' WHERE state = 'done' AND updated_at < ?", (limit,))
+            db.execute("UPDATE items SET state = 'pending', reason = 'purged', attempts = 0 WHERE state = 'done' AND updated_at < ?", (limit,))
     if raw or seen:
         store.db.executescript("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
     return raw, seen
@@ -1426,10 +1429,10 @@ def crawl_run(
     with _opened(db, new=True) as store:
         if rows is not None:
             take_rows(store, rows, chosen, spotify)
-            for line in TERMS[:1 + spotify]:
-                print(line)
         elif chosen or spotify:
             take_rows(store, [Row(**dict(r)) for r in store.ask("SELECT * FROM inputs ORDER BY pos")], chosen, spotify)
+        for line in TERMS[:1 + spotify] if rows is not None or spotify else ():
+            print(line)
         if again and not start_round(store, spotify):
             print("the last round is not finished; it goes on")
         _crawl(store, max_units, daily_units, jobs, qps, spotify, comment_pages)
@@ -1445,7 +1448,7 @@ def crawl_retry(
         raise UserError(f"--state is {state!r}", "failed or absent")
     with _opened(db) as store:
         with store.change() as change:
-            n = change.execute("UPDATE items SET state = 'pending' WHERE state = ?", (state,)).rowcount
+            n = change.execute("UPDATE items SET state = 'pending', attempts = 0 WHERE state = ?", (state,)).rowcount
         print(f"{n:,} ids are asked again")
         _crawl(store, max_units, daily_units, jobs, qps, spotify)
 
@@ -1476,15 +1479,26 @@ def crawl_export(
     path = Path(out) if out else _db_path(db).with_suffix(".csv")
     with _opened(db, write=False) as store:
         rows = export_rows(store)
-        print(f"{write_export(rows, path)}: {len(rows):,} rows; " + ", ".join(f"{n:,} {s}" for s, n in Counter(r["row_status"] for r in rows).most_common()))
+        with _written(path):
+            print(f"{write_export(rows, path)}: {len(rows):,} rows; " + ", ".join(f"{n:,} {s}" for s, n in Counter(r["row_status"] for r in rows).most_common()))
         if comments:
             found = [dict(r) for r in store.ask("SELECT video, id, published_at, likes, replies, text FROM comments ORDER BY video, published_at")]
-            print(f"{write_csv(comments, found, ['video', 'id', 'published_at', 'likes', 'replies', 'text'])}: {len(found):,} comments")
+            with _written(comments):
+                print(f"{write_csv(comments, found, ['video', 'id', 'published_at', 'likes', 'replies', 'text'])}: {len(found):,} comments")
+
+
+@contextlib.contextmanager
+def _written(path: Path | str) -> Iterator[None]:
+    "What the system says of a file that cannot be written, as a line for the user."
+    try:
+        yield
+    except OSError as e:
+        raise UserError(f"'{path}' cannot be written ({e.strerror or type(e).__name__})", "a name in a folder with room that can be written to", "name another file") from e
 
 
 @crawl_app.command("purge")
 def crawl_purge(
-    days: float = typer.Option(30, min=0, help="What is older goes."),
+    days: float = typer.Option(30, min=0, max=36_500, help="What is older goes."),
     statistics: bool = typer.Option(False, "--statistics", help="The numbers too, not only the raw answers."),
     db: str = _DB,
 ) -> None:

@@ -196,7 +196,7 @@ def _unit_sums(terms: np.ndarray, codes: np.ndarray, n_units: int) -> np.ndarray
     "Sums of the rows' terms (rows, k) within each unit: (n_units, k)."
     return np.stack([np.bincount(codes, weights=t, minlength=n_units) for t in terms.T], axis=1)
 
-
+# %% ../nbs/04_evaluate.ipynb #97eccfc4
 def bootstrap_interval(
     value: float,
     draws: np.ndarray,  # the value again, of each draw
@@ -273,7 +273,7 @@ def score_binary(
             "precision": precision_score(y, label, zero_division=0), "recall": recall_score(y, label), "f1": f1_score(y, label),
             "log_loss": log_loss(y, sure, labels=[0, 1]) if known else np.nan, "brier": brier_score_loss(y, sure) if known else np.nan}
 
-
+# %% ../nbs/04_evaluate.ipynb #88395e41
 def _placements(y: np.ndarray, order: np.ndarray) -> np.ndarray:
     "Of each row, the share of the other class that it stands right to; ties count half."
     ranks, one = stats.rankdata(order), y == 1
@@ -542,7 +542,7 @@ def bootstrap_mean(
     drawn = _draw_sums(sums, draws, seed)
     return bootstrap_interval(np.mean(values), drawn[:, 1] / drawn[:, 0])
 
-
+# %% ../nbs/04_evaluate.ipynb #0b05e773
 def interval_scores(
     y: np.ndarray,
     low: np.ndarray,

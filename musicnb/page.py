@@ -24,9 +24,7 @@ from bleach.css_sanitizer import CSSSanitizer
 from bs4 import BeautifulSoup
 from markupsafe import Markup
 from nbconvert.exporters import HTMLExporter
-from nbconvert.exporters.templateexporter import TemplateExporter
-from nbconvert.filters import Highlight2HTML, ansi2html, strip_ansi
-from nbconvert.filters.widgetsdatatypefilter import WidgetsDataTypeFilter
+from nbconvert.filters import ansi2html, strip_ansi
 from traitlets.config import Config
 
 from .core import estimate, need_root, true_minus
@@ -315,16 +313,6 @@ def _assets() -> Path:
     return need_root() / "nbs" / "assets"
 
 
-class _Cells(HTMLExporter):
-    "nbconvert's exporter without its last step, which parses the page again to look for pictures without a text: `_name_pictures` does so where the page is parsed anyhow."
-
-    def from_cells(self, nb) -> str:
-        spoken, resources = nb.metadata.get("language_info", {}), self._init_resources(None)
-        self.register_filter("highlight_code", Highlight2HTML(pygments_lexer=spoken.get("pygments_lexer", spoken.get("name")), parent=self))
-        self.register_filter("filter_data_type", WidgetsDataTypeFilter(notebook_metadata=self._nb_metadata, parent=self, resources=resources))
-        return TemplateExporter.from_notebook_node(self, nb, resources)[0]
-
-
 def _cells_html(nb) -> tuple[str, list[str]]:
     "The notebook's cells as HTML with a comment in the place of each figure, and the figures."
     figures = []
@@ -334,12 +322,12 @@ def _cells_html(nb) -> tuple[str, list[str]]:
         return f"<!--figure {len(figures) - 1}-->"
 
     order = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain"]
-    exporter = _Cells(
+    exporter = HTMLExporter(
         template_name="basic", template_file="cells.html.j2", extra_template_paths=[str(_assets())], sanitize_html=True,
         exclude_anchor_links=True, exclude_input_prompt=True, exclude_output_prompt=True,
         filters={"clean_html": lambda text: dress_tables(clean_html(text)), "figure": hold},
         config=Config({"NbConvertBase": {"display_data_priority": order}}))
-    return exporter.from_cells(nb), figures
+    return exporter.from_notebook_node(nb)[0], figures
 
 # %% ../nbs/08_page.ipynb #4ce5f335
 def _put_back(text: str, figures: list[str]) -> str:
@@ -368,12 +356,6 @@ def _contents(soup: BeautifulSoup) -> list[dict]:
         head["id"] = name
         heads.append({"level": int(head.name[1]), "id": name, "text": " ".join(head.get_text().split())})
     return heads
-
-
-def _name_pictures(soup: BeautifulSoup):
-    "A picture without a text says so to those who cannot see it."
-    for picture in soup.select("img:not([alt])"):
-        picture["alt"] = "A picture without a description"
 
 
 def _mend_links(soup: BeautifulSoup, pages: list[str], docs_href: str | None):
@@ -445,7 +427,6 @@ def render_chapter(
     body, figures = ("", []) if cover["status"] == "skipped" else _cells_html(page)
     soup = BeautifulSoup(body, "html.parser")
     contents = _contents(soup)
-    _name_pictures(soup)
     _mend_links(soup, cover.get("pages", []), cover.get("docs_href"))
     findings = cover.get("findings", [])
     answer = next((f for f in findings if f.get("headline")), None)

@@ -6,10 +6,10 @@
 __all__ = ['app', 'data_app', 'Parameter', 'Chapter', 'read_chapter', 'select_stems', 'read_selection', 'needs', 'parse_given',
            'parse_value', 'resolve', 'parse', 'imported', 'reached_modules', 'read_cells', 'code_of', 'named_data',
            'called_loaders', 'chapter_key', 'kill_family', 'execute_job', 'shared_imports', 'Forked', 'fork_kernel',
-           'fork_jobs', 'Nest', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse', 'unsound', 'is_whole',
-           'without_seconds', 'Interrupted', 'run_plan', 'Watch', 'versions', 'commit', 'write_results', 'cover',
-           'relative_href', 'write_page', 'page_or_failure', 'write_index', 'usual_jobs', 'make_plan', 'run_report',
-           'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'stored_model',
+           'fork_jobs', 'Nest', 'Interrupted', 'Launcher', 'run_chapter', 'Result', 'Book', 'Plan', 'run_or_reuse',
+           'unsound', 'is_whole', 'without_seconds', 'run_plan', 'Watch', 'versions', 'commit', 'write_results',
+           'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index', 'cores', 'usual_jobs', 'make_plan',
+           'run_report', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'stored_model',
            'write_predictions', 'ask_model', 'prediction_line', 'main']
 
 # %% ../nbs/09_report.ipynb #27ccd2a4
@@ -22,6 +22,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -214,7 +215,7 @@ def parse(
     except (SyntaxError, ValueError):
         return ast.Module(body=[], type_ignores=[])
 
-
+# %% ../nbs/09_report.ipynb #15284107
 @cache
 def imported(
     source: str,  # Python code
@@ -263,7 +264,7 @@ def code_of(
     parts = [TransformerManager().transform_cell(c.source) for c in cells if c.cell_type == "code"]
     return "\n".join(p for p in parts if parse(p).body)
 
-# %% ../nbs/09_report.ipynb #15284107
+# %% ../nbs/09_report.ipynb #ae5a0b88
 @cache
 def named_data(
     source: str,  # Python code
@@ -318,10 +319,15 @@ def chapter_key(
 def _papermill_engine(
     tell: Callable,      # called with a dict at each cell
     deadline: float,     # time.monotonic() at which the chapter has had its time
+    folder: str,         # an empty one with a short name, for the kernel's sockets
 ):
     "papermill's own engine, with a word at each cell and one time limit for all of them."
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine
+    from traitlets.config import Config
+
+    files = os.name == "posix" and len(folder) < 80  # ports, which are free when they are chosen, may be another kernel's when it starts; a socket's name has some 100 characters
+    config = Config({"KernelManager": {"connection_file": f"{folder}/kernel.json"} | ({"transport": "ipc"} if files else {})})
 
     class ChapterEngine(NBClientEngine):
         @classmethod
@@ -334,7 +340,7 @@ def _papermill_engine(
 
             nb_man.cell_start = cell_start
             left = lambda cell: max(1, round(deadline - time.monotonic()))  # noqa: E731
-            return PapermillNotebookClient(nb_man, kernel_name=kernel_name, startup_timeout=start_timeout, timeout_func=left).execute()
+            return PapermillNotebookClient(nb_man, kernel_name=kernel_name, startup_timeout=start_timeout, timeout_func=left, config=config).execute()
 
     return ChapterEngine
 
@@ -384,7 +390,7 @@ def execute_job() -> None:
 
     nb = nbformat.read(job["source"], as_version=4)
     nb.cells = [c for c in nb.cells if not re.search(r"^#\|\s*eval:\s*false", c.source, re.MULTILINE)]  # papermill knows no directives
-    papermill_engines.register("chapter", _papermill_engine(tell, time.monotonic() + job["time_limit"]))
+    papermill_engines.register("chapter", _papermill_engine(tell, time.monotonic() + job["time_limit"], job["folder"]))
     error = None
     try:
         done = papermill.execute_notebook(nb, job["target"], job["values"], engine_name="chapter", kernel_name="python3", progress_bar=False, cwd=job["cwd"])
@@ -400,7 +406,7 @@ def execute_job() -> None:
 
 # %% ../nbs/09_report.ipynb #3448a0ed
 _OWN_IMPORTS = ("papermill", "papermill.clientwrap", "papermill.engines", "ipykernel.kernelapp", "ipykernel.ipkernel")
-_THREADED = {"keras", "tensorflow", "torch", "tabpfn", "umap", "numba", "wandb"}
+_THREADED = {"keras", "tensorflow", "torch", "tabpfn", "umap", "numba", "wandb"}  # of numpy's, OpenMP's and pyarrow's own threads a fork may lose: they start anew
 
 
 def shared_imports(
@@ -456,7 +462,7 @@ def fork_kernel() -> Callable | None:  # what starts it, in the place of Jupyter
         os.chdir(cwd)
         from ipykernel.kernelapp import IPKernelApp
 
-        IPKernelApp.launch_instance(sys.argv[sys.argv.index("-f"):])
+        IPKernelApp.launch_instance(sys.argv[sys.argv.index("-f"):], parent_handle=int(environment["JPY_PARENT_PID"]))  # to end with it; imported ahead, it knows no parent
     return None
 
 # %% ../nbs/09_report.ipynb #d3a45128
@@ -471,6 +477,8 @@ def fork_jobs() -> None:
     for name in sys.argv[2:]:
         with suppress(Exception):  # the chapter that needs it will say so
             importlib.import_module(name)
+    if threading.active_count() > 1 or {"tensorflow", "torch"} & sys.modules.keys():
+        return  # a fork would wait for threads that it has not
     gc.freeze()  # what is there now stays in memory that all share
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever ends is gone, and waits for nobody
     while True:
@@ -498,97 +506,161 @@ def fork_jobs() -> None:
 
 # %% ../nbs/09_report.ipynb #037468fe
 class Nest:
-    "The process that forks jobs. It starts with the first of them."
+    "The process that forks the others. It starts with the first of them."
 
     def __init__(
         self,
         modules: list[str],  # to import ahead, from `shared_imports`
-        environment: dict,   # of all jobs, added to this process's
+        environment: dict,   # of all chapters, added to this process's
     ):
-        self.modules, self.environment = modules, environment
-        self._lock, self._process, self._door, self._useless = threading.Lock(), None, None, sys.platform != "linux"
+        self.modules, self.environment, self.process, self._door = modules, environment, None, None
+
+    def start(self) -> None:
+        "Start, import, and wait for orders."
+        import socket
+
+        self._door, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        self._door.settimeout(120)  # seconds, for its imports
+        code = "from musicnb.report import fork_jobs; fork_jobs()"
+        with theirs:
+            self.process = subprocess.Popen([sys.executable, "-c", code, str(theirs.fileno()), *_OWN_IMPORTS, *self.modules], pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | self.environment | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"})
+
+    def fork(self, environment: dict, log) -> Forked:
+        "A process that runs `execute_job`, with `environment` added, its standard error in the file `log`. Raises `OSError` or `ValueError` where the nest died or does not answer."
+        import socket
+
+        if not self.process:
+            self.start()
+        inward, outward = os.pipe(), os.pipe()
+        stdin, stdout = open(inward[1], "w", encoding="utf-8"), open(outward[0], encoding="utf-8", errors="replace")
+        with open(inward[0], "rb"), open(outward[1], "wb"):
+            socket.send_fds(self._door, [json.dumps(environment).encode()], [inward[0], outward[1], log.fileno()])
+            return Forked(int(self._door.recv(64)), stdin, stdout)
+
+    def close(self) -> None:
+        "End it; what it has forked lives on."
+        if self.process:
+            self._door.close()
+            self.process.kill()
+            self.process.wait()
+
+# %% ../nbs/09_report.ipynb #ff92d567
+class Interrupted(MusicnbError):
+    "The user pressed Ctrl-C. Exit code 130."
+
+
+class Launcher:
+    "Starts the processes that run chapters, and ends them."
+
+    def __init__(
+        self,
+        modules: list[str],  # to import ahead where processes can be forked
+        environment: dict,   # of all chapters, added to this process's
+        forks: bool = sys.platform == "linux",
+    ):
+        self.environment, self.nest, self.forks = environment, Nest(modules, environment), forks
+        self._lock, self._running, self._stopped = threading.Lock(), set(), False
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        if self._process:
-            self._door.close()
-            self._process.kill()
-            self._process.wait()
+        self.nest.close()
 
-    def _start(self) -> None:
-        import socket
+    def start(self, environment: dict, log) -> subprocess.Popen | Forked:
+        "A process that runs `execute_job`, with `environment` added, its standard error in the file `log`. Raises `Interrupted` after `stop`."
+        process = None
+        with self._lock:
+            if self.forks and not self._stopped:
+                process = self._fork(environment, log)
+            if not process and not self._stopped:
+                process = subprocess.Popen([sys.executable, "-c", "from musicnb.report import execute_job; execute_job()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                                           env=os.environ | self.environment | environment, start_new_session=True, encoding="utf-8", errors="replace")
+        if process:
+            self._running.add(process)
+        if self._stopped:  # perhaps while this one started, unseen by `stop`
+            if process:
+                self.end(process)
+            raise Interrupted("no chapter starts any more")
+        return process
 
-        self._door, theirs = socket.socketpair()
-        self._door.settimeout(120)  # seconds
-        code = "from musicnb.report import fork_jobs; fork_jobs()"
-        with theirs:
-            self._process = subprocess.Popen([sys.executable, "-c", code, str(theirs.fileno()), *_OWN_IMPORTS, *self.modules], pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL,
-                                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | self.environment | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"})
-
-    def job(self, environment: dict, log) -> Forked | None:  # None where nothing can be forked
-        "A process that runs `execute_job`, with `environment` added, its standard error in the file `log`."
-        import socket
-
+    def _fork(self, environment: dict, log) -> Forked | None:
         import psutil
 
-        with self._lock:
-            if self._useless:
-                return None
-            try:
-                if not self._process:
-                    self._start()
-                inward, outward = os.pipe(), os.pipe()
-                stdin, stdout = open(inward[1], "w", encoding="utf-8"), open(outward[0], encoding="utf-8", errors="replace")
-                with open(inward[0], "rb"), open(outward[1], "wb"):
-                    socket.send_fds(self._door, [json.dumps(environment).encode()], [inward[0], outward[1], log.fileno()])
-                    return Forked(int(self._door.recv(64)), stdin, stdout)
-            except (OSError, ValueError, psutil.Error):  # it died, or does not answer: chapters start without it
-                self._useless = True
-                return None
+        try:
+            return self.nest.fork(environment, log)
+        except (OSError, ValueError, psutil.Error):  # chapters start without it from now on
+            self.forks = False
+            return None
+
+    def end(self, process) -> None:
+        "Kill a process and all that it started."
+        kill_family(process.pid)
+        self._running.discard(process)
+
+    def stop(self) -> None:
+        "Kill what runs, and start nothing more."
+        self._stopped = True
+        for process in filter(None, [*self._running, self.nest.process]):
+            kill_family(process.pid)
 
 # %% ../nbs/09_report.ipynb #4ce5584d
 _QUIET = {"OMP_WAIT_POLICY": "passive",  # threads that spin while they wait make LightGBM many times slower on cores that others use too
           "PYTHONHASHSEED": "0", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "JUPYTER_PREFER_ENV_PATH": "1"}
 
 
+def _talk(process, job: dict, tell: Callable) -> dict:  # its last word, {} where it died before
+    "Give a process its job, and pass on what it says of it."
+    outcome = {}
+    with suppress(OSError):  # it died before it read
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+    while not outcome and (line := process.stdout.readline()):  # not to the end: what the chapter left running may hold the pipe
+        with suppress(ValueError):
+            message = json.loads(line)
+            outcome = message if "done" in message else {}
+            tell(message)
+    return outcome
+
+
+def _collect(process) -> int | None:
+    "The exit code of a process that was killed, as far as it can be known."
+    import psutil
+
+    try:
+        return process.wait(20)
+    except (subprocess.TimeoutExpired, psutil.TimeoutExpired):  # nobody collects what has ended on a machine without an init process
+        return None
+    finally:
+        with suppress(OSError):  # what it did not read is still to be written
+            process.stdin.close()
+        process.stdout.close()
+
+# %% ../nbs/09_report.ipynb #96cb714b
 def run_chapter(
     chapter: Chapter,
     values: dict,      # from resolve
     target: Path,      # where the executed notebook goes
-    environment: dict,  # of the kernel, added to this process's
-    tell: Callable = lambda message: None,  # called with {"cell": i, "of": n}
-    nest: Nest | None = None,  # that forks the process, where it can
+    environment: dict,  # of the kernel, added to that of all chapters
+    tell: Callable,    # called with {"cell": i, "of": n}
+    launcher: Launcher,  # starts the process
 ) -> dict:             # seconds, peak_mb, error (None, or ename, evalue, traceback, and the cell's index where it carries no error itself)
-    "Run a chapter in a process of its own. Never raises for what fails inside."
-    import psutil
-
+    "Run a chapter in a process of its own. Never raises for what fails inside; raises `Interrupted` if the run was stopped before it began."
     limit = int(values.get("time_limit", 600))
     job = {"source": str(chapter.path), "target": str(target), "values": values, "cwd": os.getcwd(), "time_limit": limit}
-    start, outcome, logged = time.monotonic(), {}, target.with_suffix(".log")
-    with logged.open("wb") as log:
-        process = (nest and nest.job(environment, log)) or subprocess.Popen(
-            [sys.executable, "-c", "from musicnb.report import execute_job; execute_job()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-            env=os.environ | _QUIET | environment, start_new_session=True, encoding="utf-8", errors="replace")
-    watch = threading.Timer(limit + 90, kill_family, [process.pid])  # for a kernel that cannot even be stopped; the child keeps the limit itself
-    try:
-        watch.start()
-        process.stdin.write(json.dumps(job) + "\n")
-        process.stdin.flush()
-        while not outcome and (line := process.stdout.readline()):  # not to the end: what the chapter left running may hold the pipe
-            with suppress(ValueError):
-                message = json.loads(line)
-                outcome = message if "done" in message else {}
-                tell(message)
-    finally:
-        watch.cancel()
-        kill_family(process.pid)
-        code = None
-        with suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):  # nobody collects what has ended on a machine without an init process
-            code = process.wait(20)
-        process.stdin.close()
-        process.stdout.close()
+    start, logged = time.monotonic(), target.with_suffix(".log")
+    with tempfile.TemporaryDirectory(prefix="musicnb-", ignore_cleanup_errors=True) as folder:
+        with logged.open("wb") as log:
+            process = launcher.start(environment, log)
+        watch = threading.Timer(limit + 90, launcher.end, [process])  # for a kernel that cannot even be stopped; the child keeps the limit itself
+        try:
+            watch.start()
+            outcome = _talk(process, job | {"folder": folder}, tell)
+        finally:
+            watch.cancel()
+            launcher.end(process)
+            code = _collect(process)
     error = outcome["error"] if outcome else {"ename": "ChapterDied", "evalue": "the process ended" + (f" with code {code}" if code else ""), "cell": None,
                                               "traceback": logged.read_text(encoding="utf-8", errors="replace")[-4000:]}
     logged.unlink()
@@ -662,7 +734,7 @@ class Plan:
     command: str              # what the user can type to have it again
 
 # %% ../nbs/09_report.ipynb #9a5252c4
-def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable, nest: Nest) -> Result:
+def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable, launcher: Launcher) -> Result:
     "Run a chapter, or take its last run if its key is the same."
     chapter, values, book = plan.chapters[stem], plan.values[stem], plan.book
     waited = sorted(needs(chapter, plan.chapters))
@@ -678,8 +750,8 @@ def run_or_reuse(plan: Plan, stem: str, done: dict[str, Result], tell: Callable,
     for old in (book.state / f"{stem}.json", book.notebook(stem), running, results):  # of this chapter in another state, or of a killed run
         old.unlink(missing_ok=True)
     upstream_file = write_text(book.state / f"{stem}.upstream.json", dump_json([{"chapter": s} | done[s].results for s in waited]))
-    environment = nest.environment | {"MUSICNB_RESULTS": str(results.resolve()), "MUSICNB_BOOK": str(upstream_file.resolve()), "MUSICNB_MODELS": str(book.models.resolve())}
-    outcome = run_chapter(chapter, values, running, environment, tell, nest)
+    environment = {"MUSICNB_RESULTS": str(results.resolve()), "MUSICNB_BOOK": str(upstream_file.resolve()), "MUSICNB_MODELS": str(book.models.resolve())}
+    outcome = run_chapter(chapter, values, running, environment, tell, launcher)
     said = read_results(results)
     error = outcome["error"] or unsound(plan, stem, said, key, upstream)
     if is_whole(running):
@@ -715,11 +787,7 @@ def without_seconds(results: dict) -> dict:
     scores = [{k: v for k, v in row.items() if not k.endswith("_seconds")} for row in results["scores"]]
     return results | {"scores": scores}
 
-# %% ../nbs/09_report.ipynb #ff92d567
-class Interrupted(MusicnbError):
-    "The user pressed Ctrl-C. Exit code 130."
-
-
+# %% ../nbs/09_report.ipynb #1dac13ca
 def run_plan(
     plan: Plan,
     watch: "Watch",
@@ -729,14 +797,14 @@ def run_plan(
     done, finished = {}, {}
     order = TopologicalSorter({s: needs(c, plan.chapters) for s, c in plan.chapters.items()})
     order.prepare()
-    environment = _QUIET | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // plan.jobs))}
+    environment = _QUIET | {"OMP_NUM_THREADS": str(max(1, cores() // plan.jobs))}
     modules = shared_imports([code_of(read_cells(c.path)) for c in plan.chapters.values()])
-    with Nest(modules, environment) as nest, ThreadPoolExecutor(plan.jobs) as pool:
+    with Launcher(modules, environment) as launcher, ThreadPoolExecutor(plan.jobs) as pool:
         running = {}
         try:
             while order.is_active():
                 for stem in sorted(order.get_ready()):
-                    running[pool.submit(run_or_reuse, plan, stem, done, watch.teller(stem), nest)] = stem
+                    running[pool.submit(run_or_reuse, plan, stem, done, watch.teller(stem), launcher)] = stem
                 finished |= {s: finish(s, r) for s, r in done.items() if s not in finished}
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     stem = running.pop(future)
@@ -745,8 +813,8 @@ def run_plan(
                     order.done(stem)
             finished |= {s: finish(s, r) for s, r in done.items() if s not in finished}
         except BaseException as e:  # Ctrl-C, or a disk that is full: the pool would wait for chapters that nobody will read
+            launcher.stop()
             pool.shutdown(wait=False, cancel_futures=True)
-            kill_family(os.getpid(), itself=False)
             if isinstance(e, KeyboardInterrupt):
                 raise Interrupted("interrupted; run the same command again to finish what is left") from None
             raise
@@ -916,11 +984,16 @@ def write_index(plan: Plan, done: dict[str, Result], facts: dict, ledger: list[d
     return write_text(plan.book.out / "index.html", page.render_index(book))
 
 # %% ../nbs/09_report.ipynb #59c45a62
+def cores() -> int:
+    "The processor cores that this process may use: in a container, or under taskset, fewer than the machine has."
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def usual_jobs(
     profile: str,  # "quick" or "full"
 ) -> int:
     "Chapters at a time where nobody says how many: one in full, whose seconds are those of a chapter alone; in quick one for each core, two at most for the sake of memory."
-    return 1 if profile == "full" else min(2, os.cpu_count() or 1)
+    return 1 if profile == "full" else min(2, cores())
 
 # %% ../nbs/09_report.ipynb #47fe55ee
 def make_plan(
@@ -1005,7 +1078,7 @@ def report(
 # %% ../nbs/09_report.ipynb #13518044
 @data_app.command("list")
 def data_list(data_dir: str = typer.Option("", help=_DATA_DIR, show_default=False)) -> None:
-    "Show the data sets, the file each one comes in, and what is found."
+    "Show the data sets, their files, and what is found."
     from rich.table import Column, Table
     from rich.text import Text
 
@@ -1022,7 +1095,7 @@ def data_list(data_dir: str = typer.Option("", help=_DATA_DIR, show_default=Fals
 def data_check(
     files: list[str] = typer.Argument(..., metavar="FILE", help="Files with the names that they have after download."),
 ) -> None:
-    "Check files against their schemas: one line for each thing that is wrong."
+    "Check files: one line for each thing that is wrong."
     from musicnb.data import check_file
 
     bad = False
@@ -1051,7 +1124,10 @@ def data_fit_twin(
     name: str = typer.Argument(..., metavar="NAME", help="A data set of `musicnb data list`."),
     data_dir: str = typer.Option("", help=_DATA_DIR, show_default=False),
 ) -> None:
-    "Fit the aggregates of a synthetic twin on the real file and write them to data/twins."
+    """Fit a synthetic twin on the real file.
+
+    Its aggregates go to data/twins.
+    """
     from musicnb.data import load
     from musicnb.twin import refit_twin, twin_parts
 
@@ -1069,7 +1145,10 @@ def predict(
     output: Path = typer.Option(None, "-o", "--output", metavar="OUT.csv", help="A new file. Default: standard output.", show_default=False),
     model: Path = typer.Option(None, "--model", metavar="DIR", help="Folder of the stored model. Default: reports/full/models/STUDY.", show_default=False),
 ) -> None:
-    "Predict for a table of one's own: its columns, and prediction, low and high behind them (90 % interval); of videos the platform and its probability, too."
+    """Predict for a table of your own songs or videos.
+
+    Its columns come back with prediction, low and high behind them (90 % interval); of videos the platform and its probability, too.
+    """
     from musicnb.models import PREDICTS
 
     known = [part for part in PREDICTS if "/" not in part]
@@ -1092,7 +1171,7 @@ def stored_model(
         raise UserError(f"there is no model of {study!r} in {os.path.relpath(full)}", "", f"make it with `musicnb report {study} --profile full`{there}")
     return full
 
-
+# %% ../nbs/09_report.ipynb #35bf81df
 def write_predictions(study: str, source: Path, output: Path | None, folder: Path) -> None:
     "Load, check, predict, write; and one line on standard error that says which models it was."
     import pandas as pd

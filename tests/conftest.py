@@ -22,6 +22,7 @@ _HOME = data_home("" if _ASKED == "twin" else _ASKED)
 REAL = _HOME if find_files(POPULARITY, _HOME) else None
 os.environ["MUSICNB_DATA"] = "twin"  # everything but what is marked `real`
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the runner has it
+os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # no kernel of the same name in somebody's home
 signal.signal(signal.SIGINT, signal.default_int_handler)  # where pytest was started as a shell's background job, it and its children would ignore Ctrl-C
 
 
@@ -72,7 +73,7 @@ class Clone:
     """A clone in a temporary folder with chapters of its own; the package is a copy that a test may change."""
 
     def __init__(self, root: Path):
-        self.root, self.nbs, self.out = root, root / "nbs", root / "reports" / "quick"
+        self.root, self.nbs, self.out, self.started = root, root / "nbs", root / "reports" / "quick", []
         shutil.copytree(ROOT / "musicnb", root / "musicnb", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "nbs" / "assets", root / "nbs" / "assets")
         shutil.copytree(ROOT / "data" / "twins", root / "data" / "twins")
@@ -84,7 +85,15 @@ class Clone:
 
     def popen(self, *arguments: str, **env: str) -> subprocess.Popen:
         settings = {"PYTHONPATH": str(self.root), "MUSICNB_CACHE": str(self.root / "cache"), "MUSICNB_DATA": "twin"}
-        return subprocess.Popen([*PROGRAM, *arguments], cwd=self.root, env=os.environ | settings | env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen([*PROGRAM, *arguments], cwd=self.root, env=os.environ | settings | env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what a failed test left running: it would slow down the tests after it."""
+        for process in (p for p in self.started if p.poll() is None):
+            process.kill()
+            process.communicate()
 
     def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess:
         with self.popen(*arguments, **env) as process:
@@ -99,8 +108,10 @@ class Clone:
 
 
 @pytest.fixture
-def clone(tmp_path) -> Clone:
-    return Clone(tmp_path)
+def clone(tmp_path):
+    made = Clone(tmp_path)
+    yield made
+    made.close()
 
 
 def need_chromium(*flags, logs=""):
@@ -112,7 +123,7 @@ def need_chromium(*flags, logs=""):
     (pytest.fail if os.environ.get("CI") else pytest.skip)("chromium and chromedriver are not installed")
 
 
-def reopened(browser, script, want, seconds=5):
+def reopened(browser, script, want, seconds=60):
     """Does `script` give `want` on the page opened anew? Chromium hands what was stored to the next page in its own time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -223,6 +223,8 @@ def test_a_read_only_folder(server):
 def test_an_export_that_cannot_be(musicnb):
     musicnb("run", table(*urls(1)))
     one_line(musicnb("export", "-o", "out.xlsx"), 2, "out.xlsx", ".csv or .parquet")
+    for options in (["-o", "rows.csv/out.csv"], ["-o", "rows.csv/out.parquet"], ["-o", "out.csv", "--comments", "rows.csv/comments.csv"]):  # a file where a folder should be
+        one_line(musicnb("export", *options), 2, options[-1], "cannot be written")
 
 
 # The clock
@@ -294,6 +296,9 @@ def test_key_from_a_file_and_from_the_keyring(musicnb, monkeypatch, tmp_path):
     one_line(musicnb("run", table(*urls(1))), 78, "is not a key")  # it is taken as it is: nothing in it is expanded
     Path(".env").write_text("YOUTUBE_API_KEY=from-file\n")
     assert musicnb("run", "rows.csv")[0] == 0
+    Path(".env").write_bytes("YOUTUBE_API_KEY=from-file # schlüssel\n".encode("latin-1"))
+    one_line(done := musicnb("run", table(*urls(2))), 78, ".env", "is not text in UTF-8")  # a second video to ask for
+    assert "from-file" not in str(done)
     Path(".env").unlink()
     import keyring
 
@@ -320,6 +325,12 @@ def test_a_redirect_is_not_followed(musicnb, server, monkeypatch):
 @pytest.mark.parametrize("options", [["--jobs", "0"], ["--jobs", "33"], ["--qps", "0"], ["--max-units", "0"], ["--daily-units", "0"], ["--jobs", "many"], ["--nonsense"]])
 def test_options_that_make_no_sense(musicnb, options):
     one_line(musicnb("run", table(*urls(1)), *options), 2, options[0])
+
+
+@pytest.mark.parametrize("days", ["-1", "1000000", "nan", "long"])
+def test_purge_takes_days(musicnb, days):
+    musicnb("run", table(*urls(1)))
+    one_line(musicnb("purge", "--days", days), 2, "--days")
 
 
 def test_retry_takes_a_state(musicnb):
@@ -400,6 +411,7 @@ def test_raw_answers_go_after_thirty_days(musicnb, server, monkeypatch):
 def test_terms_are_said_where_a_crawl_starts(musicnb):
     assert "30 days" in musicnb("run", table(*urls(1)))[1]
     assert "no model may be trained" in musicnb("run", "rows.csv", "--spotify")[1]
+    assert "no model may be trained" in musicnb("run", "--spotify")[1], "where it goes on, too"
 
 
 def test_numbers_of_an_emulator_are_no_findings(musicnb):
@@ -506,3 +518,15 @@ def test_comments_of_chosen_videos(musicnb, server):
     musicnb("export", "-o", "out.csv", "--comments", "comments.csv")
     text = Path("comments.csv").read_text(encoding="utf-8")
     assert "'=1+1" in text and "@user" not in text, "no formulas, no names"
+
+
+def test_pages_of_comments_are_counted_over_a_stop(musicnb, server):
+    """Two pages are wanted of three; whoever is stopped after one asks for one more, and not for two."""
+    talked = max((i for i in IDS if not server.world.closed(i)), key=server.world.comments)
+    assert server.world.comments(talked) > 200
+    table(f"youtu.be/{talked}", name="chosen.csv")
+    chosen = ["run", table(f"youtu.be/{talked}"), "--comments", "chosen.csv", "--comment-pages", "2"]
+    assert "stopped at --max-units" in musicnb(*chosen, "--max-units", "3")[1]  # the video, its channel, a page
+    assert sql("SELECT COUNT(*) FROM comments") == [(100,)] and sql("SELECT state FROM items WHERE kind = 'comments'") == [("pending",)]
+    assert musicnb(*chosen)[0] == 0
+    assert sql("SELECT COUNT(*) FROM comments") == [(200,)] and server.counts()["commentThreads"]["requests"] == 2

@@ -202,7 +202,7 @@ def test_site_in_a_browser(built):
     driver = need_chromium(logs="browser")
     try:
         driver.get(f"{built.as_uri()}/search.html?q=atomic_path")
-        found = WebDriverWait(driver, 20).until(lambda d: d.find_elements("css selector", "#search-results li a"))
+        found = WebDriverWait(driver, 60).until(lambda d: d.find_elements("css selector", "#search-results li a"))
         assert "tools/00_core.html" in found[0].get_attribute("href")
         ground = set()
         for theme in ("light", "dark"):

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -12,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from musicnb.data import data_cards
-from musicnb.report import read_chapter
+from musicnb.report import cores, read_chapter, usual_jobs
 
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").glob("*.ipynb"))
 CHAPTERS = [p for p in NOTEBOOKS if re.match(r"[1-9]\d[a-z]?_", p.name)]
@@ -20,12 +21,26 @@ TOOLS = [p for p in NOTEBOOKS if re.match(r"0\d_", p.name)]
 stem = lambda p: p.stem  # noqa: E731
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=stem)
-def test_notebook_runs(path):
-    """Each notebook is a test, in a process of its own."""
+def run_notebook(path: Path) -> subprocess.CompletedProcess:
     code = "import sys, nbdev.test as t; sys.exit(not t.test_nb(sys.argv[1], do_print=True)[0])"
-    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=path.parent, capture_output=True, text=True,
-                          env=os.environ | {"IN_TEST": "1", "MPLBACKEND": "agg"})
+    threads = str(max(1, cores() // usual_jobs("quick")))
+    return subprocess.run([sys.executable, "-c", code, str(path)], cwd=path.parent, capture_output=True, text=True,
+                          env=os.environ | {"IN_TEST": "1", "MPLBACKEND": "agg", "OMP_NUM_THREADS": threads})
+
+
+@pytest.fixture(scope="module")
+def runs(request):
+    """What becomes of the notebooks that this session asks for. As many run at a time as in a quick report, which halves the minutes on two cores."""
+    asked = [item.callspec.params["path"] for item in request.session.items if getattr(item, "originalname", "") == "test_notebook_runs"]
+    with ThreadPoolExecutor(usual_jobs("quick")) as pool:
+        yield {path: pool.submit(run_notebook, path) for path in asked}
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=stem)
+def test_notebook_runs(runs, path):
+    """Each notebook is a test, in a process of its own."""
+    done = runs[path].result()
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
 
 

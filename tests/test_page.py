@@ -266,7 +266,7 @@ def opened(browser, page, tmp_path):
     return browser
 
 
-def wait_for(browser, script, seconds=5):
+def wait_for(browser, script, seconds=60):
     "Until `script` is true."
     end = time.monotonic() + seconds
     while not (got := browser.execute_script(script)) and time.monotonic() < end:

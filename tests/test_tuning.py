@@ -147,7 +147,9 @@ def test_without_a_crawl_with_a_diary_and_twice_the_same(report, tmp_path):
     missing = [r for r in scores if not r["value"]]
     assert {r["split"] for r in missing} == {"random", "artist-apart"} and {r["features"] for r in missing} == {"audio+likes+comments+licensed+size"}
     assert all(r["note"].startswith("not run: ") for r in missing)
-    assert {"LightGBM, Optuna", "TabNet, Optuna", "Random forest, grid"} <= {r["model"] for r in scores if r["value"]}
+    assert {"LightGBM, Optuna", "TabNet, Optuna", "Random forest, grid", "Random forest, elbow", "XGBoost, early stopping"} <= {r["model"] for r in scores if r["value"]}
+    findings = {f["id"]: f for f in json.loads((out / "findings.json").read_text(encoding="utf-8"))}
+    assert "corrected for their number" in findings["search-gain"]["claim"]
     diaries = list((tmp_path / "cache of book" / "wandb").rglob("*.wandb"))
     assert len(diaries) == 2 and not (ROOT / "wandb").exists() and not (ROOT / "nbs" / "wandb").exists()
     assert not [path for path in (*out.rglob("*"), *diaries) if path.is_file() and KEY.encode() in path.read_bytes()], "no key in any output"

@@ -7,17 +7,18 @@ __all__ = ['RIDGE_ALPHAS', 'STEPS', 'NEIGHBOURS', 'NEIGHBOUR_WEIGHTS', 'SCALES',
            'linear_models', 'published_linear', 'year_mean', 'WithinYears', 'spline_ols', 'fit_ols', 'table_errors',
            'hold_fixed', 'fit_within', 'explained_share', 'percent_per_step', 'joint_test', 'artist_share', 'shapley',
            'points_per_unit', 'unscaled_coefficients', 'table_path', 'table_penalties', 'table_residuals',
-           'nearest_songs', 'check_neighbours', 'LogTarget', 'published_trees', 'tree_models', 'NeighbourMeans',
-           'shuffle_columns', 'table_groups', 'DensityGroups', 'regroup', 'agreement', 'permutation_rises',
-           'table_permutation', 'table_shap', 'table_dependence', 'class_models', 'check_classes', 'on_strongest',
-           'table_words', 'SongFacts', 'GroupMeans', 'there_and_back', 'ScaledTarget', 'Blend', 'CalibratedBlend',
-           'Given', 'seeded_tpe', 'search_facts', 'check_database', 'open_search', 'report_step', 'run_search',
-           'table_search', 'check_diary', 'keep_diary', 'simplest_within', 'store_blend', 'card_text', 'study_of',
-           'read_card', 'check_stored', 'load_blend', 'Asked', 'read_rows', 'parts_of', 'check_rows', 'write_rows',
-           'stream_rows', 'name_platform', 'why_left_out']
+           'nearest_songs', 'check_neighbours', 'LogTarget', 'times_off', 'table_by_size', 'published_trees',
+           'tree_models', 'NeighbourMeans', 'shuffle_columns', 'table_groups', 'DensityGroups', 'regroup', 'agreement',
+           'permutation_rises', 'table_permutation', 'table_shap', 'table_dependence', 'class_models', 'check_classes',
+           'on_strongest', 'table_words', 'SongFacts', 'GroupMeans', 'there_and_back', 'ScaledTarget', 'Blend',
+           'CalibratedBlend', 'Given', 'seeded_tpe', 'search_facts', 'check_database', 'open_search', 'report_step',
+           'run_search', 'table_search', 'check_diary', 'keep_diary', 'simplest_within', 'store_blend', 'card_text',
+           'study_of', 'read_card', 'check_stored', 'load_blend', 'Asked', 'read_rows', 'parts_of', 'check_rows',
+           'write_rows', 'stream_rows', 'name_platform', 'why_left_out']
 
 # %% ../nbs/05_models.ipynb #5f4376e6
 import warnings
+from collections.abc import Callable
 from math import factorial
 
 import numpy as np
@@ -386,6 +387,28 @@ class LogTarget(RegressorMixin, BaseEstimator):
     def predict(self, X: pd.DataFrame) -> np.ndarray:
         return self.factor_ * 10 ** self.model_.predict(X)
 
+# %% ../nbs/05_models.ipynb #29e6daee
+def times_off(
+    predicted,           # same unit as actual
+    actual,
+    least: float = 1e3,  # what is below counts as this, on both sides; above 0
+) -> float:              # 1 or more
+    "By what factor a typical prediction is off: ten to the median absolute error of log10."
+    guess, truth = (np.log10(np.maximum(side, least)) for side in (predicted, actual))
+    return float(10 ** np.median(np.abs(guess - truth)))
+
+
+def table_by_size(
+    predictions: dict[str, np.ndarray],  # model -> predictions of the same rows
+    actual: np.ndarray,                  # what they should have been
+    edges,                               # of the bands, rising; a band holds its lower edge
+    labels,                              # one for each band
+    error: Callable,                     # predictions, actual -> a number
+) -> pd.DataFrame:                       # a row for each band that has rows, a column for each model
+    "An error of each model by the size of what was to be predicted."
+    band = pd.cut(np.asarray(actual), edges, labels=labels, right=False)
+    return pd.DataFrame({name: {b: error(np.asarray(p)[band == b], np.asarray(actual)[band == b]) for b in labels if (band == b).any()} for name, p in predictions.items()})
+
 # %% ../nbs/05_models.ipynb #trees002
 def published_trees(
     mended: bool = False,  # a regression tree instead of the classifier
@@ -752,7 +775,6 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path

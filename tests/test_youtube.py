@@ -71,6 +71,27 @@ def test_what_cannot_be_prepared_is_one_line(songs, report, change, line):
     assert line in said.replace("\n", " ") and "Traceback" not in said, said
 
 
+LATER = ("14_youtube_clusters", "15_youtube_regression", "16_youtube_networks", "17_youtube_predict")
+
+
+def test_without_a_crawl_the_later_chapters_run(songs, tmp_path):
+    """What the crawl would bring has rows "not run" that say why; everything else is scored."""
+    code, said, out = report_songs(tmp_path, *LATER, youtube=songs["youtube"].head(700))
+    assert code == 0 and [status_of(chapter, out) for chapter in LATER] == ["ok"] * len(LATER), said
+    scores = list(csv.DictReader((out / "scores.csv").open(encoding="utf-8")))
+    missing = {(r["chapter"], r["features"]): r["note"] for r in scores if not r["value"]}
+    assert all(note.startswith("not run: ") for note in missing.values())
+    assert {("15_youtube_regression", "audio+streams+size"), ("16_youtube_networks", "audio+streams+size+kinds"), ("17_youtube_predict", "audio+streams+size+text")} <= set(missing)
+    assert "not run: 0 songs have views at both dates" in {r["note"] for r in scores if r["target"] == "growth"}
+    assert not any("size" in r["features"] for r in scores if r["value"])
+
+
+def test_fewer_rows_than_folds_take_is_one_line(songs, tmp_path):
+    code, said, out = report_songs(tmp_path, LATER[1], youtube=songs["youtube"].head(110))
+    assert code == 1 and status_of(LATER[1], out) == "failed"
+    assert "training rows for 2 folds and up to 40 neighbours" in said.replace("\n", " ") and "Traceback" not in said, said
+
+
 @pytest.mark.real
 def test_the_real_songs(real_data):
     if load("youtube", str(real_data)).attrs["provenance"].kind != "real":

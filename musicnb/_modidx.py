@@ -409,6 +409,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'musicnb.models.times_off': ('models.html#times_off', 'musicnb/models.py'),
                                 'musicnb.models.tree_models': ('models.html#tree_models', 'musicnb/models.py'),
                                 'musicnb.models.unscaled_coefficients': ('models.html#unscaled_coefficients', 'musicnb/models.py'),
+                                'musicnb.models.what_was_seen': ('models.html#what_was_seen', 'musicnb/models.py'),
                                 'musicnb.models.why_left_out': ('models.html#why_left_out', 'musicnb/models.py'),
                                 'musicnb.models.write_rows': ('models.html#write_rows', 'musicnb/models.py'),
                                 'musicnb.models.year_mean': ('models.html#year_mean', 'musicnb/models.py')},

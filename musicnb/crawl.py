@@ -170,7 +170,7 @@ def _read_cells(path: Path) -> Iterator[list[str]]:
 
 # %% ../nbs/10_youtube_crawl.ipynb #2b05f59b
 def read_cells(path: Path) -> Iterator[list[str]]:
-    "As `_read_cells`. Raises `UserError` for what is no table."
+    "The rows of a CSV (or .csv.gz) or Parquet file as texts, header first. Raises `UserError` for what is no table."
     if not path.is_file():
         raise UserError(f"'{path}' {'is a folder' if path.is_dir() else 'does not exist'}", "a CSV or Parquet file with addresses")
     if not path.name.lower().endswith((".csv", ".csv.gz", ".tsv", ".txt", ".parquet")):
@@ -1357,7 +1357,7 @@ def crawl_plan(
     comments: str = typer.Option("", metavar="FILE", help="List of videos whose comments are wanted.", show_default=False),
     daily_units: int = _DAILY,
 ) -> None:
-    "Read the addresses, list what is refused, and print what a crawl will cost. Nothing is asked."
+    "Print what a crawl will cost. It reads the addresses and lists what is refused; nothing is asked yet."
     made = plan_crawl(read_rows(Path(file)), len(_chosen(comments)))
     for reason, rows in itertools.groupby(sorted(made.rejects, key=lambda r: r[2]), key=lambda r: r[2]):
         rows = list(rows)
@@ -1475,7 +1475,7 @@ def crawl_export(
     comments: str = typer.Option("", metavar="FILE", help="Write the comments too, as CSV.", show_default=False),
     db: str = _DB,
 ) -> None:
-    "Write the table with what is known: as many rows out as in, each with its status."
+    "Write the table with what is known. As many rows come out as went in, each with its status."
     path = Path(out) if out else _db_path(db).with_suffix(".csv")
     with _opened(db, write=False) as store:
         rows = export_rows(store)
@@ -1502,7 +1502,7 @@ def crawl_purge(
     statistics: bool = typer.Option(False, "--statistics", help="The numbers too, not only the raw answers."),
     db: str = _DB,
 ) -> None:
-    "Delete raw answers, and with --statistics numbers, that are older than the terms allow."
+    "Delete what is older than the terms allow. Raw answers, and with --statistics the numbers too."
     with _opened(db) as store:
         raw, seen = purge(store, days, statistics)
         print(f"deleted: {raw:,} raw answers, {seen:,} observations older than {days:g} days")

@@ -76,7 +76,7 @@ def split_artist_apart(
     room = np.cumsum(sizes[order]) <= test_share * len(groups)
     drawn = np.isin(groups.to_numpy(), codes[order][room])
     if not room.any():
-        raise UserError(f"{len(codes)} named artists in {len(groups):,} rows", "artists small enough for the test part")
+        raise UserError(f"{len(codes)} named {'artist' if len(codes) == 1 else 'artists'} in {len(groups):,} rows", "artists small enough for the test part")
     return np.flatnonzero(~drawn), np.flatnonzero(drawn)
 
 

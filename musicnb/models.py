@@ -12,9 +12,9 @@ __all__ = ['RIDGE_ALPHAS', 'STEPS', 'NEIGHBOURS', 'NEIGHBOUR_WEIGHTS', 'SCALES',
            'permutation_rises', 'table_permutation', 'table_shap', 'table_dependence', 'class_models', 'check_classes',
            'on_strongest', 'table_words', 'SongFacts', 'GroupMeans', 'there_and_back', 'ScaledTarget', 'Blend',
            'CalibratedBlend', 'Given', 'seeded_tpe', 'search_facts', 'check_database', 'open_search', 'report_step',
-           'run_search', 'table_search', 'check_diary', 'keep_diary', 'simplest_within', 'store_blend', 'card_text',
-           'study_of', 'read_card', 'check_stored', 'load_blend', 'Asked', 'read_rows', 'parts_of', 'check_rows',
-           'write_rows', 'stream_rows', 'name_platform', 'why_left_out']
+           'run_search', 'table_search', 'check_diary', 'keep_diary', 'simplest_within', 'store_blend', 'what_was_seen',
+           'card_text', 'study_of', 'read_card', 'check_stored', 'load_blend', 'Asked', 'read_rows', 'parts_of',
+           'check_rows', 'write_rows', 'stream_rows', 'name_platform', 'why_left_out']
 
 # %% ../nbs/05_models.ipynb #5f4376e6
 import warnings
@@ -784,7 +784,7 @@ from zipfile import ZIP_DEFLATED
 from fastcore.basics import patch
 
 from . import __version__
-from .core import Run, atomic_path, dump_json
+from .core import Run, atomic_path, dump_json, estimate
 from .data import ENRICHED, POPULARITY, SOUND, YOUTUBE, Column, DataSet, check_frame
 from .evaluate import conformal_margin, move_ends
 from .features import FEATURES, derive_tracks, select_features
@@ -1315,7 +1315,7 @@ def simplest_within(
     return means.index[means >= means[best] - scores.loc[best].std(ddof=1) / scores.shape[1] ** 0.5][0]
 
 # %% ../nbs/05_models.ipynb #e5b260ec
-FORMAT = 2  # of the card
+FORMAT = 3  # of the card
 _TRUSTED = ["musicnb.models.NeighbourMeans", "musicnb.models.SongFacts", "musicnb.models.GroupMeans"]  # beside scikit-learn's and numpy's own types, which skops knows
 _WRITTEN_BY = {".skops": ("scikit-learn", "skops", "numpy"), ".txt": ("lightgbm",), ".keras": ("keras",)}
 
@@ -1404,6 +1404,15 @@ def store_blend(
         path.write_text(dump_json(card), encoding="utf-8")
     return card
 
+# %% ../nbs/05_models.ipynb #01946ad9
+def what_was_seen(
+    X: pd.DataFrame,  # (n, features) training rows; columns of words are passed over
+) -> dict:            # ranges: feature -> [smallest, largest]; filled: feature -> share of rows with a number, 0 to 1
+    "What a card says of the numbers that trained a model, so that a prediction can say where it leaves them."
+    seen = X.select_dtypes("number")
+    return {"ranges": {c: [float(seen[c].min()), float(seen[c].max())] for c in seen if seen[c].notna().any()},
+            "filled": {c: float(seen[c].notna().mean()) for c in seen}}
+
 # %% ../nbs/05_models.ipynb #32870515
 def _installed(files) -> dict[str, str]:
     "Versions of what wrote the files, or would read them; an empty text for what is not installed."
@@ -1450,7 +1459,7 @@ def card_text(
 ) -> str:        # Markdown
     "The card for people."
     seen = card["features"]
-    scores = (f"{s['split']} | {s['model']} | {s['metric']} | {s['value']:.4g} | {s['low']:.4g} to {s['high']:.4g} | {s['n_test']:,.0f}" for s in card["scores"])
+    scores = (f"{s['split']} | {s['model']} | {s['metric']} | {estimate(s['value'], s['low'], s['high'])} | {estimate(s['low'], s['low'], s['high'])} to {estimate(s['high'], s['low'], s['high'])} | {s['n_test']:,.0f}" for s in card["scores"])
     ranges = (f"{name} | {low:.6g} | {high:.6g}" for name, (low, high) in seen["ranges"].items())
     words = [f"It also reads {', '.join(seen['words'])}.", ""] if seen.get("words") else []
     return "\n".join([

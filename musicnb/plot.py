@@ -366,13 +366,14 @@ def plot_names(
     ax.figure.draw_without_rendering()  # so that the places of everything are known
     renderer, frame, places = ax.figure.canvas.get_renderer(), ax.get_window_extent(), ax.transData.transform
     drawn = places(np.vstack([c.get_offsets() for c in ax.collections] or [np.empty((0, 2))]))
+    ground = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7}  # a page shows white as its own ground
     taken = [Bbox.from_extents(*(at - 3), *(at + 3)) for at in places(np.column_stack([x, y]))]
     for at, name in zip(zip(x, y), names):
         name = str(name) if len(str(name)) <= 32 else f"{str(name)[:31].rstrip()}…"
         free = []  # for each place without a name: other points covered, order, box, text
         for dx, dy in _PLACES:
             line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": 2} if max(abs(dx), abs(dy)) > 6 else None
-            text = ax.annotate(name, at, (dx, dy), textcoords="offset points", fontsize=8, arrowprops=line,
+            text = ax.annotate(name, at, (dx, dy), textcoords="offset points", fontsize=8, arrowprops=line, bbox=ground,
                                ha="left" if dx > 0 else "right" if dx < 0 else "center", va="bottom" if dy > 0 else "top" if dy < 0 else "center")
             text.update_positions(renderer)
             box = Text.get_window_extent(text, renderer)  # of the words, without the line to the point

@@ -107,7 +107,7 @@ def select_stems(
     picked: set[str] = set() if names else set(stems)
     for name in names:
         found = {s for s in stems if name == s} or {s for s in stems if study[s] == name} | ends
-        if found == ends and name not in study.values():
+        if found == ends and name not in {*stems, *study.values()}:
             raise UserError(f"there is no study or chapter {name!r}", "one of " + ", ".join(sorted({*study.values()} - {study[e] for e in ends}) + stems))
         picked |= found
     return sorted(picked)
@@ -1214,6 +1214,9 @@ def prediction_line(card: dict, X) -> str:  # a part of one line
     trained = "trained on the synthetic twin, so these numbers say nothing about real tracks" if data["kind"] == "twin" else f"trained on {card['split']['n_train']:,} tracks ({data['date']})"
     strange = [c for c, (low, high) in ranges.items() if ((X[c] < low) | (X[c] > high)).any()]
     outside = f"; outside of what the model has seen: {', '.join(strange)}" if strange else ""
+    blank = {c: int(X[c].isna().sum()) for c, share in card["features"]["filled"].items() if share > 0.99}
+    if any(blank.values()):
+        outside += "; empty, which the model has hardly ever met: " + ", ".join(f"{c} ({n:,} {'rows' if n > 1 else 'row'})" for c, n in blank.items() if n)
     if "interval" in card:
         held = card["interval"]["measured"][0]
         return f"{len(X):,} rows; a model {trained}; its {card['interval']['level']:.0%} intervals held {held['coverage']:.1%} of {held['n']:,} held-out tracks{outside}"

@@ -227,7 +227,7 @@ def interrupt(process: subprocess.Popen) -> None:
     process.send_signal(signal.SIGINT)
     start = time.monotonic()
     _, err = process.communicate(timeout=20)
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 10
     assert (process.returncode, err.count("\n")) == (130, 1) and "musicnb: interrupted" in err, err
 
 

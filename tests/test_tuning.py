@@ -87,10 +87,8 @@ def test_a_trial_at_work_elsewhere_is_left_alone(tmp_path):
 
     study, other = opened(tmp_path / "a.db"), subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2)"])
     study.ask(SPACE).set_user_attr("process", [other.pid, psutil.Process(other.pid).create_time()])
-    start = time.monotonic()
     run_search(study, hill, SPACE, 3)  # it waits for the other, finds its process gone, and takes its place
-    assert time.monotonic() - start > 1 and len(table_search(study)) == 3
-    other.wait()
+    assert other.poll() == 0 and len(table_search(study)) == 3
 
 
 @pytest.mark.parametrize("change,line", [({"target": "depth"}, 'another target: "height"; expected "depth"'), ({"data": "b"}, 'another data: null; expected "b"')])

@@ -259,7 +259,10 @@ def test_views_and_streams_do_not_tell_the_platform(predict, both_models, watche
 
 def test_platform_where_cells_are_empty(predict, both_models, watched):
     write(predict.place / "songs.csv", [row | dict.fromkeys(["Likes", "Comments", "Title", "Channel", "spotifyFollowers"], "") for row in watched])
-    assert predict("youtube", "songs.csv", "-o", "out.csv", folder=both_models)[0] == 0
+    code, line = predict("youtube", "songs.csv", "-o", "out.csv", folder=both_models)
+    filled = json.loads((both_models / "platform" / "card.json").read_text())["features"]["filled"]
+    assert code == 0 and all(f"{c} ({len(watched)} rows)" in line.partition("; empty, which the model has hardly ever met: ")[2] for c in ("Likes", "Comments") if filled[c] > 0.99), line
+    assert max(filled["Likes"], filled["Comments"]) > 0.99
     assert all(float(row["platform_probability"]) >= 0.5 for row in read(predict.place / "out.csv"))
 
 
@@ -457,7 +460,7 @@ def test_patch_versions_do_not_matter(predict, copy, songs):
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    (lambda card: card.update(format=1), "in format 1; expected 'popularity' in format 2"),
+    (lambda card: card.update(format=1), "in format 1; expected 'popularity' in format 3"),
     (lambda card: card.update(study="genre"), "of study 'genre'"),
     (lambda card: card.pop("model"), "is no model card (KeyError: 'model')"),
     (lambda card: card["files"].update({"../outside.txt": "0" * 64}), "'../outside.txt' of the model"),
@@ -478,7 +481,7 @@ def test_files_that_were_changed_or_lost(predict, copy, songs):
         (copy / name).unlink()
         refused(predict, "is missing", "popularity", "songs.csv", "-o", "out.csv", folder=copy)
         (copy / name).write_bytes(before)
-    (copy / "card.json").write_text('{"format": 2, ')
+    (copy / "card.json").write_text('{"format": 3, ')
     refused(predict, "is no model card", "popularity", "songs.csv", "-o", "out.csv", folder=copy)
     (copy / "card.json").unlink()
     refused(predict, "there is no model in", "popularity", "songs.csv", "-o", "out.csv", folder=copy)

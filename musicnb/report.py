@@ -989,11 +989,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def usual_jobs(
-    profile: str,  # "quick" or "full"
-) -> int:
-    "Chapters at a time where nobody says how many: one in full, whose seconds are those of a chapter alone; in quick one for each core, two at most for the sake of memory."
-    return 1 if profile == "full" else min(2, cores())
+def usual_jobs() -> int:
+    "Chapters at a time where nobody says how many: one for each core, two at most for the sake of memory. For seconds of a chapter alone, ask for one."
+    return min(2, cores())
 
 # %% ../nbs/09_report.ipynb #47fe55ee
 def make_plan(
@@ -1010,7 +1008,7 @@ def make_plan(
     root = need_root()
     if profile not in ("quick", "full"):
         raise UserError(f"--profile is {profile!r}", "quick or full")
-    jobs = usual_jobs(profile) if jobs is None else jobs
+    jobs = usual_jobs() if jobs is None else jobs
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}", "1 or more")
     if seed is not None and seed < 0:
@@ -1068,7 +1066,7 @@ def report(
     out: str = typer.Option("", help="Folder of the book. Default: reports/<profile>.", show_default=False),
     parameter: list[str] = typer.Option([], "-p", "--parameter", metavar="NAME=VALUE", help="Value for each chapter that declares NAME. May be repeated.", show_default=False),
     seed: int = typer.Option(None, help="Seed of every random draw. Default: the chapters' own.", show_default=False),
-    jobs: int = typer.Option(None, help="Chapters at a time. Default: 1 in full, so that measured seconds stay quiet; one for each core in quick, at most 2.", show_default=False),
+    jobs: int = typer.Option(None, help="Chapters at a time. Default: one for each core, at most 2; with 1 each has its seconds to itself.", show_default=False),
     force: bool = typer.Option(False, "--force", help="Run chapters again that have not changed."),
 ) -> None:
     "Run chapters and write their pages: OUT/index.html is the book."

@@ -23,7 +23,7 @@ stem = lambda p: p.stem  # noqa: E731
 
 def run_notebook(path: Path) -> subprocess.CompletedProcess:
     code = "import sys, nbdev.test as t; sys.exit(not t.test_nb(sys.argv[1], do_print=True)[0])"
-    threads = str(max(1, cores() // usual_jobs("quick")))
+    threads = str(max(1, cores() // usual_jobs()))
     return subprocess.run([sys.executable, "-c", code, str(path)], cwd=path.parent, capture_output=True, text=True,
                           env=os.environ | {"IN_TEST": "1", "MPLBACKEND": "agg", "OMP_NUM_THREADS": threads})
 
@@ -32,7 +32,7 @@ def run_notebook(path: Path) -> subprocess.CompletedProcess:
 def runs(request):
     """What becomes of the notebooks that this session asks for. As many run at a time as in a quick report, which halves the minutes on two cores."""
     asked = [item.callspec.params["path"] for item in request.session.items if getattr(item, "originalname", "") == "test_notebook_runs"]
-    with ThreadPoolExecutor(usual_jobs("quick")) as pool:
+    with ThreadPoolExecutor(usual_jobs()) as pool:
         yield {path: pool.submit(run_notebook, path) for path in asked}
         pool.shutdown(cancel_futures=True)
 

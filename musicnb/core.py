@@ -6,7 +6,8 @@
 __all__ = ['SCORE_COLUMNS', 'SCORE_KEY', 'METRICS', 'LEDGER_COLUMNS', 'VERDICTS', 'MusicnbError', 'UserError', 'DataError',
            'find_root', 'need_root', 'cache_dir', 'atomic_path', 'write_text', 'round_floats', 'dump_json',
            'file_sha256', 'Provenance', 'humblest', 'Finding', 'verdict', 'Run', 'read_results', 'models_dir',
-           'true_minus', 'estimate', 'read_published', 'complete_ledger', 'read_book', 'write_csv']
+           'true_minus', 'estimate', 'estimate_ends', 'p_in_words', 'read_published', 'complete_ledger', 'read_book',
+           'write_csv']
 
 # %% ../nbs/00_core.ipynb #b19e86d1
 import contextlib
@@ -309,6 +310,21 @@ def estimate(
     scale, digits = (width, 2) if width > 0 else (abs(value), 3)
     places = digits - 1 - math.floor(math.log10(scale)) if scale > 0 and (width or value % 1) else 0
     return f"{value:,.{min(max(places, 0), 8)}f}".replace("-", "−")
+
+
+def estimate_ends(
+    low: float,   # 95 % interval
+    high: float,
+) -> str:
+    "The interval of an estimate, in the estimate's digits."
+    return f"{estimate(low, low, high)} to {estimate(high, low, high)}"
+
+
+def p_in_words(
+    p: float,  # p-value, 0 to 1
+) -> str:
+    "A p-value as it is read: three digits, and below 0.001 nothing more."
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 # %% ../nbs/00_core.ipynb #bbf6dec5
 @patch_method

@@ -784,7 +784,7 @@ from zipfile import ZIP_DEFLATED
 from fastcore.basics import patch
 
 from . import __version__
-from .core import Run, atomic_path, dump_json, estimate
+from .core import Run, atomic_path, dump_json, estimate, estimate_ends
 from .data import ENRICHED, POPULARITY, SOUND, YOUTUBE, Column, DataSet, check_frame
 from .evaluate import conformal_margin, move_ends
 from .features import FEATURES, derive_tracks, select_features
@@ -1459,7 +1459,7 @@ def card_text(
 ) -> str:        # Markdown
     "The card for people."
     seen = card["features"]
-    scores = (f"{s['split']} | {s['model']} | {s['metric']} | {estimate(s['value'], s['low'], s['high'])} | {estimate(s['low'], s['low'], s['high'])} to {estimate(s['high'], s['low'], s['high'])} | {s['n_test']:,.0f}" for s in card["scores"])
+    scores = (f"{s['split']} | {s['model']} | {s['metric']} | {estimate(s['value'], s['low'], s['high'])} | {estimate_ends(s['low'], s['high'])} | {s['n_test']:,.0f}" for s in card["scores"])
     ranges = (f"{name} | {low:.6g} | {high:.6g}" for name, (low, high) in seen["ranges"].items())
     words = [f"It also reads {', '.join(seen['words'])}.", ""] if seen.get("words") else []
     return "\n".join([

@@ -27,7 +27,7 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import ansi2html, strip_ansi
 from traitlets.config import Config
 
-from .core import estimate, need_root, true_minus
+from .core import estimate, estimate_ends, need_root, true_minus
 
 # %% ../nbs/08_page.ipynb #2a68ea78
 # One pass over the text: fenced code and `code` match first and stay as they are.
@@ -379,7 +379,7 @@ def _interval(f: dict) -> str:
     "The interval of a finding, in the digits of its value."
     if f["low"] is None or f["high"] is None:
         return ""
-    return " to ".join(estimate(end, f["low"], f["high"]) for end in (f["low"], f["high"]))
+    return estimate_ends(f["low"], f["high"])
 
 
 def _seconds(value: float) -> str:

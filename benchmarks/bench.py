@@ -130,7 +130,7 @@ def import_package() -> dict:
 @bench("help")
 def command_help() -> dict:
     """`musicnb --help` against the help of the smallest Typer program: the same parser and layout, without our commands."""
-    mine = "import sys; sys.argv[0] = 'musicnb'; from musicnb.report import main; main()"
+    mine = "import sys; sys.argv[0] = 'musicnb'; from musicnb.book.cli import main; main()"
     plain = "import typer; app = typer.Typer(add_completion=False); app.command()(lambda: None); app()"
     ours, theirs = in_turn(lambda: whole_process("-c", mine, "--help"), lambda: whole_process("-c", plain, "--help"), runs=9)
     return dict(ours_seconds=statistics.median(ours), theirs_seconds=statistics.median(theirs))
@@ -161,7 +161,7 @@ def crawl() -> dict:
     rows, part = 20_718, 50
     with tempfile.TemporaryDirectory() as folder, Emulator(latency=0.1, faults=dict.fromkeys(["absent", "private", "hidden"], 0)) as server:
         table = write_rows(Path(folder) / "rows.csv", rows, blanks=False)
-        command = [sys.executable, "-c", "from musicnb.report import main; main()", "crawl"]
+        command = [sys.executable, "-c", "from musicnb.book.cli import main; main()", "crawl"]
         where = dict(cwd=folder, env=os.environ | server.env() | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
         start = time.perf_counter()
         process = subprocess.Popen([*command, "run", str(table), "--db", "crawl.sqlite"], **where)
@@ -191,7 +191,7 @@ train, test = split_random(len(X), 0.3, {seed})
 # The published network as one writes it in Keras. Its first epoch, which builds the graph, is not timed; two are, for all 300.
 PUBLISHED_NETWORK = """
 from sklearn.preprocessing import MinMaxScaler
-from musicnb.networks import import_keras
+from musicnb.models.networks import import_keras
 keras = import_keras()
 X = MinMaxScaler().fit_transform(X).astype("float32")
 block = lambda: [keras.layers.Dense(64, activation="relu"), keras.layers.BatchNormalization()]
@@ -211,7 +211,7 @@ def keras_bn() -> dict:
         ours_seeds, theirs_seeds = (iter(range(7, 10)) for _ in range(2))
 
         def ours():
-            before = TRACKS.format(folder=str(path.parent), seed=next(ours_seeds)) + "from musicnb.networks import fast_network, import_keras; import_keras()"
+            before = TRACKS.format(folder=str(path.parent), seed=next(ours_seeds)) + "from musicnb.models.networks import fast_network, import_keras; import_keras()"
             return timed_part(before, "net = fast_network().fit(X.iloc[train], y[train])", "((net.predict(X.iloc[test]) - y[test]) ** 2).mean()")
 
         def theirs():

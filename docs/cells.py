@@ -8,7 +8,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 import api
-from musicnb.page import clean_html, dress_tables, figure_html, mathml
+from musicnb.book.page import clean_html, dress_tables, figure_html, mathml
 
 DIRECTIVE = re.compile(r"^\s*#\s*\|\s*(.+?)\s*$")
 

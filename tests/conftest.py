@@ -26,7 +26,7 @@ os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # no kernel of the same n
 signal.signal(signal.SIGINT, signal.default_int_handler)  # where pytest was started as a shell's background job, it and its children would ignore Ctrl-C
 
 
-PROGRAM = [sys.executable, "-c", "from musicnb.report import main; main()"]
+PROGRAM = [sys.executable, "-c", "from musicnb.book.cli import main; main()"]
 
 
 SONG_FILES = {"youtube": "Spotify_Youtube.csv", "youtube_enriched": "Spotify_Youtube_enriched.csv"}

@@ -8,7 +8,7 @@ from conftest import report_songs, status_of
 
 from musicnb.core import UserError
 from musicnb.features import class_target, clean_songs, load_songs
-from musicnb.models import check_classes
+from musicnb.models.estimators import check_classes
 from musicnb.twin import make_twin
 
 CHAPTER = "18_youtube_classes"

@@ -15,7 +15,8 @@ import pytest
 from conftest import ROOT
 from emulator import Emulator, Handler
 
-from musicnb import crawl, report
+from musicnb.book import cli as report
+from musicnb.studies import crawl
 from musicnb.core import DataError
 
 pytestmark = pytest.mark.usefixtures("loopback")
@@ -203,7 +204,8 @@ def test_a_read_only_folder(server):
     (folder / "inner").mkdir(mode=0o555)
     code = """if True:
         import os, sys
-        from musicnb import crawl, report
+        from musicnb.book import cli as report
+        from musicnb.studies import crawl
         read = crawl.read_rows
         def read_then_drop_rights(path):
             rows = read(path)
@@ -435,7 +437,7 @@ def test_an_export_that_is_none(musicnb, change, words):
 def test_chapter_reads_a_crawls_export(tmp_path):
     """A crawl of today takes the place of the published numbers; views of another epoch are not compared, likes are."""
     from musicnb.data import load
-    from musicnb.report import make_plan, run_report
+    from musicnb.book.report import make_plan, run_report
 
     load("youtube", "twin").head(3_000).rename(columns={"row": ""}).to_csv(tmp_path / "rows.csv", index=False)
     rows, store = crawl.read_rows(tmp_path / "rows.csv"), crawl.Store(tmp_path / "crawl.sqlite")

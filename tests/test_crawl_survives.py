@@ -18,7 +18,7 @@ import pytest
 from conftest import PROGRAM, ROOT
 from emulator import Emulator, World, made_up_rows, write_rows
 
-from musicnb import crawl as crawl_module
+from musicnb.studies import crawl as crawl_module
 
 GUARD = Path(__file__).with_name("guard")
 CANARY = "canary-Vq9sXw3Lk7TzB2"
@@ -482,7 +482,7 @@ def test_key_in_a_file_stays_there(crawl):
 
 def test_key_is_in_no_report(tmp_path, crawl):
     """The chapters know no key: neither their pages nor their notebooks hold what stands in the environment."""
-    command = [*PROGRAM, "report", "10_youtube_crawl", "11_youtube_numbers", "--data-dir", "twin", "--out", str(tmp_path / "out")]
+    command = [*PROGRAM, "report", "10b_youtube_crawl", "11_youtube_numbers", "--data-dir", "twin", "--out", str(tmp_path / "out")]
     done = subprocess.run(command, cwd=ROOT, env=crawl.env(**KEYS) | {"MUSICNB_CACHE": str(tmp_path / "cache")}, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert_no_canary(tmp_path, done.stdout, done.stderr)

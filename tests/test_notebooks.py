@@ -13,7 +13,8 @@ import pytest
 from conftest import ROOT
 
 from musicnb.data import data_cards
-from musicnb.report import cores, read_chapter, usual_jobs
+from musicnb.book.execute import read_chapter
+from musicnb.book.report import cores, usual_jobs
 
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").glob("*.ipynb"))
 CHAPTERS = [p for p in NOTEBOOKS if re.match(r"[1-9]\d[a-z]?_", p.name)]

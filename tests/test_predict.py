@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from musicnb import report
-from musicnb.models import PREDICTS
+from musicnb.book import cli as report
+from musicnb.models.predict import PREDICTS
 from musicnb.twin import make_twin
 
-COMMAND = [sys.executable, "-c", "from musicnb.report import main; main()"]
+COMMAND = [sys.executable, "-c", "from musicnb.book.cli import main; main()"]
 
 
 def make_book(out: Path, chapter: str, data_dir: str = "twin", **small) -> Path:
@@ -411,7 +411,7 @@ def test_nothing_is_overwritten(predict, songs):
 
 
 def test_disk_that_fills_while_writing(predict, songs, monkeypatch):
-    import musicnb.models as models
+    import musicnb.models.predict as models
 
     def full(f, header, rows, predicted):
         f.write("id,")
@@ -497,7 +497,7 @@ def test_types_that_are_not_on_the_list_are_not_built(predict, copy, songs):
     spoiled.replace(copy / "features.skops")
     digest = hashlib.sha256((copy / "features.skops").read_bytes()).hexdigest()
     spoil_card(copy, lambda card: card["files"].update({"features.skops": digest}))
-    refused(predict, "Untrusted types found in the file: ['musicnb.models.WithinYears']", "popularity", "songs.csv", "-o", "out.csv", folder=copy)
+    refused(predict, "Untrusted types found in the file: ['musicnb.models.estimators.WithinYears']", "popularity", "songs.csv", "-o", "out.csv", folder=copy)
 
 
 def test_no_pickle_is_read(predict, songs, monkeypatch):
@@ -517,8 +517,9 @@ def test_a_network_is_stored_in_keras_own_format(predict, songs, monkeypatch, tm
 
     from musicnb.core import Run
     from musicnb.features import derive_tracks, select_features
-    from musicnb.models import Blend, NeighbourMeans, load_blend, read_card, store_blend
-    from musicnb.networks import best_network
+    from musicnb.models.estimators import Blend, NeighbourMeans
+    from musicnb.models.predict import load_blend, read_card, store_blend
+    from musicnb.models.networks import best_network
 
     tracks = derive_tracks(make_twin("popularity", rows=600, seed=3))
     X, y = select_features(tracks, "popularity", "published-13"), tracks["popularity"].astype(float)

@@ -8,7 +8,7 @@ import statsmodels.api as sm
 from conftest import ROOT
 
 from musicnb.data import DATASETS, data_set, find_files, load
-from musicnb.report import main
+from musicnb.book.cli import main
 
 pytestmark = pytest.mark.real
 

@@ -21,7 +21,7 @@ from conftest import ROOT, Clone
 
 from musicnb import core
 from musicnb.core import LEDGER_COLUMNS, SCORE_COLUMNS, read_published
-from musicnb.report import parse
+from musicnb.book.execute import parse
 from musicnb.twin import make_twin
 
 FINDING = '''
@@ -201,7 +201,7 @@ def test_one_thread_parses_at_a_time(monkeypatch):
         busy -= 1
         return swift(*args, **options)
 
-    monkeypatch.setattr("musicnb.report.ast.parse", slow_parse)
+    monkeypatch.setattr("musicnb.book.execute.ast.parse", slow_parse)
     with ThreadPoolExecutor(4) as pool:
         assert len(list(pool.map(parse, [f"x = {n}  # of this test" for n in range(8)]))) == 8
     assert most == 1
@@ -427,7 +427,7 @@ def test_process_left_behind_does_not_hold_the_run(clone):
 
 def test_page_that_cannot_be_made(clone):
     """Whatever breaks the page of one chapter, the others have theirs, and the book its index."""
-    page = clone.root / "musicnb" / "page.py"
+    page = clone.root / "musicnb" / "book" / "page.py"
     page.write_text(page.read_text() + "\n_whole = render_chapter\ndef render_chapter(nb, cover):\n"
                     "    if cover['chapter'].startswith('10') and cover['status'] == 'ok': raise RuntimeError('too strange')\n    return _whole(nb, cover)\n")
     clone.add("10_test_one", finding("10_test_one"))
@@ -631,7 +631,7 @@ def test_broken_file(clone, name, content, line):
 
 
 def test_check_names_every_fault(clone, capsys):
-    from musicnb.report import main
+    from musicnb.book.cli import main
 
     for name, frame in {"tracks.csv": _tracks(id="same", tempo="fast"), "tracks.csv.gz": _tracks(energy=2, liveness=-1), "tracks.parquet": _tracks()}.items():
         getattr(frame, "to_parquet" if name.endswith("parquet") else "to_csv")(clone.root / name, index=False)
@@ -651,7 +651,7 @@ def test_missing_file_without_a_twin_is_a_failure_page(clone):
 
 
 def test_full_disk_is_one_line(clone, monkeypatch, capsys):
-    from musicnb.report import main
+    from musicnb.book.cli import main
 
     clone.add("10_test_one", finding("10_test_one"))
     assert clone.run("report").returncode == 0
@@ -685,7 +685,7 @@ def test_report_outside_a_clone(tmp_path):
     import subprocess
 
     shutil.copytree(ROOT / "musicnb", tmp_path / "site" / "musicnb", ignore=shutil.ignore_patterns("__pycache__"))
-    done = subprocess.run([sys.executable, "-c", "from musicnb.report import main; main(['report'])"], cwd=tmp_path, text=True, capture_output=True,
+    done = subprocess.run([sys.executable, "-c", "from musicnb.book.cli import main; main(['report'])"], cwd=tmp_path, text=True, capture_output=True,
                           env=os.environ | {"PYTHONPATH": str(tmp_path / "site"), "MUSICNB_CACHE": str(tmp_path / "cache")})
     assert done.returncode == 2 and "no clone of musicnb" in one_line(done)
 
@@ -704,7 +704,7 @@ def test_same_seed_same_bytes(tmp_path):
     outs = [tmp_path / "first", tmp_path / "second"]
     for out in outs:
         with suppress(SystemExit):
-            from musicnb.report import main
+            from musicnb.book.cli import main
             main(["report", "--out", str(out), "--data-dir", "twin"])
         run = json.loads((out / "run.json").read_text())
         assert {c["status"] for c in run["chapters"]} == {"ok"}

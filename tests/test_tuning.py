@@ -12,7 +12,7 @@ import pytest
 from conftest import PROGRAM, ROOT
 
 from musicnb.core import UserError
-from musicnb.models import check_diary, open_search, report_step, run_search, search_facts, table_search
+from musicnb.models.tune import check_diary, open_search, report_step, run_search, search_facts, table_search
 from musicnb.twin import make_twin
 
 CHAPTER = "18b_youtube_tuning"
@@ -22,7 +22,7 @@ SEARCH = """
 import sys, time
 sys.path.insert(0, {tests!r})
 from test_tuning import SPACE, hill, opened
-from musicnb.models import run_search
+from musicnb.models.tune import run_search
 
 def slow(trial):
     time.sleep(0.05)

@@ -138,6 +138,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'musicnb.core.Run.use': ('core.html#run.use', 'musicnb/core.py'),
                               'musicnb.core.UserError': ('core.html#usererror', 'musicnb/core.py'),
                               'musicnb.core.UserError.__init__': ('core.html#usererror.__init__', 'musicnb/core.py'),
+                              'musicnb.core._card': ('core.html#_card', 'musicnb/core.py'),
                               'musicnb.core.atomic_path': ('core.html#atomic_path', 'musicnb/core.py'),
                               'musicnb.core.cache_dir': ('core.html#cache_dir', 'musicnb/core.py'),
                               'musicnb.core.complete_ledger': ('core.html#complete_ledger', 'musicnb/core.py'),

@@ -141,6 +141,22 @@ def file_sha256(
     return digest
 
 # %% ../nbs/00_core.ipynb #96507790
+# as the report page has them
+_TONES = {"good": "#00664b", "note": "#00568a", "warn": "#8a4b00", "ink": "#1f2328"}
+
+
+def _card(
+    tone: str,  # of the rule at the left, one of _TONES
+    text: str = "ink",  # of the words, one of _TONES
+) -> str:  # for a style attribute
+    "The look of a note where the report's style is absent; a page's own colours come first."
+    edge, words = (f"var(--{name}, {_TONES[name]})" for name in (tone, text))
+    return (
+        f"border-left: 3px solid {edge}; background-color: var(--raised, #f4f5f2); "
+        f"color: {words}; padding: 0.5em 0.9em; margin: 0.5em 0; max-width: 46rem"
+    )
+
+
 @dataclass(frozen=True)
 class Provenance:
     "Which rows these are, and where they came from."
@@ -160,7 +176,9 @@ class Provenance:
         return f"{self.kind}: " + " · ".join(p for p in parts if p)
 
     def _repr_html_(self) -> str:
-        return f'<div class="badge badge-{html.escape(self.kind)}">{html.escape(self.badge)}</div>'
+        tone = {"real": "good", "twin": "warn"}.get(self.kind, "note")
+        return (f'<div class="badge badge-{html.escape(self.kind)}" style="{_card(tone, tone)}">'
+                f'{html.escape(self.badge)}</div>')
 
 # %% ../nbs/00_core.ipynb #22f48146
 def humblest(
@@ -189,8 +207,10 @@ class Finding:
     def _repr_html_(self) -> str:
         what = "Finding" if self.data != "twin" else "Synthetic twin, not a finding"
         facts = f"n = {self.n:,} · split: {self.split} · data: {self.data}"
-        return (f'<div class="finding finding-{html.escape(self.data)}"><strong>{what}.</strong> {html.escape(self.claim)} '
-                f'<small>{html.escape(facts)}</small></div>')
+        look = _card("warn" if self.data == "twin" else "good")
+        return (f'<div class="finding finding-{html.escape(self.data)}" style="{look}">'
+                f"<strong>{what}.</strong> {html.escape(self.claim)} "
+                f'<small style="display: block">{html.escape(facts)}</small></div>')
 
 # %% ../nbs/00_core.ipynb #bd09909a
 def verdict(

@@ -122,8 +122,8 @@ def dress_tables(
     return str(soup)
 
 # %% ../../nbs/08b_page.ipynb #0be95e49
-_FIGURE_COLOURS = {"#1f2328": "ink", "#59636e": "muted", "#d1d9e0": "grid", "#0072b2": "blue", "#e69f00": "orange",
-                   "#009e73": "green", "#d55e00": "vermillion", "#cc79a7": "purple", "#56b4e9": "sky"}
+_FIGURE_COLOURS = {"#1f2328": "ink", "#59636e": "muted", "#d1d9e0": "grid", "#0072b2": "blue", "#b57d00": "orange",
+                   "#009e73": "green", "#d55e00": "vermillion", "#c2649a": "purple", "#2b93cf": "sky"}
 _SHAPE_COLOURS = {**_FIGURE_COLOURS, "#ffffff": "paper", "#000000": "ink"}
 _SVG_TAGS = frozenset("svg g defs title desc path rect circle ellipse line polyline polygon text tspan use image clipPath "
                       "mask marker pattern symbol linearGradient radialGradient stop".split())
@@ -176,6 +176,9 @@ def inline_svg(
     return ET.tostring(root, encoding="unicode")
 
 # %% ../../nbs/08b_page.ipynb #e9322993
+_OWN_CAPTION = re.compile(r'<(caption|p) class="musicnb-caption".*?</\1>', re.S)  # of `show`, for JupyterLab
+
+
 def figure_html(
     output: dict,  # an output of an executed cell, with metadata {"musicnb": {"caption": …, "alt": …}} or without
 ) -> str | None:  # None when there is nothing to draw
@@ -187,7 +190,7 @@ def figure_html(
         return None
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     if kind == "text/html":
-        return f'<figure class="figure of-rows">{below}{dress_tables(clean_html(data[kind]), alt)}</figure>'
+        return f'<figure class="figure of-rows">{below}{dress_tables(clean_html(_OWN_CAPTION.sub("", data[kind])), alt)}</figure>'
     if kind == "image/svg+xml":
         try:
             drawn = inline_svg(data[kind], alt)

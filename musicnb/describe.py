@@ -215,7 +215,8 @@ def _line_series(ax: Axes) -> list[_Series]:
     found = []
     for line in ax.lines:
         in_data = all(line.get_transform().contains_branch_seperately(ax.transData))
-        if line in parts or not in_data or isinstance(line, AxLine) or not line.get_visible():
+        aside = re.match("_(?!child)", str(line.get_label()))  # marks of a chart of ours
+        if line in parts or not in_data or isinstance(line, AxLine) or aside:
             continue
         xy = np.column_stack(
             [
@@ -259,15 +260,18 @@ def _tell_values(ax: Axes, s: _Series) -> str:
         ends = ""
         if s.low is not None and np.isfinite(s.low[i]):
             ends = f" ({_read(of_values, s.low[i])} to {_read(of_values, s.high[i])})"
-        return f"{_read(of_names, names[i])} {_read(of_values, values[i])}{ends}"
+        at, value = _read(of_names, names[i]), f"{_read(of_values, values[i])}{ends}"
+        return f"{at} {value}" if tick_names(of_names) else f"{value} at {at}"
 
     known = [i for i in range(len(values)) if np.isfinite(values[i])]
     if not known:
         return "no values"
     if len(known) <= _LISTED:
         return ", ".join(map(tell, known))
+    ends = () if tick_names(of_names) else (f"from {tell(known[0])} to {tell(known[-1])}",)
     low, high = min(known, key=values.__getitem__), max(known, key=values.__getitem__)
-    return f"{len(known)} values, lowest {tell(low)}, highest {tell(high)}"
+    extremes = (f"lowest {tell(low)}", f"highest {tell(high)}")
+    return ", ".join((plural(len(known), "value"), *ends, *extremes))
 
 
 def _tell_line(ax: Axes, s: _Series) -> str:
@@ -335,33 +339,43 @@ _KINDS = {
 }  # fmt: skip
 
 # %% ../nbs/01a_describe.ipynb #05d48131
+def _tell_cells(ax: Axes, field) -> str | None:
+    "A heat map: every cell of a small one, the extremes of a large one."
+    values = np.ma.filled(np.ma.asarray(field.get_array(), float), np.nan)
+    if values.ndim != 2 or not np.isfinite(values).any():
+        return None
+    shift = 0.5 if isinstance(field, QuadMesh) else 0  # from a cell's corner to its middle
+    written = [" ".join(t.get_text().split()) for t in ax.texts]
+
+    def tell(flat):
+        i, j = np.unravel_index(flat, values.shape)
+        text = written[flat] if len(written) == values.size else _say(values[i, j])
+        return f"{_read(ax.yaxis, i + shift)}, {_read(ax.xaxis, j + shift)}: {text}"
+
+    size = f"{plural(values.shape[0], 'row')} by {plural(values.shape[1], 'column')}"
+    if values.size <= _LISTED:
+        return f"{size}. {'; '.join(map(tell, np.flatnonzero(np.isfinite(values))))}."
+    highest, lowest = tell(np.nanargmax(values)), tell(np.nanargmin(values))
+    return f"{size}. Highest at {highest}; lowest at {lowest}."
+
+
+def _tell_hexagons(ax: Axes, cells: PolyCollection) -> str:
+    "Where most rows are, and where the cloud leads."
+    counts, at = np.asarray(cells.get_array(), float), np.asarray(cells.get_offsets())
+    x, y = at[int(counts.argmax())]
+    most = f"most ({int(counts.max()):,}) near {_read(ax.xaxis, x)} across"
+    rows = f"{int(counts.sum()):,} rows counted in hexagons, {most} and {_read(ax.yaxis, y)} up"
+    return f"{rows}, {_direction(*at.T, counts)}."
+
+
 def _tell_field(ax: Axes) -> tuple[str, str] | None:
     "Kind and content of a panel of coloured cells; None without any."
     for field in (*ax.images, *(c for c in ax.collections if isinstance(c, QuadMesh))):
-        values = np.ma.filled(np.ma.asarray(field.get_array(), float), np.nan)
-        if values.ndim != 2 or not np.isfinite(values).any():
-            continue
-        shift = 0.5 if isinstance(field, QuadMesh) else 0  # from a cell's corner to its middle
-
-        def tell(flat, values=values, shift=shift):
-            i, j = np.unravel_index(flat, values.shape)
-            row, column = _read(ax.yaxis, i + shift), _read(ax.xaxis, j + shift)
-            return f"{_say(values[i, j])} at {row}, {column}"
-
-        rows, columns = values.shape
-        ends = f"Highest {tell(np.nanargmax(values))}; lowest {tell(np.nanargmin(values))}."
-        return (
-            "Heat map",
-            f"{plural(rows, 'row')} by {plural(columns, 'column')}. {ends}",
-        )
+        if told := _tell_cells(ax, field):
+            return "Heat map", told
     for cells in ax.collections:
         if isinstance(cells, PolyCollection) and cells.get_array() is not None:
-            counts, at = np.asarray(cells.get_array(), float), cells.get_offsets()
-            x, y = at[int(counts.argmax())]
-            most = f"most, {_say(counts.max())}, near {_read(ax.xaxis, x)} across and"
-            text = f"{_say(counts.sum())} rows counted in hexagons, {most} "
-            way = _direction(*np.asarray(at).T, counts)
-            return "Scatter plot as hexagons", f"{text}{_read(ax.yaxis, y)} up, {way}."
+            return "Scatter plot as hexagons", _tell_hexagons(ax, cells)
     return None
 
 

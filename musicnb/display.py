@@ -119,11 +119,17 @@ def use_style() -> None:
         set_matplotlib_formats("svg")
 
 # %% ../nbs/01b_display.ipynb #6a860164
+def _plain(v: float) -> str:
+    if v >= 1_000_000:
+        return f"{v / 1_000_000:,.6g} M"
+    return f"{v:,.0f}" if v >= 1 else f"{v:.6g}"
+
+
 def plain_ticks(
     axis: Axis,  # such as ax.xaxis, on a logarithmic scale
 ) -> Axis:
-    "Label the powers of ten as plain numbers: 0.001, 1, 10,000."
-    axis.set_major_formatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:.6g}")
+    "Label the powers of ten as plain numbers: 0.001, 1, 10,000, 10 M."
+    axis.set_major_formatter(lambda v, _: _plain(v))
     axis.set_minor_formatter(lambda v, _: "")
     return axis
 
@@ -136,7 +142,7 @@ def log_axis(
     getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
     plain_ticks(axis)
     if ticks is not None:
-        axis.set_ticks(list(ticks), [f"{t:,.6g}" for t in ticks])
+        axis.set_ticks(list(ticks), [_plain(t) for t in ticks])
         axis.set_ticks([], minor=True)
     return axis
 

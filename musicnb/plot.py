@@ -19,7 +19,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from musicnb.describe import (  # noqa: F401  # noqa: F401
+from musicnb.describe import (  # noqa: F401
     LABELS,
     describe,
     format_number,
@@ -28,7 +28,7 @@ from musicnb.describe import (  # noqa: F401  # noqa: F401
     label,
     plural,
 )
-from musicnb.display import (  # noqa: F401  # noqa: F401  # noqa: F401  # noqa: F401
+from musicnb.display import (  # noqa: F401
     AMOUNT,
     BLUE,
     DIVERGING,
@@ -282,19 +282,11 @@ def plot_ridgelines(
     height = 1.3  # of each ridge, in rows: they overlap a little
     for row, g in enumerate(names):
         base, top = -row, -row + counts[g] * height / max(counts[g].max(), 1)
-        ax.stairs(
-            top,
-            bins,
-            baseline=base,
-            fill=True,
-            color=BLUE,
-            alpha=0.35,
-            linewidth=0,
-            zorder=2 + row,
-        )
-        ax.stairs(top, bins, baseline=None, color=BLUE, linewidth=1.2, zorder=2 + row)
+        look = {"color": BLUE, "zorder": 2 + row}
+        ax.stairs(top, bins, baseline=base, fill=True, alpha=0.35, lw=0, label=str(g), **look)
+        ax.stairs(top, bins, baseline=None, lw=1.2, **look)
         mid = values[groups == g].median()
-        ax.plot([mid, mid], [base, base + 0.28], color=INK, linewidth=1.8, zorder=3 + row)
+        ax.plot([mid] * 2, [base, base + 0.28], color=INK, zorder=3 + row, label="_median")
         if notes is not None:
             ax.annotate(
                 str(notes[g]),
@@ -302,10 +294,10 @@ def plot_ridgelines(
                 (4, 0),
                 xycoords=("axes fraction", "data"),
                 textcoords="offset points",
+                annotation_clip=False,
+                va="bottom",
                 color=MUTED,
                 fontsize=8,
-                va="bottom",
-                annotation_clip=False,
             )
     ax.set_yticks([-r for r in range(len(names))], [str(g) for g in names])
     ax.set(
@@ -340,6 +332,7 @@ def plot_histograms(
         ax.axvline(values.median(), color=INK, lw=1.4)
         if log:
             log_axis(ax.xaxis)
+            ax.xaxis.get_major_locator().set_params(numticks=5)
         ax.set(
             xlabel=label(name),
             ylabel=unit if ax.get_subplotspec().is_first_col() else "",

@@ -672,6 +672,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'musicnb.plot.plot_histograms': ('plot.html#plot_histograms', 'musicnb/plot.py'),
                               'musicnb.plot.plot_learning_curves': ('plot.html#plot_learning_curves', 'musicnb/plot.py'),
                               'musicnb.plot.plot_lines': ('plot.html#plot_lines', 'musicnb/plot.py'),
+                              'musicnb.plot.plot_map': ('plot.html#plot_map', 'musicnb/plot.py'),
                               'musicnb.plot.plot_names': ('plot.html#plot_names', 'musicnb/plot.py'),
                               'musicnb.plot.plot_panels': ('plot.html#plot_panels', 'musicnb/plot.py'),
                               'musicnb.plot.plot_ridgelines': ('plot.html#plot_ridgelines', 'musicnb/plot.py'),

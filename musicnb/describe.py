@@ -270,7 +270,9 @@ def _tell_values(ax: Axes, s: _Series) -> str:
         return ", ".join(map(tell, known))
     ends = () if tick_names(of_names) else (f"from {tell(known[0])} to {tell(known[-1])}",)
     low, high = min(known, key=values.__getitem__), max(known, key=values.__getitem__)
-    extremes = (f"lowest {tell(low)}", f"highest {tell(high)}")
+    told = {known[0], known[-1]} if ends else set()
+    inner = [(w, i) for w, i in (("lowest", low), ("highest", high)) if i not in told]
+    extremes = (f"{word} {tell(i)}" for word, i in inner)
     return ", ".join((plural(len(known), "value"), *ends, *extremes))
 
 

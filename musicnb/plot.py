@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['plot_lines', 'plot_panels', 'plot_learning_curves', 'pool_sparse', 'plot_bands', 'table_share', 'plot_share',
            'plot_ridgelines', 'plot_histograms', 'plot_heatmap', 'plot_correlations', 'plot_forest', 'plot_bars',
-           'plot_stacked', 'plot_hexbin', 'plot_names', 'plot_confusion', 'plot_roc', 'table_calibration',
+           'plot_stacked', 'plot_hexbin', 'plot_map', 'plot_names', 'plot_confusion', 'plot_roc', 'table_calibration',
            'plot_calibration']
 
 # %% ../nbs/01c_plot.ipynb #21a192e0
@@ -529,6 +529,34 @@ def plot_hexbin(
         bar.solids.set_rasterized(True)
         bar.outline.set_visible(False)
     ax.set(xlabel=label(x.name), ylabel=label(y.name))
+    return ax
+
+# %% ../nbs/01c_plot.ipynb #51c06fbf
+def plot_map(
+    place,  # two columns, a row for each point
+    color: pd.Series,  # same rows: groups (text or categories), or an amount; its name is shown
+    *,
+    size: float | None = None,  # of a point, in points²; by default smaller the more there are
+    ax: Axes | None = None,
+) -> Axes:
+    "Points on a plane, coloured by group or by amount; the outermost 0.2 % are left out of view."
+    ax = _axes(ax, figsize=(4.8, 4.2))
+    place, color = np.asarray(place, float), pd.Series(color).reset_index(drop=True)
+    look = {"s": size or float(np.clip(9_000 / len(place), 2, 12)), "lw": 0, "alpha": 0.7}
+    look["rasterized"] = len(place) > 1_000
+    if pd.api.types.is_numeric_dtype(color) and not pd.api.types.is_bool_dtype(color):
+        low, high = color.quantile([0.02, 0.98])
+        dots = ax.scatter(*place.T, c=color, cmap=SEQUENTIAL, vmin=low, vmax=high, **look)
+        bar = ax.figure.colorbar(dots, ax=ax, label=label(color.name), pad=0.02)
+        bar.outline.set_visible(False)
+    else:
+        for k, (name, rows) in enumerate(color.groupby(color, observed=True)):
+            shown = {"color": PALETTE[_ORDER[k % 6]], "marker": "osD^"[k // 6 % 4]}
+            ax.scatter(*place[rows.index].T, label=label(name), **shown, **look)
+        legend_above(ax, ncols=4, markerscale=2)
+    (x0, y0), (x1, y1) = np.nanpercentile(place, [0.2, 99.8], axis=0)
+    ax.set(xticks=[], yticks=[], xlim=(x0 - 0.1, x1 + 0.1), ylim=(y0 - 0.1, y1 + 0.1))
+    ax.grid(visible=False)
     return ax
 
 # %% ../nbs/01c_plot.ipynb #6c17429f

@@ -433,7 +433,8 @@ def finding(self: Run,
             ) -> Finding:      # shows itself in a notebook
     "State a result. Raises `ValueError` for a repeated id, and for a number or an interval that is not finite."
     if isinstance(estimate, str):  # metric, value, low, high
-        estimate, metric = Interval(metric, *older), estimate
+        older = older or [more.pop(k, None) for k in ("low", "high") if k in more]
+        estimate, metric = Interval(more.pop("value") if "value" in more else metric, *older), estimate
     elif estimate is None:
         estimate = Interval(more.pop("value"), more.pop("low", None), more.pop("high", None))
     found = estimate if isinstance(estimate, Interval) else Interval(estimate)

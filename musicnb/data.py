@@ -25,7 +25,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .core import DataError, Provenance, UserError, atomic_path, cache_dir, file_sha256, find_root
+from musicnb.core import (
+    DataError,
+    Provenance,
+    UserError,
+    atomic_path,
+    cache_dir,
+    file_sha256,
+    find_root,
+)
 
 # %% ../nbs/03_data.ipynb #1b7bedd8
 @dataclass(frozen=True)

@@ -12,7 +12,15 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from musicnb.book.page import clean_html, face, figure_html, inline_svg, mathml, render_chapter, render_index
+from musicnb.book.page import (
+    clean_html,
+    face,
+    figure_html,
+    inline_svg,
+    mathml,
+    render_chapter,
+    render_index,
+)
 
 EVIL = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
 DRAWING = """

@@ -12,7 +12,14 @@ import pytest
 from conftest import PROGRAM, ROOT
 
 from musicnb.core import UserError
-from musicnb.models.tune import check_diary, open_search, report_step, run_search, search_facts, table_search
+from musicnb.models.tune import (
+    check_diary,
+    open_search,
+    report_step,
+    run_search,
+    search_facts,
+    table_search,
+)
 from musicnb.twin import make_twin
 
 CHAPTER = "18b_youtube_tuning"

@@ -42,7 +42,19 @@ from musicnb.book.execute import (
     run_chapter,
     shared_imports,
 )
-from ..core import LEDGER_COLUMNS, SCORE_COLUMNS, UserError, VERDICTS, complete_ledger, dump_json, humblest, need_root, read_results, write_csv, write_text
+from musicnb.core import (
+    LEDGER_COLUMNS,
+    SCORE_COLUMNS,
+    UserError,
+    VERDICTS,
+    complete_ledger,
+    dump_json,
+    humblest,
+    need_root,
+    read_results,
+    write_csv,
+    write_text,
+)
 
 sys.modules.setdefault("rfc3987_syntax", None)  # nbformat's jsonschema would compile a grammar of URIs for over a second, which no notebook needs
 

@@ -21,7 +21,7 @@ from sklearn.utils.validation import validate_data
 from threadpoolctl import threadpool_limits
 
 from ..core import UserError
-from ..evaluate import Interval
+from ..core import Interval
 
 # %% ../../nbs/06d_cluster.ipynb #415f403d
 def shuffle_columns(

@@ -50,7 +50,8 @@ from sklearn.svm import LinearSVC, SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from ..core import UserError
-from ..evaluate import Split, conformal_margin, move_ends
+from ..evaluate import Split
+from ..intervals import conformal_margin, move_ends
 
 # %% ../../nbs/06a_estimators.ipynb #09404426
 RIDGE_ALPHAS = np.logspace(0, 5, 11)  # penalties on the sum of squared errors, features in standard deviations

@@ -12,7 +12,7 @@ from math import factorial
 import numpy as np
 import pandas as pd
 
-from ..evaluate import bootstrap_mean
+from ..intervals import bootstrap_mean
 
 # %% ../../nbs/06c_explain.ipynb #28dc4ae9
 def shapley(

@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from ..core import UserError
-from ..evaluate import unit_codes
+from ..intervals import unit_codes
 
 # %% ../../nbs/06b_inference.ipynb #ff5d6fec
 def fit_ols(

@@ -1,4 +1,5 @@
 """The notebooks are the source: they run, they are clean, and what they export is what is committed."""
+
 import ast
 import os
 import re
@@ -25,14 +26,23 @@ stem = lambda p: p.stem  # noqa: E731
 def run_notebook(path: Path) -> subprocess.CompletedProcess:
     code = "import sys, nbdev.test as t; sys.exit(not t.test_nb(sys.argv[1], do_print=True)[0])"
     threads = str(max(1, cores() // usual_jobs()))
-    return subprocess.run([sys.executable, "-c", code, str(path)], cwd=path.parent, capture_output=True, text=True,
-                          env=os.environ | {"IN_TEST": "1", "MPLBACKEND": "agg", "OMP_NUM_THREADS": threads})
+    return subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        cwd=path.parent,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"IN_TEST": "1", "MPLBACKEND": "agg", "OMP_NUM_THREADS": threads},
+    )
 
 
 @pytest.fixture(scope="module")
 def runs(request):
     """What becomes of the notebooks that this session asks for. As many run at a time as in a quick report, which halves the minutes on two cores."""
-    asked = [item.callspec.params["path"] for item in request.session.items if getattr(item, "originalname", "") == "test_notebook_runs"]
+    asked = [
+        item.callspec.params["path"]
+        for item in request.session.items
+        if getattr(item, "originalname", "") == "test_notebook_runs"
+    ]
     with ThreadPoolExecutor(usual_jobs()) as pool:
         yield {path: pool.submit(run_notebook, path) for path in asked}
         pool.shutdown(cancel_futures=True)
@@ -50,9 +60,13 @@ def test_notebook_is_clean(path):
     nb = nbformat.read(path, as_version=4)
     nbformat.validate(nb)
     for cell in nb.cells:
-        assert set(cell.metadata) <= {"tags"}, f"{path.name} {cell.id}: metadata {dict(cell.metadata)}"
+        assert set(cell.metadata) <= {"tags"}, (
+            f"{path.name} {cell.id}: metadata {dict(cell.metadata)}"
+        )
         if cell.cell_type == "code":
-            assert not cell.outputs and cell.execution_count is None, f"{path.name} {cell.id}: outputs; run `make sync`"
+            assert not cell.outputs and cell.execution_count is None, (
+                f"{path.name} {cell.id}: outputs; run `make sync`"
+            )
     ids = [c.id for c in nb.cells]
     assert len(ids) == len(set(ids))
 
@@ -61,27 +75,42 @@ def test_notebook_is_clean(path):
 def test_chapter_declares_its_parameters(path):
     made = read_chapter(path)
     assert {"profile", "seed", "data_dir", "depends", "time_limit", "full"} <= set(made.parameters)
-    assert all(p.meaning for p in made.parameters.values()), "each parameter has its meaning in a comment"
+    assert all(p.meaning for p in made.parameters.values()), (
+        "each parameter has its meaning in a comment"
+    )
     assert set(made.value("full", {})) <= set(made.parameters)
-    code = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
+    code = "\n".join(
+        c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"
+    )
     assert f'Run("{path.stem}"' in code, "a chapter's run carries the chapter's name"
 
 
 def test_exports_are_in_sync(tmp_path):
     """Exporting again changes nothing: musicnb/ was not edited by hand."""
     for name in ("nbs", "musicnb"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+        shutil.copytree(
+            ROOT / name,
+            tmp_path / name,
+            ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"),
+        )
     for name in ("pyproject.toml", "settings.ini", "setup.py"):
         shutil.copy(ROOT / name, tmp_path / name)
     for path in (tmp_path / "musicnb").glob("*.py"):
         if path.name != "__init__.py":
             path.unlink()
-    subprocess.run([str(Path(sys.executable).parent / "nbdev-export")], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(
+        [str(Path(sys.executable).parent / "nbdev-export")],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
     for path in sorted((ROOT / "musicnb").glob("*.py")):
         again = tmp_path / "musicnb" / path.name
         assert again.is_file(), f"{path.name} comes from no notebook"
         assert again.read_text() == path.read_text(), f"{path.name} differs; run `make sync`"
-    assert {p.name for p in (tmp_path / "musicnb").glob("*.py")} == {p.name for p in (ROOT / "musicnb").glob("*.py")}
+    assert {p.name for p in (tmp_path / "musicnb").glob("*.py")} == {
+        p.name for p in (ROOT / "musicnb").glob("*.py")
+    }
 
 
 def test_cards_are_in_sync():

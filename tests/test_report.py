@@ -21,8 +21,8 @@ import pytest
 from conftest import ROOT, Clone
 
 from musicnb import core
-from musicnb.core import LEDGER_COLUMNS, SCORE_COLUMNS, read_published
 from musicnb.book.execute import parse
+from musicnb.core import LEDGER_COLUMNS, SCORE_COLUMNS, read_published
 from musicnb.twin import make_twin
 
 FINDING = """
@@ -323,15 +323,12 @@ def test_interrupted_run_is_one_line_and_can_be_finished(clone, ran):
     whole(clone)
 
 
-# -- the process that forks the others
-
 MEETS = """
 import os, sys, time
 from pathlib import Path
 Path("kernel").write_text(str(os.getpid()))
 while not Path("go").exists(): time.sleep(0.05)
 """
-linux = pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked here")
 
 
 def kernel_of(clone) -> psutil.Process:
@@ -339,28 +336,6 @@ def kernel_of(clone) -> psutil.Process:
     said = clone.root / "kernel"
     until(lambda: said.is_file() and said.read_text())
     return psutil.Process(int(said.read_text()))
-
-
-@linux
-def test_chapters_run_without_the_process_that_forks(clone):
-    """It dies while a chapter runs: that one goes on, the next starts by itself."""
-    clone.add("10_test_one", MEETS)
-    clone.add(
-        "11_test_two",
-        finding("11_test_two"),
-        parameters='depends: list[str] = ["10_test_one"]\nseed: int = 1  # of it',
-    )
-    process = clone.popen("report")
-    forked = kernel_of(clone)
-    nest = next(
-        p for p in psutil.Process(process.pid).children() if "fork_jobs" in " ".join(p.cmdline())
-    )
-    assert nest in forked.parents()
-    nest.kill()
-    (clone.root / "go").touch()
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert clone.statuses() == {"10_test_one": "ok", "11_test_two": "ok"}
 
 
 def test_killed_chapter_takes_its_kernel_along(clone):
@@ -376,28 +351,6 @@ def test_killed_chapter_takes_its_kernel_along(clone):
     assert "ChapterDied" in (clone.out / "10_test_one.html").read_text()
     kernel.wait(60)
     whole(clone)
-
-
-@pytest.mark.parametrize(
-    "module, alive",
-    [
-        (
-            "import threading, time\nthread = threading.Thread(target=time.sleep, args=(600,), daemon=True)\nthread.start()",
-            "strange.thread.is_alive()",
-        ),
-        (
-            "import os, sys\nif 'ipykernel' not in sys.modules or 'fork_jobs' in sys.argv[0]: os._exit(3)",
-            "True",
-        ),
-    ],
-    ids=["starts a thread", "ends the process"],
-)
-def test_shared_import_that_cannot_be_forked(clone, module, alive):
-    (clone.root / "strange.py").write_text(module)
-    for stem in ("10_test_one", "11_test_two"):
-        clone.add(stem, f"import strange\nassert {alive}")
-    done = clone.run("report")
-    assert done.returncode == 0, done.stderr
 
 
 def test_two_runs_at_once(clone):

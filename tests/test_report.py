@@ -241,6 +241,35 @@ def test_changed_data_runs_again(clone):
     assert clone.results("run.json")["data"][0]["rows"] == 60
 
 
+ROOM = """
+def load_tracks(data_dir):
+    from musicnb.data import load
+    return load("popul" + "arity", data_dir)
+"""
+READS = """
+from musicnb.core import Run
+from musicnb.studies.room import load_tracks
+run = Run("10_test_one")
+run.use(load_tracks(data_dir))
+"""
+
+
+def test_a_study_s_room_is_part_of_its_chapters(clone):
+    """What the room holds, and the data that a chapter reads through it, which no chapter names."""
+    room = clone.root / "musicnb" / "studies" / "room.py"
+    room.write_text(ROOM)
+    clone.add("10_test_one", READS, parameters=DATA_DIR)
+    bring(clone, make_twin("popularity", rows=50))
+    status = lambda: (clone.run("report", "--data-dir", "mine"), clone.statuses())[1]["10_test_one"]  # noqa: E731
+    assert status() == "ok" and status() == "cached"
+    bring(clone, make_twin("popularity", rows=60))
+    assert status() == "ok", "other data"
+    assert clone.results("run.json")["data"][0]["rows"] == 60
+    room.write_text(ROOM + "# a change\n")
+    assert status() == "ok", "another room"
+    assert status() == "cached"
+
+
 def test_one_thread_parses_at_a_time(monkeypatch):
     "Python 3.11 raises SystemError where two do: threads of a run and of the docs ask for a chapter's tree at once."
     busy, most, swift = 0, 0, ast.parse

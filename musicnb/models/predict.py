@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['FORMAT', 'PREDICTS', 'PLATFORMS', 'table_words', 'SongFacts', 'GroupMeans', 'store_blend', 'what_was_seen',
            'card_text', 'study_of', 'read_card', 'check_stored', 'load_blend', 'Asked', 'read_rows', 'parts_of',
-           'check_rows', 'write_rows', 'stream_rows', 'name_platform', 'why_left_out']
+           'check_rows', 'write_rows', 'stream_rows', 'name_platform', 'why_left_out', 'stored_model',
+           'write_predictions', 'ask_model', 'prediction_line']
 
 # %% ../../nbs/06g_predict.ipynb #07a1ffd7
 import csv
 import hashlib
 import io
 import json
+import os
 import platform
 import re
 import sys
@@ -30,7 +32,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline
 
 from .. import __version__
-from ..core import Run, UserError, atomic_path, dump_json, estimate, estimate_ends
+from ..core import Run, UserError, atomic_path, dump_json, estimate, estimate_ends, need_root
 from ..data import Column, DataSet, ENRICHED, POPULARITY, SOUND, YOUTUBE, check_frame
 from ..features import FEATURES, derive_tracks, select_features
 from .estimators import Blend, CalibratedBlend, ScaledTarget
@@ -548,3 +550,92 @@ def why_left_out(
     if lacking := [c for c in PREDICTS[part].dataset.columns if c not in header]:
         return f"the table has no column {', '.join(map(repr, lacking))}"
     return "" if (folder / "card.json").is_file() else f"no such model is stored beside this one, {_remake(part)}"
+
+# %% ../../nbs/06g_predict.ipynb #5b6b4c51
+def stored_model(
+    study: str,
+) -> Path:
+    """The folder of the full report's model. Raises `UserError` where there is none, and says so
+    if there is one of the quick report."""
+    reports = need_root() / "reports"
+    full, quick = (reports / profile / "models" / study for profile in ("full", "quick"))
+    if (full / "card.json").is_file():
+        return full
+    do = f"make it with `musicnb report {study} --profile full`"
+    if (quick / "card.json").is_file():
+        do += f", or take that of the quick profile with `--model {os.path.relpath(quick)}`"
+    raise UserError(f"there is no model of {study!r} in {os.path.relpath(full)}", "", do)
+
+
+def write_predictions(
+    study: str,
+    source: Path,  # the user's table
+    output: Path | None,  # a new file, or None for standard output
+    folder: Path,  # of the stored model
+) -> str:  # one line on the models, for the user
+    "Read, check, predict, write. Raises `UserError` for a table that the models cannot read."
+    header, rows, encoding = read_rows(source)
+    folders = {part: folder / part.removeprefix(study).lstrip("/") for part in parts_of(study)}
+    asked = [ask_model(part, header, rows, source, at) for part, at in folders.items()]
+    tables, said = zip(*(answer() for answer in asked), strict=True)  # after all were checked
+    joined = pd.concat([table for table in tables if table is not None], axis=1)
+    if output:
+        write_rows(output, header, rows, joined, encoding)
+    else:
+        fd = sys.stdout.fileno()
+        with open(fd, "w", encoding="utf-8", newline="", closefd=False) as stream:
+            stream_rows(stream, header, rows, joined)
+    return "; ".join(said)
+
+# %% ../../nbs/06g_predict.ipynb #58855637
+def ask_model(
+    part: str,  # a key of PREDICTS
+    header: list[str],
+    rows: list[list[str]],
+    source: Path,  # the table that they are from
+    folder: Path,  # of the part's model
+) -> Callable:  # () -> the columns that are added or None, what to say of them
+    "Check the rows for one model, before anything slow is loaded."
+    if "/" in part and (why := why_left_out(header, part, folder)):
+        return lambda: (None, f"{part.split('/')[1]} not predicted: {why}")
+    card = read_card(folder, part)
+    X = check_rows(header, rows, part, card, source.name)
+
+    def answer() -> tuple[pd.DataFrame, str]:
+        if any(name.endswith(".keras") for name in card["files"]):
+            from musicnb.models.networks import import_keras
+
+            import_keras()  # without TensorFlow's remarks
+        model, said = load_blend(folder, card), prediction_line(card, X)
+        if "/" in part:
+            return name_platform(model.predict_proba(X)[:, 1]), said
+        return model.interval(model.guess(X)), said
+
+    return answer
+
+# %% ../../nbs/06g_predict.ipynb #238c69be
+def prediction_line(card: dict, X: pd.DataFrame) -> str:  # a part of one line
+    "What a user should know of the model that predicted the rows `X`."
+    trained = f"trained on {card['split']['n_train']:,} tracks ({card['data']['date']})"
+    if card["data"]["kind"] == "twin":
+        trained = "trained on the synthetic twin, so these numbers say nothing about real tracks"
+    if "interval" in card:
+        level, held = card["interval"]["level"], card["interval"]["measured"][0]
+        kept = f"its {level:.0%} intervals held {held['coverage']:.1%}"
+        line = f"{len(X):,} rows; a model {trained}; {kept} of {held['n']:,} held-out tracks"
+    else:
+        held = card["calibration"]["measured"][0]
+        given = f"it expected {held['given']:.1%} of {held['n']:,} held-out tracks on {card['unit']}"
+        line = f"{card['target']}: a model {trained}; {given}, and {held['came']:.1%} were there"
+    return line + _strange_rows(card["features"], X)
+
+
+def _strange_rows(features: dict, X: pd.DataFrame) -> str:  # "" where there are none
+    "Which columns hold what the model has not seen."
+    ranges = features["ranges"].items()
+    strange = [c for c, (low, high) in ranges if ((X[c] < low) | (X[c] > high)).any()]
+    said = f"; outside of what the model has seen: {', '.join(strange)}" if strange else ""
+    rarely = [c for c, share in features["filled"].items() if share > 0.99]
+    blank = {c: n for c in rarely if (n := int(X[c].isna().sum()))}
+    counts = ", ".join(f"{c} ({n:,} {'rows' if n > 1 else 'row'})" for c, n in blank.items())
+    return said + (f"; empty, which the model has hardly ever met: {counts}" if blank else "")

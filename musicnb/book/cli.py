@@ -169,9 +169,9 @@ def write_predictions(study: str, source: Path, output: Path | None, folder: Pat
 
 def ask_model(part: str, header: list[str], rows: list[list[str]], source: Path, folder: Path) -> Callable:  # () -> the columns that are added or None, what to say of them
     "Check the rows for one model, before anything slow is loaded."
-    from musicnb.models.predict import check_rows, load_blend, name_platform, read_card, why_left_out
+    from musicnb.models.predict import check_rows, load_blend, name_platform, read_card, skip_reason
 
-    if "/" in part and (why := why_left_out(header, part, folder)):
+    if "/" in part and (why := skip_reason(header, part, folder)):
         return lambda: (None, f"{part.split('/')[1]} not predicted: {why}")
     card = read_card(folder, part)
     X = check_rows(header, rows, part, card, source.name)

@@ -40,6 +40,7 @@ def import_keras():  # the module
         try:
             import keras
             import tensorflow as tf
+
             tf.config.list_physical_devices()  # the first look for graphics processors complains where there are none
         finally:
             os.dup2(seen, 2)
@@ -49,8 +50,8 @@ def import_keras():  # the module
 
 # %% ../../nbs/06f_networks.ipynb #6e228ed3
 def dense_net(
-    width: int,                # features
-    units=(128, 64, 32),       # of each hidden layer
+    width: int,  # features
+    units=(128, 64, 32),  # of each hidden layer
     batch_norm: bool = False,  # normalise each layer's outputs over the batch
 ):  # keras.Model with one output
     "Dense layers with ReLU: the published shapes."
@@ -64,7 +65,7 @@ def dense_net(
 
 # %% ../../nbs/06f_networks.ipynb #8a47b2b8
 def embed_piecewise(
-    features,        # Keras tensor (rows, features), each standard normal
+    features,  # Keras tensor (rows, features), each standard normal
     bins: int = 16,  # of equal shares of the rows
 ):  # Keras tensor (rows, features × bins)
     "How far each number has come through each bin, 0 to 1."
@@ -73,34 +74,42 @@ def embed_piecewise(
 
     edges = norm.ppf(np.linspace(0, 1, bins + 1)).clip(-4, 4)
     steps = np.tile(1 / np.diff(edges), (features.shape[1], 1))
-    line = layers.EinsumDense("rf,fb->rfb", output_shape=steps.shape, bias_axes="fb", trainable=False)
+    line = layers.EinsumDense(
+        "rf,fb->rfb", output_shape=steps.shape, bias_axes="fb", trainable=False
+    )
     line(features)
     line.set_weights([steps, -steps * edges[:-1]])
     return layers.Flatten()(ops.clip(line(features), 0, 1))
 
 
 def embed_periodic(
-    features,               # Keras tensor (rows, features)
-    frequencies: int = 8,   # of each feature
-    spread: float = 0.3,    # standard deviation of the first frequencies, in turns per unit
+    features,  # Keras tensor (rows, features)
+    frequencies: int = 8,  # of each feature
+    spread: float = 0.3,  # standard deviation of the first frequencies, in turns per unit
 ):  # Keras tensor (rows, features × 2 × frequencies)
     "Sines and cosines of each number at learnt frequencies."
     from keras import initializers, layers, ops
 
     start = initializers.RandomNormal(stddev=2 * np.pi * spread)
-    turns = layers.EinsumDense("rf,fk->rfk", output_shape=(features.shape[1], frequencies), kernel_initializer=start)(features)
+    turns = layers.EinsumDense(
+        "rf,fk->rfk", output_shape=(features.shape[1], frequencies), kernel_initializer=start
+    )(features)
     return layers.Flatten()(layers.Concatenate()([ops.sin(turns), ops.cos(turns)]))
 
 # %% ../../nbs/06f_networks.ipynb #8661bf9c
-EMBEDDINGS = {"none": lambda features: features, "piecewise": embed_piecewise, "periodic": embed_periodic}
+EMBEDDINGS = {
+    "none": lambda features: features,
+    "piecewise": embed_piecewise,
+    "periodic": embed_periodic,
+}
 
 
 def embedded_net(
-    width: int,                     # features, each standard normal
-    units=(128, 128),               # of each hidden layer
-    embedding: str = "piecewise",   # a key of EMBEDDINGS
-    batch_norm: bool = True,        # normalise each layer's sums over the batch
-    dropout: float = 0.0,           # share of each layer's outputs that training leaves out, 0 to below 1
+    width: int,  # features, each standard normal
+    units=(128, 128),  # of each hidden layer
+    embedding: str = "piecewise",  # a key of EMBEDDINGS
+    batch_norm: bool = True,  # normalise each layer's sums over the batch
+    dropout: float = 0.0,  # share of each layer's outputs that training leaves out, 0 to below 1
 ):  # keras.Model with one output
     "An embedding of each feature, then dense layers, normalised before the ReLU. Raises `ValueError` for an unknown embedding."
     from keras import Input, Model, layers
@@ -111,12 +120,16 @@ def embedded_net(
     x = EMBEDDINGS[embedding](features)
     for u in units:
         x = layers.Dense(u, use_bias=not batch_norm)(x)
-        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x) if batch_norm else x)  # quick means, for few steps
+        x = layers.ReLU()(
+            layers.BatchNormalization(momentum=0.9)(x) if batch_norm else x
+        )  # quick means, for few steps
         x = layers.Dropout(dropout)(x) if dropout else x
     return Model(features, layers.Dense(1)(x))
 
 # %% ../../nbs/06f_networks.ipynb #0028c930
-def _batches(X: np.ndarray, y: np.ndarray, size: int, seed: int):  # tf.data.Dataset without end, batches an epoch
+def _batches(
+    X: np.ndarray, y: np.ndarray, size: int, seed: int
+):  # tf.data.Dataset without end, batches an epoch
     "Batches in a new order each epoch."
     import tensorflow as tf
 
@@ -125,11 +138,13 @@ def _batches(X: np.ndarray, y: np.ndarray, size: int, seed: int):  # tf.data.Dat
 
     def epochs():
         while True:
-            order = rng.permutation(len(y))[:steps * size]
+            order = rng.permutation(len(y))[: steps * size]
             yield X[order].reshape(steps, size, -1), y[order].reshape(steps, size, 1)
 
     kinds = tuple(tf.TensorSpec((steps, size, width), tf.float32) for width in (X.shape[1], 1))
-    return tf.data.Dataset.from_generator(epochs, output_signature=kinds).unbatch().prefetch(8), steps
+    return tf.data.Dataset.from_generator(epochs, output_signature=kinds).unbatch().prefetch(
+        8
+    ), steps
 
 
 def _optimizer(schedule: str, rate: float, decay: float, steps: int):  # keras optimizer
@@ -140,7 +155,9 @@ def _optimizer(schedule: str, rate: float, decay: float, steps: int):  # keras o
         raise ValueError(f"schedule is {schedule!r}; expected cosine or constant")
     if schedule == "cosine":
         warm = steps // 20 + 1
-        rate = optimizers.schedules.CosineDecay(rate / warm, max(steps - warm, 1), warmup_target=rate, warmup_steps=warm)
+        rate = optimizers.schedules.CosineDecay(
+            rate / warm, max(steps - warm, 1), warmup_target=rate, warmup_steps=warm
+        )
     made = optimizers.AdamW(rate, weight_decay=decay)
     made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return made
@@ -149,49 +166,99 @@ def _optimizer(schedule: str, rate: float, decay: float, steps: int):  # keras o
 def _need_spread(X: np.ndarray, y: np.ndarray, names) -> None:
     "Raises `UserError` where a column or the target has one value in all rows."
     names = [f"feature {i}" for i in range(X.shape[1])] if names is None else list(names)
-    if flat := [repr(name) for name, low, high in zip(names, X.min(axis=0), X.max(axis=0), strict=True) if low == high]:
-        raise UserError(f"{', '.join(flat)} has one value in all {len(y):,} training rows", "columns that vary", "leave it out of the features")
+    if flat := [
+        repr(name)
+        for name, low, high in zip(names, X.min(axis=0), X.max(axis=0), strict=True)
+        if low == high
+    ]:
+        raise UserError(
+            f"{', '.join(flat)} has one value in all {len(y):,} training rows",
+            "columns that vary",
+            "leave it out of the features",
+        )
     if y.min() == y.max():
-        raise UserError(f"the target is {y[0]:g} in all {len(y):,} training rows", "a target that varies")
+        raise UserError(
+            f"the target is {y[0]:g} in all {len(y):,} training rows", "a target that varies"
+        )
 
 
-def _train(net, table: tuple, watched: tuple, settings: "KerasRegressor") -> pd.DataFrame:  # a row for each epoch
+def _train(
+    net, table: tuple, watched: tuple, settings: "KerasRegressor"
+) -> pd.DataFrame:  # a row for each epoch
     "Fit the network; what it loses in each epoch on the rows that it learns from, and on those that it does not."
     from keras import callbacks
 
     rows, steps = _batches(*table, settings.batch_size, settings.seed)
-    net.compile(_optimizer(settings.schedule, settings.learning_rate, settings.weight_decay, steps * settings.epochs), "mse",
-                steps_per_execution=min(16, steps))
+    net.compile(
+        _optimizer(
+            settings.schedule,
+            settings.learning_rate,
+            settings.weight_decay,
+            steps * settings.epochs,
+        ),
+        "mse",
+        steps_per_execution=min(16, steps),
+    )
     net.optimizer.build(net.trainable_variables)  # else the first step is traced twice
     seconds, watch = [], len(watched[1]) > 0
-    clock = callbacks.LambdaCallback(on_epoch_begin=lambda *_: seconds.append(-time.perf_counter()),
-                                     on_epoch_end=lambda *_: seconds.append(seconds.pop() + time.perf_counter()))
-    stop = [callbacks.EarlyStopping(patience=settings.patience, restore_best_weights=True)] if watch and settings.patience else []
-    past = net.fit(rows, epochs=settings.epochs, steps_per_epoch=steps, validation_data=watched if watch else None,
-                   validation_batch_size=16_384, callbacks=[clock, *stop], shuffle=False, verbose=0).history
+    clock = callbacks.LambdaCallback(
+        on_epoch_begin=lambda *_: seconds.append(-time.perf_counter()),
+        on_epoch_end=lambda *_: seconds.append(seconds.pop() + time.perf_counter()),
+    )
+    stop = (
+        [callbacks.EarlyStopping(patience=settings.patience, restore_best_weights=True)]
+        if watch and settings.patience
+        else []
+    )
+    past = net.fit(
+        rows,
+        epochs=settings.epochs,
+        steps_per_epoch=steps,
+        validation_data=watched if watch else None,
+        validation_batch_size=16_384,
+        callbacks=[clock, *stop],
+        shuffle=False,
+        verbose=0,
+    ).history
     epoch = pd.RangeIndex(1, len(seconds) + 1, name="epoch")
-    return pd.DataFrame({"train": past["loss"], "validation": past.get("val_loss", np.nan), "seconds": seconds}, index=epoch)
+    return pd.DataFrame(
+        {"train": past["loss"], "validation": past.get("val_loss", np.nan), "seconds": seconds},
+        index=epoch,
+    )
 
 # %% ../../nbs/06f_networks.ipynb #514ce1a7
 class KerasRegressor(RegressorMixin, BaseEstimator):
     """A Keras network as a scikit-learn regressor. `history_` has a row for each epoch, errors in the target's units squared; `model_` is
     the network, from features to predictions. Sets the global seeds. Raises `UserError` where a column or the target does not vary."""
 
-    def __init__(self,
-                 build: Callable = dense_net,   # shape: number of features -> keras.Model
-                 epochs: int = 12,              # passes over the training rows, at most
-                 batch_size: int = 1024,        # rows a step; fewer where there are fewer
-                 learning_rate: float = 3e-3,   # at its highest, above 0
-                 schedule: str = "cosine",      # with a warm-up; or "constant"
-                 weight_decay: float = 0.01,    # share of a weight that a step takes, times the learning rate
-                 validation: float = 0.1,       # share of the training rows kept back to watch, 0 to below 1
-                 patience: int | None = None,   # epochs without a better validation score before it stops; None: it never stops
-                 centre: bool = True,           # learn the target as a distance from its mean; not for a network that cannot go below zero
-                 seed: int = 1,
-                 ):
+    def __init__(
+        self,
+        build: Callable = dense_net,  # shape: number of features -> keras.Model
+        epochs: int = 12,  # passes over the training rows, at most
+        batch_size: int = 1024,  # rows a step; fewer where there are fewer
+        learning_rate: float = 3e-3,  # at its highest, above 0
+        schedule: str = "cosine",  # with a warm-up; or "constant"
+        weight_decay: float = 0.01,  # share of a weight that a step takes, times the learning rate
+        validation: float = 0.1,  # share of the training rows kept back to watch, 0 to below 1
+        patience: int
+        | None = None,  # epochs without a better validation score before it stops; None: it never stops
+        centre: bool = True,  # learn the target as a distance from its mean; not for a network that cannot go below zero
+        seed: int = 1,
+    ):
         self.centre = centre
-        self.build, self.epochs, self.batch_size, self.learning_rate = build, epochs, batch_size, learning_rate
-        self.schedule, self.weight_decay, self.validation, self.patience, self.seed = schedule, weight_decay, validation, patience, seed
+        self.build, self.epochs, self.batch_size, self.learning_rate = (
+            build,
+            epochs,
+            batch_size,
+            learning_rate,
+        )
+        self.schedule, self.weight_decay, self.validation, self.patience, self.seed = (
+            schedule,
+            weight_decay,
+            validation,
+            patience,
+            seed,
+        )
 
     def fit(self, X, y) -> "KerasRegressor":
         keras = import_keras()
@@ -199,7 +266,11 @@ class KerasRegressor(RegressorMixin, BaseEstimator):
         X, y = validate_data(self, X, y, dtype="float32", y_numeric=True, ensure_min_samples=2)
         _need_spread(X, y, names)
         rows = np.arange(len(y))
-        seen, kept = train_test_split(rows, test_size=self.validation, random_state=self.seed) if self.validation else (rows, rows[:0])
+        seen, kept = (
+            train_test_split(rows, test_size=self.validation, random_state=self.seed)
+            if self.validation
+            else (rows, rows[:0])
+        )
         mean, spread = float(y[seen].mean()) * self.centre, float(y[seen].std())
         scaled = ((y - mean) / spread).astype("float32")
         keras.utils.set_random_seed(self.seed)
@@ -213,23 +284,41 @@ class KerasRegressor(RegressorMixin, BaseEstimator):
     def predict(self, X) -> np.ndarray:
         check_is_fitted(self)
         X = validate_data(self, X, dtype="float32", reset=False)
-        parts = [self.model_(X[i:i + 16_384], training=False) for i in range(0, len(X), 16_384)]
+        parts = [self.model_(X[i : i + 16_384], training=False) for i in range(0, len(X), 16_384)]
         return np.concatenate([np.asarray(p, dtype="float64")[:, 0] for p in parts])
 
 # %% ../../nbs/06f_networks.ipynb #65f9e114
 def _normal_scores(seed: int = 1) -> QuantileTransformer:
-    scaler = QuantileTransformer(n_quantiles=500, output_distribution="normal", subsample=100_000, random_state=seed)
-    return scaler.set_output(transform="pandas")  # columns keep their names, for errors that name them
+    scaler = QuantileTransformer(
+        n_quantiles=500, output_distribution="normal", subsample=100_000, random_state=seed
+    )
+    return scaler.set_output(
+        transform="pandas"
+    )  # columns keep their names, for errors that name them
 
 
 def published_networks(
-    epochs: int,     # published: 500 of the first, 300 of the second
+    epochs: int,  # published: 500 of the first, 300 of the second
     seed: int = 1,
 ) -> dict[str, Pipeline]:  # plain name -> pipeline
     "The published networks and their training."
-    shapes = {"Keras MLP 128-64-32": dense_net, "Keras BN 64-64": partial(dense_net, units=(64, 64), batch_norm=True)}
-    dials = dict(epochs=epochs, batch_size=128, learning_rate=1e-3, schedule="constant", weight_decay=0, validation=0.3, seed=seed)
-    return {name: make_pipeline(MinMaxScaler(), KerasRegressor(shape, **dials)) for name, shape in shapes.items()}
+    shapes = {
+        "Keras MLP 128-64-32": dense_net,
+        "Keras BN 64-64": partial(dense_net, units=(64, 64), batch_norm=True),
+    }
+    dials = dict(
+        epochs=epochs,
+        batch_size=128,
+        learning_rate=1e-3,
+        schedule="constant",
+        weight_decay=0,
+        validation=0.3,
+        seed=seed,
+    )
+    return {
+        name: make_pipeline(MinMaxScaler(), KerasRegressor(shape, **dials))
+        for name, shape in shapes.items()
+    }
 
 
 def fast_network(
@@ -239,7 +328,12 @@ def fast_network(
 ) -> Pipeline:
     "Batch normalisation behind an embedding: better than the published networks in a fraction of their time."
     shape = partial(embedded_net, units=(64, 64))
-    return make_pipeline(_normal_scores(seed), KerasRegressor(shape, epochs, **{"learning_rate": 0.01, "validation": 0, "seed": seed} | dials))
+    return make_pipeline(
+        _normal_scores(seed),
+        KerasRegressor(
+            shape, epochs, **{"learning_rate": 0.01, "validation": 0, "seed": seed} | dials
+        ),
+    )
 
 
 def best_network(
@@ -249,21 +343,36 @@ def best_network(
 ) -> Pipeline:
     "The wide network that knows its neighbours. Without its first step it is the same network that does not."
     shape = partial(embedded_net, units=(128, 128), dropout=0.1)
-    return make_pipeline(NeighborTargetFeatures(random_state=seed), _normal_scores(seed),
-                         KerasRegressor(shape, epochs, **{"weight_decay": 0.1, "validation": 0.05, "patience": 3, "seed": seed} | dials))
+    return make_pipeline(
+        NeighborTargetFeatures(random_state=seed),
+        _normal_scores(seed),
+        KerasRegressor(
+            shape,
+            epochs,
+            **{"weight_decay": 0.1, "validation": 0.05, "patience": 3, "seed": seed} | dials,
+        ),
+    )
 
 # %% ../../nbs/06f_networks.ipynb #6eb83033
 MOST = 32  # codes of a column, with the one for what is unknown; rarer kinds share one
 
 
 def encode_columns(
-    kinds: list[str],    # columns that name a kind, such as Album_type or Key; none is fine
+    kinds: list[str],  # columns that name a kind, such as Album_type or Key; none is fine
     numbers: list[str],  # columns that hold an amount
-    seed: int = 1,       # of the rows that the quantiles are taken from
+    seed: int = 1,  # of the rows that the quantiles are taken from
 ) -> ColumnTransformer:
     "Codes from −1 (unknown) up, then numbers made normal by their quantiles."
-    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1, max_categories=MOST - 1, dtype="float32")
-    scaled = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), _normal_scores(seed))
+    codes = OrdinalEncoder(
+        handle_unknown="use_encoded_value",
+        unknown_value=-1,
+        encoded_missing_value=-1,
+        max_categories=MOST - 1,
+        dtype="float32",
+    )
+    scaled = make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True), _normal_scores(seed)
+    )
     steps = [("codes", codes, list(kinds)), ("numbers", scaled, list(numbers))]
     return ColumnTransformer(steps, verbose_feature_names_out=False).set_output(transform="pandas")
 
@@ -286,18 +395,20 @@ def _embed_codes(codes, embed: int):  # (rows, columns) -> (rows, columns, embed
     from keras import layers, ops
 
     columns = codes.shape[1]
-    starts = ops.cumsum(ops.ones_like(codes), axis=1) * MOST - MOST  # where each column's codes begin in the one table
+    starts = (
+        ops.cumsum(ops.ones_like(codes), axis=1) * MOST - MOST
+    )  # where each column's codes begin in the one table
     places = ops.clip(codes + 1, 0, MOST - 1) + starts
     return layers.Embedding(MOST * columns, embed)(ops.cast(places, "int32"))
 
 # %% ../../nbs/06f_networks.ipynb #40f0810a
 def tab_transformer(
-    width: int,          # features
-    kinds: int,          # the first so many of them are codes, 1 or more
-    embed: int = 32,     # length of each column's vector, a multiple of heads
-    heads: int = 4,      # of the attention
-    blocks: int = 2,     # of attention and dense layers
-    units=(64, 32),      # of each hidden layer behind them
+    width: int,  # features
+    kinds: int,  # the first so many of them are codes, 1 or more
+    embed: int = 32,  # length of each column's vector, a multiple of heads
+    heads: int = 4,  # of the attention
+    blocks: int = 2,  # of attention and dense layers
+    units=(64, 32),  # of each hidden layer behind them
     dropout: float = 0.1,
 ):  # keras.Model with one output
     "Attention over the columns that name kinds, numbers beside (Huang and others 2020)."
@@ -305,37 +416,43 @@ def tab_transformer(
 
     features = Input((width,))
     kind, numbers = features[:, :kinds], features[:, kinds:]
-    x = layers.Concatenate()([layers.Flatten()(_attend(_embed_codes(kind, embed), heads, blocks, dropout)), numbers])
+    x = layers.Concatenate()(
+        [layers.Flatten()(_attend(_embed_codes(kind, embed), heads, blocks, dropout)), numbers]
+    )
     for u in units:
         x = layers.Dropout(dropout)(layers.Dense(u, activation="relu")(x))
     return Model(features, layers.Dense(1)(x))
 
 
 def ft_transformer(
-    width: int,          # features
-    kinds: int = 0,      # the first so many of them are codes
-    embed: int = 32,     # length of each column's vector, a multiple of heads
-    heads: int = 4,      # of the attention
-    blocks: int = 2,     # of attention and dense layers
+    width: int,  # features
+    kinds: int = 0,  # the first so many of them are codes
+    embed: int = 32,  # length of each column's vector, a multiple of heads
+    heads: int = 4,  # of the attention
+    blocks: int = 2,  # of attention and dense layers
     dropout: float = 0.1,
 ):  # keras.Model with one output
     "Attention over all columns, and one more that collects what is needed (Gorishniy and others 2021)."
     from keras import Input, Model, layers, ops
 
     features = Input((width,))
-    numbers = ops.concatenate([ops.ones_like(features[:, :1]), features[:, kinds:]], axis=1)  # a number that is 1 in all rows: the one that collects
-    x = layers.EinsumDense("rf,fe->rfe", output_shape=(width - kinds + 1, embed), bias_axes="fe")(numbers)
+    numbers = ops.concatenate(
+        [ops.ones_like(features[:, :1]), features[:, kinds:]], axis=1
+    )  # a number that is 1 in all rows: the one that collects
+    x = layers.EinsumDense("rf,fe->rfe", output_shape=(width - kinds + 1, embed), bias_axes="fe")(
+        numbers
+    )
     if kinds:
         x = layers.Concatenate(axis=1)([x, _embed_codes(features[:, :kinds], embed)])
     return Model(features, layers.Dense(1)(layers.ReLU()(_attend(x, heads, blocks, dropout)[:, 0])))
 
 # %% ../../nbs/06f_networks.ipynb #32ad5e66
 def batch_transformer(
-    width: int,         # features
-    embed: int = 32,    # length of a row's vector
-    heads: int = 4,     # of the attention
-    blocks: int = 4,    # of attention and dense layers
-    hidden: int = 64,   # units of the dense layer in each block
+    width: int,  # features
+    embed: int = 32,  # length of a row's vector
+    heads: int = 4,  # of the attention
+    blocks: int = 4,  # of attention and dense layers
+    hidden: int = 64,  # units of the dense layer in each block
     end: str = "relu",  # activation of the output; "linear" cannot get stuck at zero
 ):  # keras.Model with one output
     "The published TabTransformer: attention across the rows of the batch, so that a row's prediction depends on its company."
@@ -345,11 +462,15 @@ def batch_transformer(
     x = ops.expand_dims(layers.Dense(embed)(features), 0)  # the rows become one sentence
     for _ in range(blocks):
         x = layers.LayerNormalization()(x + layers.MultiHeadAttention(heads, embed // heads)(x, x))
-        x = layers.LayerNormalization()(x + layers.Dense(embed)(layers.Dense(hidden, activation="relu")(x)))
+        x = layers.LayerNormalization()(
+            x + layers.Dense(embed)(layers.Dense(hidden, activation="relu")(x))
+        )
     return Model(features, layers.Dense(1, activation=end)(ops.squeeze(x, 0)))
 
 # %% ../../nbs/06f_networks.ipynb #92969368
-def _fit_tabnet(make: Callable, settings: "_TabNet", table: tuple, watched: tuple | None, metric: str):  # network, history
+def _fit_tabnet(
+    make: Callable, settings: "_TabNet", table: tuple, watched: tuple | None, metric: str
+):  # network, history
     "pytorch-tabnet, quiet; a row for each epoch."
     import torch
     from pytorch_tabnet.callbacks import Callback
@@ -358,66 +479,139 @@ def _fit_tabnet(make: Callable, settings: "_TabNet", table: tuple, watched: tupl
         raise ValueError(f"schedule is {settings.schedule!r}; expected cosine or constant")
     rows = len(table[1])
     batch = min(settings.batch_size, rows)
-    schedule = {} if settings.schedule == "constant" else dict(
-        scheduler_fn=torch.optim.lr_scheduler.OneCycleLR,
-        scheduler_params=dict(is_batch_level=True, max_lr=settings.learning_rate, total_steps=settings.epochs * (rows // batch) + 1,
-                              pct_start=0.05, cycle_momentum=False))
-    net = make(n_d=settings.n_d, n_a=settings.n_a, n_steps=settings.n_steps, gamma=settings.gamma, lambda_sparse=settings.lambda_sparse,
-               seed=settings.seed, verbose=0, optimizer_params={"lr": settings.learning_rate}, **schedule)
+    schedule = (
+        {}
+        if settings.schedule == "constant"
+        else dict(
+            scheduler_fn=torch.optim.lr_scheduler.OneCycleLR,
+            scheduler_params=dict(
+                is_batch_level=True,
+                max_lr=settings.learning_rate,
+                total_steps=settings.epochs * (rows // batch) + 1,
+                pct_start=0.05,
+                cycle_momentum=False,
+            ),
+        )
+    )
+    net = make(
+        n_d=settings.n_d,
+        n_a=settings.n_a,
+        n_steps=settings.n_steps,
+        gamma=settings.gamma,
+        lambda_sparse=settings.lambda_sparse,
+        seed=settings.seed,
+        verbose=0,
+        optimizer_params={"lr": settings.learning_rate},
+        **schedule,
+    )
     clock, ends, threads = Callback(), [time.perf_counter()], torch.get_num_threads()
     clock.on_epoch_end = lambda *_: ends.append(time.perf_counter())
     try:
-        torch.set_num_threads(1)  # batches this small are done sooner by one, and to the same digits everywhere
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it prints where it stopped
+        torch.set_num_threads(
+            1
+        )  # batches this small are done sooner by one, and to the same digits everywhere
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):  # it prints where it stopped
             warnings.simplefilter("ignore")
-            net.fit(*table, eval_set=[watched] if watched else None, eval_metric=[metric], max_epochs=settings.epochs, callbacks=[clock],
-                    patience=settings.patience or 0, batch_size=batch, virtual_batch_size=min(settings.virtual_batch, batch), compute_importance=False)
+            net.fit(
+                *table,
+                eval_set=[watched] if watched else None,
+                eval_metric=[metric],
+                max_epochs=settings.epochs,
+                callbacks=[clock],
+                patience=settings.patience or 0,
+                batch_size=batch,
+                virtual_batch_size=min(settings.virtual_batch, batch),
+                compute_importance=False,
+            )
     finally:
         torch.set_num_threads(threads)
     past = net.history.history
     epoch = pd.RangeIndex(1, len(past["loss"]) + 1, name="epoch")
-    return net, pd.DataFrame({"train": past["loss"], "validation": past.get(f"val_0_{metric}", np.nan), "seconds": np.diff(ends)}, index=epoch)
+    return net, pd.DataFrame(
+        {
+            "train": past["loss"],
+            "validation": past.get(f"val_0_{metric}", np.nan),
+            "seconds": np.diff(ends),
+        },
+        index=epoch,
+    )
 
 # %% ../../nbs/06f_networks.ipynb #9d925ed2
 class _TabNet(BaseEstimator):
     "The dials of both TabNets."
 
-    def __init__(self,
-                 n_d: int = 8,                  # width of what each step says
-                 n_a: int = 8,                  # width of what each step looks by
-                 n_steps: int = 3,              # looks at a row
-                 gamma: float = 1.3,            # 1: a column is looked at once; larger: again
-                 lambda_sparse: float = 1e-3,   # weight of the wish for few columns a step
-                 epochs: int = 50,              # passes over the training rows, at most
-                 batch_size: int = 512,         # rows a step; fewer where there are fewer
-                 virtual_batch: int = 128,      # rows that are normalised together; the batch where that is smaller
-                 learning_rate: float = 0.02,   # at its highest, above 0
-                 schedule: str = "cosine",      # with a warm-up; or "constant"
-                 validation: float = 0.1,       # share of the training rows kept back to watch, 0 to below 1
-                 patience: int | None = None,   # epochs without a better validation score before it stops; None: it never stops
-                 scale: bool = True,            # of the regressor: learn the target in standard deviations
-                 seed: int = 1,
-                 ):
-        self.n_d, self.n_a, self.n_steps, self.gamma, self.lambda_sparse = n_d, n_a, n_steps, gamma, lambda_sparse
-        self.epochs, self.batch_size, self.virtual_batch, self.learning_rate = epochs, batch_size, virtual_batch, learning_rate
-        self.schedule, self.validation, self.patience, self.scale, self.seed = schedule, validation, patience, scale, seed
+    def __init__(
+        self,
+        n_d: int = 8,  # width of what each step says
+        n_a: int = 8,  # width of what each step looks by
+        n_steps: int = 3,  # looks at a row
+        gamma: float = 1.3,  # 1: a column is looked at once; larger: again
+        lambda_sparse: float = 1e-3,  # weight of the wish for few columns a step
+        epochs: int = 50,  # passes over the training rows, at most
+        batch_size: int = 512,  # rows a step; fewer where there are fewer
+        virtual_batch: int = 128,  # rows that are normalised together; the batch where that is smaller
+        learning_rate: float = 0.02,  # at its highest, above 0
+        schedule: str = "cosine",  # with a warm-up; or "constant"
+        validation: float = 0.1,  # share of the training rows kept back to watch, 0 to below 1
+        patience: int
+        | None = None,  # epochs without a better validation score before it stops; None: it never stops
+        scale: bool = True,  # of the regressor: learn the target in standard deviations
+        seed: int = 1,
+    ):
+        self.n_d, self.n_a, self.n_steps, self.gamma, self.lambda_sparse = (
+            n_d,
+            n_a,
+            n_steps,
+            gamma,
+            lambda_sparse,
+        )
+        self.epochs, self.batch_size, self.virtual_batch, self.learning_rate = (
+            epochs,
+            batch_size,
+            virtual_batch,
+            learning_rate,
+        )
+        self.schedule, self.validation, self.patience, self.scale, self.seed = (
+            schedule,
+            validation,
+            patience,
+            scale,
+            seed,
+        )
 
-    def _keep_back(self, y: np.ndarray, stratify=None):  # rows that it learns from, rows that it watches
+    def _keep_back(
+        self, y: np.ndarray, stratify=None
+    ):  # rows that it learns from, rows that it watches
         rows = np.arange(len(y))
-        return train_test_split(rows, test_size=self.validation, random_state=self.seed, stratify=stratify) if self.validation else (rows, rows[:0])
+        return (
+            train_test_split(
+                rows, test_size=self.validation, random_state=self.seed, stratify=stratify
+            )
+            if self.validation
+            else (rows, rows[:0])
+        )
 
     def looks(self, X) -> pd.Series:  # a share for each column, in all 1
         "How much of its looking each column got, over all rows and steps."
         X = validate_data(self, X, dtype="float32", reset=False)
         total = self.model_.explain(X)[0].sum(axis=0)
-        return pd.Series(total / total.sum(), getattr(self, "feature_names_in_", range(X.shape[1])), name="share of its looks")
+        return pd.Series(
+            total / total.sum(),
+            getattr(self, "feature_names_in_", range(X.shape[1])),
+            name="share of its looks",
+        )
 
 # %% ../../nbs/06f_networks.ipynb #2b88f366
 class TabNetRegressor(RegressorMixin, _TabNet):
     """TabNet for a number. `history_` has a row for each epoch, errors in the target's units squared; `model_` is pytorch-tabnet's.
     Raises `UserError` where a column or the target does not vary, `ValueError` for an unknown schedule."""
 
-    def fit(self, X, y, watch: tuple | None = None) -> "TabNetRegressor":  # watch: features and target of other rows to stop by
+    def fit(
+        self, X, y, watch: tuple | None = None
+    ) -> "TabNetRegressor":  # watch: features and target of other rows to stop by
         from pytorch_tabnet.tab_model import TabNetRegressor as Network
 
         names = getattr(X, "columns", None)
@@ -425,9 +619,18 @@ class TabNetRegressor(RegressorMixin, _TabNet):
         _need_spread(X, y, names)
         seen, kept = self._keep_back(y) if watch is None else (np.arange(len(y)), [])
         mean, spread = (float(y[seen].mean()), float(y[seen].std())) if self.scale else (0.0, 1.0)
-        other = (X[kept], y[kept]) if watch is None else (np.asarray(watch[0], dtype="float32"), np.asarray(watch[1]))
-        table, watched = ((a, ((b - mean) / spread).astype("float32")[:, None]) for a, b in ((X[seen], y[seen]), other))
-        self.model_, self.history_ = _fit_tabnet(Network, self, table, watched if len(other[1]) else None, "mse")
+        other = (
+            (X[kept], y[kept])
+            if watch is None
+            else (np.asarray(watch[0], dtype="float32"), np.asarray(watch[1]))
+        )
+        table, watched = (
+            (a, ((b - mean) / spread).astype("float32")[:, None])
+            for a, b in ((X[seen], y[seen]), other)
+        )
+        self.model_, self.history_ = _fit_tabnet(
+            Network, self, table, watched if len(other[1]) else None, "mse"
+        )
         self.history_[["train", "validation"]] *= spread**2
         self.scale_, self.n_seen_, self.n_kept_ = (mean, spread), len(seen), len(other[1])
         return self
@@ -435,34 +638,51 @@ class TabNetRegressor(RegressorMixin, _TabNet):
     def predict(self, X) -> np.ndarray:
         check_is_fitted(self)
         mean, spread = self.scale_
-        return mean + spread * self.model_.predict(validate_data(self, X, dtype="float32", reset=False))[:, 0].astype("float64")
+        return mean + spread * self.model_.predict(
+            validate_data(self, X, dtype="float32", reset=False)
+        )[:, 0].astype("float64")
 
 # %% ../../nbs/06f_networks.ipynb #b0e48225
 class TabNetClassifier(ClassifierMixin, _TabNet):
     "TabNet for a class. `history_` has a row for each epoch: the cross-entropy. Raises as the regressor does, and for a single class."
 
-    def fit(self, X, y, watch: tuple | None = None) -> "TabNetClassifier":  # watch: features and classes of other rows to stop by
+    def fit(
+        self, X, y, watch: tuple | None = None
+    ) -> "TabNetClassifier":  # watch: features and classes of other rows to stop by
         from pytorch_tabnet.tab_model import TabNetClassifier as Network
 
         names = getattr(X, "columns", None)
         X, y = validate_data(self, X, y, dtype="float32", ensure_min_samples=2)
         self.classes_, codes = np.unique(y, return_inverse=True)
         _need_spread(X, codes, names)
-        seen, kept = self._keep_back(codes, stratify=codes) if watch is None else (np.arange(len(y)), [])
-        other = (X[kept], codes[kept]) if watch is None else (np.asarray(watch[0], dtype="float32"), np.searchsorted(self.classes_, watch[1]))
-        self.model_, self.history_ = _fit_tabnet(Network, self, (X[seen], codes[seen]), other if len(other[1]) else None, "logloss")
+        seen, kept = (
+            self._keep_back(codes, stratify=codes) if watch is None else (np.arange(len(y)), [])
+        )
+        other = (
+            (X[kept], codes[kept])
+            if watch is None
+            else (np.asarray(watch[0], dtype="float32"), np.searchsorted(self.classes_, watch[1]))
+        )
+        self.model_, self.history_ = _fit_tabnet(
+            Network, self, (X[seen], codes[seen]), other if len(other[1]) else None, "logloss"
+        )
         self.n_seen_, self.n_kept_ = len(seen), len(other[1])
         return self
 
     def predict_proba(self, X) -> np.ndarray:  # (rows, classes)
         check_is_fitted(self)
-        return self.model_.predict_proba(validate_data(self, X, dtype="float32", reset=False)).astype("float64")
+        return self.model_.predict_proba(
+            validate_data(self, X, dtype="float32", reset=False)
+        ).astype("float64")
 
     def predict(self, X) -> np.ndarray:
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
 # %% ../../nbs/06f_networks.ipynb #890846a4
-WEIGHTS = {"regressor": "tabpfn-v2-regressor.ckpt", "classifier": "tabpfn-v2-classifier-finetuned-zk73skhh.ckpt"}
+WEIGHTS = {
+    "regressor": "tabpfn-v2-regressor.ckpt",
+    "classifier": "tabpfn-v2-classifier-finetuned-zk73skhh.ckpt",
+}
 
 
 def find_tabpfn_weights(
@@ -470,13 +690,18 @@ def find_tabpfn_weights(
 ) -> Path:
     "The weights of TabPFN v2, in `$TABPFN_MODEL_CACHE_DIR` or where the package keeps its files. Raises `UserError` where there are none."
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a progress bar of its own wants a widget that nobody needs here
+        warnings.simplefilter(
+            "ignore"
+        )  # a progress bar of its own wants a widget that nobody needs here
         from tabpfn.model_loading import get_cache_dir
 
     folder = Path(os.environ.get("TABPFN_MODEL_CACHE_DIR") or get_cache_dir())
     if not (folder / WEIGHTS[kind]).is_file():
-        raise UserError(f"no weights file {WEIGHTS[kind]} in {str(folder).replace(str(Path.home()), '~')}", "TabPFN v2's weights, a download of their own",
-                        "take them from huggingface.co/Prior-Labs, or name their folder in TABPFN_MODEL_CACHE_DIR")
+        raise UserError(
+            f"no weights file {WEIGHTS[kind]} in {str(folder).replace(str(Path.home()), '~')}",
+            "TabPFN v2's weights, a download of their own",
+            "take them from huggingface.co/Prior-Labs, or name their folder in TABPFN_MODEL_CACHE_DIR",
+        )
     return folder / WEIGHTS[kind]
 
 
@@ -489,34 +714,55 @@ def _check_weights(path: Path, kind: str) -> None:
     try:
         _, criterion, config, _ = load_model(path=path, estimator_type=kind)
     except Exception as error:  # torch, pickle and tabpfn each have words of their own for it
-        raise UserError(f"{path.name} cannot be read as the weights of a TabPFN {kind} ({type(error).__name__})", f"a file such as {WEIGHTS[kind]}") from error
+        raise UserError(
+            f"{path.name} cannot be read as the weights of a TabPFN {kind} ({type(error).__name__})",
+            f"a file such as {WEIGHTS[kind]}",
+        ) from error
     if (config.max_num_classes > 0) != (kind == "classifier"):
-        raise UserError(f"{path.name} holds the weights of another kind of TabPFN", f"those of a {kind}, such as {WEIGHTS[kind]}")
+        raise UserError(
+            f"{path.name} holds the weights of another kind of TabPFN",
+            f"those of a {kind}, such as {WEIGHTS[kind]}",
+        )
 
 # %% ../../nbs/06f_networks.ipynb #3aed5bac
 class _TabPFN(BaseEstimator):
     "What both kinds of TabPFN share."
+
     _kind = ""
 
-    def __init__(self,
-                 weights: str = "",       # trusted file; empty: see `find_tabpfn_weights`
-                 estimators: int = 2,     # passes with columns and rows in other orders, averaged; 1 or more
-                 most_rows: int = 1_000,  # training rows that it takes
-                 seed: int = 1,
-                 ):
-        self.weights, self.estimators, self.most_rows, self.seed = weights, estimators, most_rows, seed
+    def __init__(
+        self,
+        weights: str = "",  # trusted file; empty: see `find_tabpfn_weights`
+        estimators: int = 2,  # passes with columns and rows in other orders, averaged; 1 or more
+        most_rows: int = 1_000,  # training rows that it takes
+        seed: int = 1,
+    ):
+        self.weights, self.estimators, self.most_rows, self.seed = (
+            weights,
+            estimators,
+            most_rows,
+            seed,
+        )
 
     def fit(self, X, y):
         import tabpfn
         from tabpfn.constants import ModelVersion
 
-        X, y = validate_data(self, X, y, ensure_all_finite="allow-nan", y_numeric=self._kind == "regressor")
+        X, y = validate_data(
+            self, X, y, ensure_all_finite="allow-nan", y_numeric=self._kind == "regressor"
+        )
         if len(y) > self.most_rows:
-            raise UserError(f"{len(y):,} training rows", f"{self.most_rows:,} at most", "take a part of them, or a larger most_rows on a graphics processor")
+            raise UserError(
+                f"{len(y):,} training rows",
+                f"{self.most_rows:,} at most",
+                "take a part of them, or a larger most_rows on a graphics processor",
+            )
         path = Path(self.weights) if self.weights else find_tabpfn_weights(self._kind)
         _check_weights(path, self._kind)
         make = getattr(tabpfn, f"TabPFN{self._kind.capitalize()}").create_default_for_version
-        self.model_ = make(ModelVersion.V2, model_path=path, n_estimators=self.estimators, random_state=self.seed).fit(X, y)
+        self.model_ = make(
+            ModelVersion.V2, model_path=path, n_estimators=self.estimators, random_state=self.seed
+        ).fit(X, y)
         return self
 
     def predict(self, X) -> np.ndarray:
@@ -529,11 +775,13 @@ class _TabPFN(BaseEstimator):
 
 class TabPFNRegressor(RegressorMixin, _TabPFN):
     "TabPFN v2 for a number. Raises `UserError` for too many rows, a missing weights file, or one of another kind."
+
     _kind = "regressor"
 
 
 class TabPFNClassifier(ClassifierMixin, _TabPFN):
     "TabPFN v2 for up to ten classes. Raises as the regressor does."
+
     _kind = "classifier"
 
     def fit(self, X, y):
@@ -557,7 +805,10 @@ def describe_device(
     keras = import_keras()
     import tensorflow as tf
 
-    gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "a GPU") for gpu in tf.config.list_physical_devices("GPU")]
+    gpus = [
+        tf.config.experimental.get_device_details(gpu).get("device_name", "a GPU")
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
     cores = f"{cpu_count()} processor core{'s' if cpu_count() > 1 else ''}"
     beside = f", PyTorch {version('torch')}" if torch else ""
     return f"{', '.join(gpus) or cores + ', no GPU'} (Keras {keras.__version__} on TensorFlow {tf.__version__}{beside})"
@@ -577,17 +828,20 @@ def _drawn(weight: float, seed: int):  # keras.layers.Layer
 
         def call(self, ends):
             mean, log_var = ends
-            self.add_loss(weight * ops.mean(ops.sum(ops.exp(log_var) + mean**2 - 1 - log_var, axis=1)) / 2)
+            self.add_loss(
+                weight * ops.mean(ops.sum(ops.exp(log_var) + mean**2 - 1 - log_var, axis=1)) / 2
+            )
             return mean + ops.exp(log_var / 2) * random.normal(ops.shape(mean), seed=self.draws)
+
     return Draw()
 
 
 def coding_nets(
-    width: int,                # features
-    units=(128, 64),           # of each hidden layer on the way in
-    code: int | None = None,   # numbers of the code; None: the last hidden layer is the code
-    noise: float = 0,          # spread of a feature around what is decoded; 0: not variational
-    seed: int = 1,             # of a variational code's draws
+    width: int,  # features
+    units=(128, 64),  # of each hidden layer on the way in
+    code: int | None = None,  # numbers of the code; None: the last hidden layer is the code
+    noise: float = 0,  # spread of a feature around what is decoded; 0: not variational
+    seed: int = 1,  # of a variational code's draws
 ):  # encoder, decoder, the whole: three keras.Models with shared layers
     "An encoder, a decoder and both in a row, to be trained on the mean squared error. Raises `ValueError` for a variational code without its width."
     from keras import Input, Model, layers
@@ -599,7 +853,9 @@ def coding_nets(
         x = layers.Dense(u, activation="relu")(x)
     said = mean = x if code is None else layers.Dense(code)(x)
     if noise:
-        said = _drawn(2 * noise**2 / width, seed)([mean, layers.Dense(code)(x)])  # what a normal likelihood of this spread weighs it by
+        said = _drawn(2 * noise**2 / width, seed)(
+            [mean, layers.Dense(code)(x)]
+        )  # what a normal likelihood of this spread weighs it by
     back = given = Input((said.shape[1],))
     for u in reversed(units if code else ()):
         back = layers.Dense(u, activation="relu")(back)
@@ -611,17 +867,24 @@ class KerasAutoencoder(TransformerMixin, BaseEstimator):
     """An autoencoder as a scikit-learn transformer. `transform` gives the code, or what is decoded from it again; `history_` is the loss of
     each epoch. Features belong on one scale. Sets the global seeds. Raises `UserError` where a column does not vary."""
 
-    def __init__(self,
-                 units: tuple = (128, 64),   # as in coding_nets
-                 code: int | None = None,    # as in coding_nets
-                 noise: float = 0,           # as in coding_nets
-                 decoded: bool = False,      # transform gives the reconstruction instead of the code
-                 epochs: int = 20,           # passes over the training rows
-                 batch_size: int = 256,
-                 learning_rate: float = 1e-3,
-                 seed: int = 1,
-                 ):
-        self.units, self.code, self.noise, self.decoded, self.epochs = units, code, noise, decoded, epochs
+    def __init__(
+        self,
+        units: tuple = (128, 64),  # as in coding_nets
+        code: int | None = None,  # as in coding_nets
+        noise: float = 0,  # as in coding_nets
+        decoded: bool = False,  # transform gives the reconstruction instead of the code
+        epochs: int = 20,  # passes over the training rows
+        batch_size: int = 256,
+        learning_rate: float = 1e-3,
+        seed: int = 1,
+    ):
+        self.units, self.code, self.noise, self.decoded, self.epochs = (
+            units,
+            code,
+            noise,
+            decoded,
+            epochs,
+        )
         self.batch_size, self.learning_rate, self.seed = batch_size, learning_rate, seed
 
     def fit(self, X, y=None) -> "KerasAutoencoder":
@@ -630,10 +893,18 @@ class KerasAutoencoder(TransformerMixin, BaseEstimator):
         X = validate_data(self, X, dtype="float32", ensure_min_samples=2)
         _need_spread(X, X[:, 0], names)
         keras.utils.set_random_seed(self.seed)
-        self.encoder_, self.decoder_, whole = coding_nets(X.shape[1], self.units, self.code, self.noise, self.seed)
-        whole.compile(keras.optimizers.Adam(self.learning_rate), "mse", steps_per_execution=min(16, -(-len(X) // self.batch_size)))
+        self.encoder_, self.decoder_, whole = coding_nets(
+            X.shape[1], self.units, self.code, self.noise, self.seed
+        )
+        whole.compile(
+            keras.optimizers.Adam(self.learning_rate),
+            "mse",
+            steps_per_execution=min(16, -(-len(X) // self.batch_size)),
+        )
         past = whole.fit(X, X, self.batch_size, self.epochs, verbose=0).history
-        self.history_ = pd.Series(past["loss"], pd.RangeIndex(1, self.epochs + 1, name="epoch"), name="loss")
+        self.history_ = pd.Series(
+            past["loss"], pd.RangeIndex(1, self.epochs + 1, name="epoch"), name="loss"
+        )
         return self
 
     def transform(self, X) -> np.ndarray:

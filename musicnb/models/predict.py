@@ -37,15 +37,48 @@ from .estimators import Blend, CalibratedBlend, ScaledTarget
 
 # %% ../../nbs/06g_predict.ipynb #facts002
 _TELLS = {  # column -> what is looked for in it, as a pattern for lower-case text
-    "Title": {"official": "official|oficial", "video": r"video|\bmv\b|m/v", "lyrics": "lyric|letra", "audio": r"\baudio\b", "visualizer": "visuali",
-              "live": r"\blive\b|en vivo|ao vivo|concert|unplugged|session", "remix": r"remix|\bmix\b", "guest": r"\bfeat\b|\bft\b|featuring|\bcon\b",
-              "film": "soundtrack|motion picture|from the|movie|film", "children": "kids|nursery|children|rhymes|baby", "dance": "dance|choreo|performance",
-              "4k": r"\bhd\b|\b4k\b"},
-    "Track": {"live": r"\blive\b|en vivo|ao vivo", "remix": "remix|mix\\b", "guest": r"\bfeat\b|\bft\b|\bwith\b", "remaster": "remaster", "film": r"\(from|from \""},
-    "Album": {"film": "soundtrack|motion picture|film", "live": r"\blive\b", "christmas": "christmas|navidad", "deluxe": "deluxe|expanded|edition|remaster"},
-    "Channel": {"vevo": "vevo$", "topic": " - topic$", "label": r"record|label|music|tv\b|entertainment|series|films", "children": "kids|children|nursery|baby"},
+    "Title": {
+        "official": "official|oficial",
+        "video": r"video|\bmv\b|m/v",
+        "lyrics": "lyric|letra",
+        "audio": r"\baudio\b",
+        "visualizer": "visuali",
+        "live": r"\blive\b|en vivo|ao vivo|concert|unplugged|session",
+        "remix": r"remix|\bmix\b",
+        "guest": r"\bfeat\b|\bft\b|featuring|\bcon\b",
+        "film": "soundtrack|motion picture|from the|movie|film",
+        "children": "kids|nursery|children|rhymes|baby",
+        "dance": "dance|choreo|performance",
+        "4k": r"\bhd\b|\b4k\b",
+    },
+    "Track": {
+        "live": r"\blive\b|en vivo|ao vivo",
+        "remix": "remix|mix\\b",
+        "guest": r"\bfeat\b|\bft\b|\bwith\b",
+        "remaster": "remaster",
+        "film": r"\(from|from \"",
+    },
+    "Album": {
+        "film": "soundtrack|motion picture|film",
+        "live": r"\blive\b",
+        "christmas": "christmas|navidad",
+        "deluxe": "deluxe|expanded|edition|remaster",
+    },
+    "Channel": {
+        "vevo": "vevo$",
+        "topic": " - topic$",
+        "label": r"record|label|music|tv\b|entertainment|series|films",
+        "children": "kids|children|nursery|baby",
+    },
 }
-_SCRIPTS = {"accented": "à-ɏ", "cyrillic": "Ѐ-ӿ", "arabic": "֐-ۿ", "indic": "ऀ-෿", "kana or han": "぀-ヿ一-鿿", "hangul": "가-힯"}
+_SCRIPTS = {
+    "accented": "à-ɏ",
+    "cyrillic": "Ѐ-ӿ",
+    "arabic": "֐-ۿ",
+    "indic": "ऀ-෿",
+    "kana or han": "぀-ヿ一-鿿",
+    "hangul": "가-힯",
+}
 
 # %% ../../nbs/06g_predict.ipynb #facts006
 def _bare(text: pd.Series) -> pd.Series:
@@ -55,19 +88,33 @@ def _bare(text: pd.Series) -> pd.Series:
 
 def table_words(
     X: pd.DataFrame,  # Title, Track, Album, Album_type, Channel; empty cells as empty texts
-) -> pd.DataFrame:    # floats, a column for each thing that is looked for
+) -> pd.DataFrame:  # floats, a column for each thing that is looked for
     "What the words around a song tell."
     low = {column: X[column].str.lower() for column in _TELLS}
-    told = {f"{column} {name}": low[column].str.contains(pattern) for column, tells in _TELLS.items() for name, pattern in tells.items()}
+    told = {
+        f"{column} {name}": low[column].str.contains(pattern)
+        for column, tells in _TELLS.items()
+        for name, pattern in tells.items()
+    }
     length = X["Title"].str.len().clip(lower=1)
-    told |= {f"Title {name}": low["Title"].str.count(f"[{letters}]") / length for name, letters in _SCRIPTS.items()}
+    told |= {
+        f"Title {name}": low["Title"].str.count(f"[{letters}]") / length
+        for name, letters in _SCRIPTS.items()
+    }
     title, track, album, channel = (_bare(X[c]) for c in ("Title", "Track", "Album", "Channel"))
     owner = channel.str.replace("vevo$|official|music|topic$", "", regex=True)
-    told |= {"Title length": length, "Title capitals": X["Title"].str.count("[A-Z]") / length, "Title bars": X["Title"].str.count(r"\|"),
-             "Title names": low["Title"].str.count(r",|&| x |\bft\b|\bfeat\b"), "Title year": pd.to_numeric(X["Title"].str.extract(r"\b((?:19|20)\d\d)\b")[0]),
-             "Track length": X["Track"].str.len(), "Album length": X["Album"].str.len(),
-             "Title has the track": [a != "" and a in b for a, b in zip(track, title, strict=True)],
-             "Title has the channel": [a != "" and a in b for a, b in zip(owner, title, strict=True)], "Album is the track": album == track}
+    told |= {
+        "Title length": length,
+        "Title capitals": X["Title"].str.count("[A-Z]") / length,
+        "Title bars": X["Title"].str.count(r"\|"),
+        "Title names": low["Title"].str.count(r",|&| x |\bft\b|\bfeat\b"),
+        "Title year": pd.to_numeric(X["Title"].str.extract(r"\b((?:19|20)\d\d)\b")[0]),
+        "Track length": X["Track"].str.len(),
+        "Album length": X["Album"].str.len(),
+        "Title has the track": [a != "" and a in b for a, b in zip(track, title, strict=True)],
+        "Title has the channel": [a != "" and a in b for a, b in zip(owner, title, strict=True)],
+        "Album is the track": album == track,
+    }
     told |= {f"Album_type {kind}": X["Album_type"] == kind for kind in ("single", "compilation")}
     return pd.DataFrame(told, index=X.index).astype("float64")
 
@@ -75,17 +122,27 @@ def table_words(
 class SongFacts(TransformerMixin, BaseEstimator):
     "Replaces the words around a song by what they tell, and adds how its streams, its channel and its artist compare. It learns nothing."
 
-    def __init__(self,
-                 counts: tuple[str, str, str] = ("Stream", "youtubeChannelSubscriber", "spotifyFollowers"),  # of the song, its channel, its artist
-                 ):
+    def __init__(
+        self,
+        counts: tuple[str, str, str] = (
+            "Stream",
+            "youtubeChannelSubscriber",
+            "spotifyFollowers",
+        ),  # of the song, its channel, its artist
+    ):
         self.counts = counts
 
     def fit(self, X: pd.DataFrame, y=None) -> "SongFacts":
         return self
 
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame:  # the numbers of X, what the words tell, and three ratios as logarithms
+    def transform(
+        self, X: pd.DataFrame
+    ) -> pd.DataFrame:  # the numbers of X, what the words tell, and three ratios as logarithms
         song, channel, artist = self.counts
-        ratios = {f"{a} by {b}": np.log1p(X[a]) - np.log1p(X[b]) for a, b in ((song, artist), (channel, artist), (song, channel))}
+        ratios = {
+            f"{a} by {b}": np.log1p(X[a]) - np.log1p(X[b])
+            for a, b in ((song, artist), (channel, artist), (song, channel))
+        }
         return X.select_dtypes("number").join(table_words(X)).assign(**ratios)
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -98,25 +155,32 @@ class GroupTargetEncoder(TransformerMixin, BaseEstimator):
 
     `fit_transform` takes the means from other folds, so it is not `fit` and then `transform`. Targets and the columns of the line are 0 and above."""
 
-    def __init__(self,
-                 group: str,           # a text column; an empty text is no group
-                 by: tuple[str, ...],  # number columns of the line; an empty cell counts as the median
-                 folds: int = 10,
-                 few: float = 2,       # average rows that are added to each group
-                 seed: int = 1,        # of the folds
-                 ):
+    def __init__(
+        self,
+        group: str,  # a text column; an empty text is no group
+        by: tuple[str, ...],  # number columns of the line; an empty cell counts as the median
+        folds: int = 10,
+        few: float = 2,  # average rows that are added to each group
+        seed: int = 1,  # of the folds
+    ):
         self.group, self.by, self.folds, self.few, self.seed = group, by, folds, few, seed
 
     def fit(self, X: pd.DataFrame, y) -> "GroupTargetEncoder":
         self.fill_ = X[list(self.by)].median().fillna(0).to_numpy()
-        self.line_ = np.linalg.lstsq(self._terms(X), np.log1p(np.asarray(y, dtype=float)), rcond=None)[0]
+        self.line_ = np.linalg.lstsq(
+            self._terms(X), np.log1p(np.asarray(y, dtype=float)), rcond=None
+        )[0]
         self.known_ = self._means(X[self.group], self._rows(X, y))
         return self
 
     def fit_transform(self, X: pd.DataFrame, y) -> pd.DataFrame:
         rows, parts = self.fit(X, y)._rows(X, y), []
-        for others, part in KFold(min(self.folds, len(X)), shuffle=True, random_state=self.seed).split(X):
-            parts.append(self._told(X.iloc[part], self._means(X[self.group].iloc[others], rows.iloc[others])))
+        for others, part in KFold(
+            min(self.folds, len(X)), shuffle=True, random_state=self.seed
+        ).split(X):
+            parts.append(
+                self._told(X.iloc[part], self._means(X[self.group].iloc[others], rows.iloc[others]))
+            )
         return X.join(pd.concat(parts))
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:  # the columns of X and four more
@@ -137,36 +201,72 @@ def above(self: GroupTargetEncoder, X: pd.DataFrame, y) -> np.ndarray:
 
 @patch
 def _rows(self: GroupTargetEncoder, X: pd.DataFrame, y) -> pd.DataFrame:  # what is averaged
-    return pd.DataFrame({"above": self.above(X, y), "root": np.sqrt(np.asarray(y, dtype=float)), "first": self._terms(X)[:, 1]}, index=X.index)
+    return pd.DataFrame(
+        {
+            "above": self.above(X, y),
+            "root": np.sqrt(np.asarray(y, dtype=float)),
+            "first": self._terms(X)[:, 1],
+        },
+        index=X.index,
+    )
 
 
 @patch
-def _means(self: GroupTargetEncoder, group: pd.Series, rows: pd.DataFrame) -> dict[str, np.ndarray]:  # arrays, which skops stores without code
+def _means(
+    self: GroupTargetEncoder, group: pd.Series, rows: pd.DataFrame
+) -> dict[str, np.ndarray]:  # arrays, which skops stores without code
     codes, names = pd.factorize(group.where(group != ""))  # -1 for none
     codes, rows = codes[codes >= 0], rows[codes >= 0]
     size = np.bincount(codes, minlength=len(names)).astype(float)
     sums = {c: np.bincount(codes, rows[c], len(names)) for c in rows}
-    return {"names": np.asarray(names, dtype=str), "rows": size, "first": sums["first"] / size, "above": sums["above"] / (size + self.few),
-            "root": (sums["root"] + self.few * rows["root"].mean()) / (size + self.few)}
+    return {
+        "names": np.asarray(names, dtype=str),
+        "rows": size,
+        "first": sums["first"] / size,
+        "above": sums["above"] / (size + self.few),
+        "root": (sums["root"] + self.few * rows["root"].mean()) / (size + self.few),
+    }
 
 
 @patch
-def _told(self: GroupTargetEncoder, X: pd.DataFrame, known: dict[str, np.ndarray]) -> pd.DataFrame:  # empty for a group that is not known
+def _told(
+    self: GroupTargetEncoder, X: pd.DataFrame, known: dict[str, np.ndarray]
+) -> pd.DataFrame:  # empty for a group that is not known
     place = pd.Index(known["names"]).get_indexer(X[self.group].astype(str))
-    told = {f"{self.group} {what}": np.append(known[what], np.nan)[place] for what in ("above", "root", "rows")}
-    return pd.DataFrame(told | {f"{self.group} {self.by[0]} above": self._terms(X)[:, 1] - np.append(known["first"], np.nan)[place]}, index=X.index)
+    told = {
+        f"{self.group} {what}": np.append(known[what], np.nan)[place]
+        for what in ("above", "root", "rows")
+    }
+    return pd.DataFrame(
+        told
+        | {
+            f"{self.group} {self.by[0]} above": self._terms(X)[:, 1]
+            - np.append(known["first"], np.nan)[place]
+        },
+        index=X.index,
+    )
 
 # %% ../../nbs/06g_predict.ipynb #e5b260ec
 FORMAT = 3  # of the card
-_TRUSTED = ["musicnb.models.estimators.NeighborTargetFeatures", "musicnb.models.predict.SongFacts", "musicnb.models.predict.GroupTargetEncoder"]  # beside scikit-learn's and numpy's own types, which skops knows
-_WRITTEN_BY = {".skops": ("scikit-learn", "skops", "numpy"), ".txt": ("lightgbm",), ".keras": ("keras",)}
+_TRUSTED = [
+    "musicnb.models.estimators.NeighborTargetFeatures",
+    "musicnb.models.predict.SongFacts",
+    "musicnb.models.predict.GroupTargetEncoder",
+]  # beside scikit-learn's and numpy's own types, which skops knows
+_WRITTEN_BY = {
+    ".skops": ("scikit-learn", "skops", "numpy"),
+    ".txt": ("lightgbm",),
+    ".keras": ("keras",),
+}
 
 
 def _steps(model, name: str) -> list[tuple[str, object]]:  # file name, what goes into it
     "A fitted model as the files that it takes, in the order in which they are applied."
     if isinstance(model, Pipeline):
         *before, last = [step for _, step in model.steps]
-        return [file for i, step in enumerate(before) for file in _steps(step, f"{name}-{i + 1}")] + _steps(last, name)
+        return [
+            file for i, step in enumerate(before) for file in _steps(step, f"{name}-{i + 1}")
+        ] + _steps(last, name)
     if type(model).__module__.startswith("lightgbm"):
         return [(f"{name}.txt", model.booster_)]
     if type(getattr(model, "model_", None)).__module__.startswith("keras"):
@@ -186,7 +286,11 @@ def _skops():
 
 
 def _write_step(thing, path: Path) -> None:
-    {".txt": lambda: thing.save_model(path), ".keras": lambda: thing.save(path), ".skops": lambda: _skops().dump(thing, path, compression=ZIP_DEFLATED)}[path.suffix]()
+    {
+        ".txt": lambda: thing.save_model(path),
+        ".keras": lambda: thing.save(path),
+        ".skops": lambda: _skops().dump(thing, path, compression=ZIP_DEFLATED),
+    }[path.suffix]()
 
 
 def _read_step(path: Path):  # a function of the table
@@ -198,7 +302,9 @@ def _read_step(path: Path):  # a function of the table
         from keras.models import load_model
 
         net = load_model(path, compile=False, safe_mode=True)
-        return lambda table: net.predict(np.asarray(table, dtype="float32"), batch_size=8_192, verbose=0)[:, 0]
+        return lambda table: net.predict(
+            np.asarray(table, dtype="float32"), batch_size=8_192, verbose=0
+        )[:, 0]
     made = _skops().load(path, trusted=_TRUSTED)
     return getattr(made, "transform", None) or made.predict
 
@@ -207,7 +313,9 @@ def _keeper(run: Run, part: str) -> Callable:  # file name -> what `Run.keep` gi
     return lambda name: run.keep(f"{part}/{name}".lstrip("/"))
 
 
-def _keep_steps(keep: Callable, steps: list[tuple[str, object]], files: dict[str, str]) -> list[str]:  # file names
+def _keep_steps(
+    keep: Callable, steps: list[tuple[str, object]], files: dict[str, str]
+) -> list[str]:  # file names
     "Write the files of one part, and note their hashes."
     for name, thing in steps:
         with keep(name) as path:
@@ -216,30 +324,51 @@ def _keep_steps(keep: Callable, steps: list[tuple[str, object]], files: dict[str
     return [name for name, _ in steps]
 
 
-def _keep_member(keep: Callable, name: str, weight: float, model, files: dict[str, str]) -> dict:  # what the card says of it
+def _keep_member(
+    keep: Callable, name: str, weight: float, model, files: dict[str, str]
+) -> dict:  # what the card says of it
     "Write the files of one member; of a target on another scale the way back is a word and a number."
     bent = isinstance(model, ScaledTarget)
-    steps = _steps(model.regressor_ if bent else model, re.sub(r"\W+", "-", name.lower()).strip("-"))
-    return {"name": name, "weight": weight, "steps": _keep_steps(keep, steps, files)} | ({"scale": model.scale, "factor": model.factor_} if bent else {})
+    steps = _steps(
+        model.regressor_ if bent else model, re.sub(r"\W+", "-", name.lower()).strip("-")
+    )
+    return {"name": name, "weight": weight, "steps": _keep_steps(keep, steps, files)} | (
+        {"scale": model.scale, "factor": model.factor_} if bent else {}
+    )
 
 # %% ../../nbs/06g_predict.ipynb #store002
 def store_blend(
-    run: Run,      # keeps the files in models/<study>/
+    run: Run,  # keeps the files in models/<study>/
     model: "Blend | CalibratedBlend",  # fitted and calibrated
-    card: dict,    # what people should know: title, data, split, features, scores, interval or calibration, limits
+    card: dict,  # what people should know: title, data, split, features, scores, interval or calibration, limits
     part: str = "",  # a folder of its own inside, for a second model of the study
-) -> dict:         # the whole card
+) -> dict:  # the whole card
     "Store a model with its card, the card last: without it the files are no model."
     files: dict[str, str] = {}
     blend, keep = getattr(model, "blend_", model), _keeper(run, part)
     parts = {
         "features": _keep_steps(keep, _steps(blend.features_, "features"), files),
-        "members": [_keep_member(keep, n, w, blend.members_[n], files) for n, w, _ in blend.members],
-        "ends": [_keep_steps(keep, _steps(end, name), files) for name, end in zip(("low", "high"), blend.ends_, strict=False)],
-        "margin": getattr(blend, "margin_", None), "bounds": list(blend.bounds), "scale": blend.scale}
+        "members": [
+            _keep_member(keep, n, w, blend.members_[n], files) for n, w, _ in blend.members
+        ],
+        "ends": [
+            _keep_steps(keep, _steps(end, name), files)
+            for name, end in zip(("low", "high"), blend.ends_, strict=False)
+        ],
+        "margin": getattr(blend, "margin_", None),
+        "bounds": list(blend.bounds),
+        "scale": blend.scale,
+    }
     if model is not blend:
         parts |= {"line": list(model.line_), "threshold": model.threshold_}
-    card = {"format": FORMAT, "study": f"{run.study}/{part}".rstrip("/"), **card, "model": parts, "versions": _installed(files), "files": files}
+    card = {
+        "format": FORMAT,
+        "study": f"{run.study}/{part}".rstrip("/"),
+        **card,
+        "model": parts,
+        "versions": _installed(files),
+        "files": files,
+    }
     with keep("card.md") as path:
         path.write_text(card_text(card), encoding="utf-8")
     with keep("card.json") as path:
@@ -249,11 +378,17 @@ def store_blend(
 # %% ../../nbs/06g_predict.ipynb #01946ad9
 def feature_ranges(
     X: pd.DataFrame,  # (n, features) training rows; columns of words are passed over
-) -> dict:            # ranges: feature -> [smallest, largest]; filled: feature -> share of rows with a number, 0 to 1
+) -> (
+    dict
+):  # ranges: feature -> [smallest, largest]; filled: feature -> share of rows with a number, 0 to 1
     "What a card says of the numbers that trained a model, so that a prediction can say where it leaves them."
     seen = X.select_dtypes("number")
-    return {"ranges": {c: [float(seen[c].min()), float(seen[c].max())] for c in seen if seen[c].notna().any()},
-            "filled": {c: float(seen[c].notna().mean()) for c in seen}}
+    return {
+        "ranges": {
+            c: [float(seen[c].min()), float(seen[c].max())] for c in seen if seen[c].notna().any()
+        },
+        "filled": {c: float(seen[c].notna().mean()) for c in seen},
+    }
 
 # %% ../../nbs/06g_predict.ipynb #32870515
 def _installed(files) -> dict[str, str]:
@@ -269,48 +404,102 @@ def _installed(files) -> dict[str, str]:
 # %% ../../nbs/06g_predict.ipynb #0ccbd55f
 def _markdown(header: str, rows) -> list[str]:
     "A table: names separated by |, and one text a row of the same kind."
-    return [f"| {header} |", "|" + "---|" * (header.count("|") + 1), *(f"| {row} |" for row in rows), ""]
+    return [
+        f"| {header} |",
+        "|" + "---|" * (header.count("|") + 1),
+        *(f"| {row} |" for row in rows),
+        "",
+    ]
 
 
 def _card_head(card: dict) -> list[str]:
     "What the model predicts, and what it has seen."
     data, split, (low, high) = card["data"], card["split"], card["model"]["bounds"]
     weights = ", ".join(f"{m['name']} {m['weight']:.3g}" for m in card["model"]["members"])
-    twin = ["**Trained on the synthetic twin: what it predicts says nothing about real tracks.**", ""] if data["kind"] == "twin" else []
-    return [f"# {card['title']}", "", *twin,
-            f"Predicts {card['target']} ({card['unit']}, {low:g} {'and above' if high is None else f'to {high:g}'}) from {card['features']['set']}. A weighted mean of {weights}.", "",
-            "## Data", "", f"{data['kind']}: {data['rows']:,} rows, {data['source']}, {data['date'] or 'no date'}, {data['licence']}, sha256 `{data['sha256']}`.", "",
-            f"Split: {split['name']}, {split['test_share']:.0%} held out, seed {split['seed']}; {split['n_train']:,} rows trained it, "
-            f"{split['n_calibration']:,} calibrated it, {split['n_measured']:,} measured it.", ""]
+    twin = (
+        ["**Trained on the synthetic twin: what it predicts says nothing about real tracks.**", ""]
+        if data["kind"] == "twin"
+        else []
+    )
+    return [
+        f"# {card['title']}",
+        "",
+        *twin,
+        f"Predicts {card['target']} ({card['unit']}, {low:g} {'and above' if high is None else f'to {high:g}'}) from {card['features']['set']}. A weighted mean of {weights}.",
+        "",
+        "## Data",
+        "",
+        f"{data['kind']}: {data['rows']:,} rows, {data['source']}, {data['date'] or 'no date'}, {data['licence']}, sha256 `{data['sha256']}`.",
+        "",
+        f"Split: {split['name']}, {split['test_share']:.0%} held out, seed {split['seed']}; {split['n_train']:,} rows trained it, "
+        f"{split['n_calibration']:,} calibrated it, {split['n_measured']:,} measured it.",
+        "",
+    ]
 
 
 def _card_certainty(card: dict) -> list[str]:
     "How sure the model is, and how sure it was right to be."
     if inside := card.get("interval"):
-        held = (f"{c['split']} | {c['coverage']:.1%} | {c['low']:.1%} to {c['high']:.1%} | {c['width']:.1f} | {c['n']:,}" for c in inside["measured"])
-        return ["## Interval", "", f"Conformal, {inside['level']:.0%}: {inside['method']}. What it held:", "",
-                *_markdown(f"split | coverage | 95 % interval | {inside.get('width', 'mean width')} | n", held)]
+        held = (
+            f"{c['split']} | {c['coverage']:.1%} | {c['low']:.1%} to {c['high']:.1%} | {c['width']:.1f} | {c['n']:,}"
+            for c in inside["measured"]
+        )
+        return [
+            "## Interval",
+            "",
+            f"Conformal, {inside['level']:.0%}: {inside['method']}. What it held:",
+            "",
+            *_markdown(
+                f"split | coverage | 95 % interval | {inside.get('width', 'mean width')} | n", held
+            ),
+        ]
     known = card["calibration"]
-    given = (f"{c['split']} | {c['given']:.1%} | {c['came']:.1%} | {c['n']:,}" for c in known["measured"])
-    return ["## Probability", "", f"{known['method']}. Both classes are found about equally well from {card['model']['threshold']:.3f} on. Mean probability, and what came:", "",
-            *_markdown("split | given | came | n", given)]
+    given = (
+        f"{c['split']} | {c['given']:.1%} | {c['came']:.1%} | {c['n']:,}" for c in known["measured"]
+    )
+    return [
+        "## Probability",
+        "",
+        f"{known['method']}. Both classes are found about equally well from {card['model']['threshold']:.3f} on. Mean probability, and what came:",
+        "",
+        *_markdown("split | given | came | n", given),
+    ]
 
 # %% ../../nbs/06g_predict.ipynb #store003
 def card_text(
     card: dict,  # from store_blend
-) -> str:        # Markdown
+) -> str:  # Markdown
     "The card for people."
     seen = card["features"]
-    scores = (f"{s['split']} | {s['model']} | {s['metric']} | {estimate(s['value'], s['low'], s['high'])} | {estimate_ends(s['low'], s['high'])} | {s['n_test']:,.0f}" for s in card["scores"])
+    scores = (
+        f"{s['split']} | {s['model']} | {s['metric']} | {estimate(s['value'], s['low'], s['high'])} | {estimate_ends(s['low'], s['high'])} | {s['n_test']:,.0f}"
+        for s in card["scores"]
+    )
     ranges = (f"{name} | {low:.6g} | {high:.6g}" for name, (low, high) in seen["ranges"].items())
     words = [f"It also reads {', '.join(seen['words'])}.", ""] if seen.get("words") else []
-    return "\n".join([
-        *_card_head(card), "## Scores", "", *_markdown("split | model | metric | value | 95 % interval | n", scores),
-        *_card_certainty(card),
-        "## Features", "", *_markdown("feature | smallest in training | largest", ranges), *words,
-        "## Limits", "", *(f"- {limit}" for limit in card["limits"]), "",
-        "## Files and versions", "", ", ".join(f"{p} {v}" for p, v in card["versions"].items()), "",
-        *(f"- `{name}`: sha256 `{sha}`" for name, sha in card["files"].items()), ""])
+    return "\n".join(
+        [
+            *_card_head(card),
+            "## Scores",
+            "",
+            *_markdown("split | model | metric | value | 95 % interval | n", scores),
+            *_card_certainty(card),
+            "## Features",
+            "",
+            *_markdown("feature | smallest in training | largest", ranges),
+            *words,
+            "## Limits",
+            "",
+            *(f"- {limit}" for limit in card["limits"]),
+            "",
+            "## Files and versions",
+            "",
+            ", ".join(f"{p} {v}" for p, v in card["versions"].items()),
+            "",
+            *(f"- `{name}`: sha256 `{sha}`" for name, sha in card["files"].items()),
+            "",
+        ]
+    )
 
 # %% ../../nbs/06g_predict.ipynb #f4db0df6
 class _Chain:
@@ -344,15 +533,33 @@ def read_card(
     "The card of a stored model. Raises `UserError` if there is none, or if it is of another study or format."
     again = _remake(study)
     if not (folder / "card.json").is_file():
-        raise UserError(f"there is no model in {str(folder)!r}", "a folder with card.json and the files that it names", again)
+        raise UserError(
+            f"there is no model in {str(folder)!r}",
+            "a folder with card.json and the files that it names",
+            again,
+        )
     try:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         seen = card["format"], card["study"]
-        card["model"], card["files"], card["versions"], card["features"]["ranges"], card["data"]["kind"]
+        (
+            card["model"],
+            card["files"],
+            card["versions"],
+            card["features"]["ranges"],
+            card["data"]["kind"],
+        )
     except (OSError, ValueError, KeyError, TypeError) as e:
-        raise UserError(f"card.json in {str(folder)!r} is no model card ({type(e).__name__}: {e})", "the card as it was written", again) from e
+        raise UserError(
+            f"card.json in {str(folder)!r} is no model card ({type(e).__name__}: {e})",
+            "the card as it was written",
+            again,
+        ) from e
     if seen != (FORMAT, study):
-        raise UserError(f"the model in {str(folder)!r} is of study {seen[1]!r} in format {seen[0]!r}", f"{study!r} in format {FORMAT}", again)
+        raise UserError(
+            f"the model in {str(folder)!r} is of study {seen[1]!r} in format {seen[0]!r}",
+            f"{study!r} in format {FORMAT}",
+            again,
+        )
     return card
 
 # %% ../../nbs/06g_predict.ipynb #f8437e70
@@ -365,14 +572,25 @@ def check_stored(
     for name, sha in card["files"].items():
         file = folder / name
         if Path(name).name != name or not file.is_file():
-            raise UserError(f"{name!r} of the model in {str(folder)!r} is missing", "all files that card.json names", again)
+            raise UserError(
+                f"{name!r} of the model in {str(folder)!r} is missing",
+                "all files that card.json names",
+                again,
+            )
         if hashlib.sha256(file.read_bytes()).hexdigest() != sha:
-            raise UserError(f"{name!r} of the model in {str(folder)!r} is not the file that was stored: its sha256 is another", sha, again)
+            raise UserError(
+                f"{name!r} of the model in {str(folder)!r} is not the file that was stored: its sha256 is another",
+                sha,
+                again,
+            )
     here = _installed(card["files"])
     for package, there in card["versions"].items():
         if package != "python" and _minor(here.get(package, "")) != _minor(there):
-            raise UserError(f"the model in {str(folder)!r} was stored with {package} {there}, and here is {here.get(package) or 'none'}",
-                            f"{package} {_minor(there)}", f"install that, or {again}")
+            raise UserError(
+                f"the model in {str(folder)!r} was stored with {package} {there}, and here is {here.get(package) or 'none'}",
+                f"{package} {_minor(there)}",
+                f"install that, or {again}",
+            )
 
 
 def _minor(version: str) -> str:
@@ -390,40 +608,68 @@ def _load_member(folder: Path, member: dict):  # what predicts
 
 def load_blend(
     folder: Path,  # of a stored model
-    card: dict,    # from read_card
+    card: dict,  # from read_card
 ) -> "Blend | CalibratedBlend":  # ready to predict
     "Load a stored model. Raises `UserError` for files or versions that are not the card's, and for types that are not on the list."
     check_stored(folder, card)
     parts, study = card["model"], card["study"]
-    blend = Blend(None, tuple((m["name"], m["weight"], None) for m in parts["members"]), bounds=tuple(parts["bounds"]), scale=parts["scale"])
+    blend = Blend(
+        None,
+        tuple((m["name"], m["weight"], None) for m in parts["members"]),
+        bounds=tuple(parts["bounds"]),
+        scale=parts["scale"],
+    )
     try:
         blend.features_ = _Chain(folder, parts["features"])
         blend.members_ = {m["name"]: _load_member(folder, m) for m in parts["members"]}
         blend.ends_ = [_Chain(folder, steps) for steps in parts["ends"]]
-    except Exception as e:  # each of three libraries has exceptions of its own for what it will not load
-        raise UserError(f"the model in {str(folder)!r} cannot be loaded ({type(e).__name__}: {e})", "the files as they were stored", _remake(study)) from e
+    except (
+        Exception
+    ) as e:  # each of three libraries has exceptions of its own for what it will not load
+        raise UserError(
+            f"the model in {str(folder)!r} cannot be loaded ({type(e).__name__}: {e})",
+            "the files as they were stored",
+            _remake(study),
+        ) from e
     blend.margin_ = parts["margin"]
     return blend if "line" not in parts else _sorts(blend, parts)
 
 
 def _sorts(blend: Blend, parts: dict) -> CalibratedBlend:
     made = CalibratedBlend(blend)
-    made.blend_, made.line_, made.threshold_, made.classes_ = blend, tuple(parts["line"]), parts["threshold"], np.array([0, 1])
+    made.blend_, made.line_, made.threshold_, made.classes_ = (
+        blend,
+        tuple(parts["line"]),
+        parts["threshold"],
+        np.array([0, 1]),
+    )
     return made
 
 # %% ../../nbs/06g_predict.ipynb #49d0cfb8
 class PredictionInput(NamedTuple):
     "What `predict` asks of a table, for one study."
-    dataset: DataSet        # the schema of the columns that are needed
-    features: str           # the feature set that is made of them
+
+    dataset: DataSet  # the schema of the columns that are needed
+    features: str  # the feature set that is made of them
     derive: Callable = lambda table: table  # makes derived columns
-    empty: bool = False     # may numbers be empty? Where the schema allows it
-    within: tuple[str, str] | None = None   # feature that has to be within what the model has seen, and the column that tells it
+    empty: bool = False  # may numbers be empty? Where the schema allows it
+    within: tuple[str, str] | None = (
+        None  # feature that has to be within what the model has seen, and the column that tells it
+    )
     adds: tuple[str, ...] = ("prediction", "low", "high")  # columns
 
 
 def _asked(dataset: DataSet, columns: dict[str, Column], **more) -> Asked:
-    return PredictionInput(replace(dataset, columns={name: replace(column, optional=False, unique=False) for name, column in columns.items()}), **more)
+    return PredictionInput(
+        replace(
+            dataset,
+            columns={
+                name: replace(column, optional=False, unique=False)
+                for name, column in columns.items()
+            },
+        ),
+        **more,
+    )
 
 
 def _pick(columns: dict[str, Column], names) -> dict[str, Column]:
@@ -432,14 +678,30 @@ def _pick(columns: dict[str, Column], names) -> dict[str, Column]:
 
 def _asked_videos(features: str, **more) -> Asked:
     columns = [c for part in features.split("+") for c in FEATURES["youtube"][part]]
-    return _asked(replace(YOUTUBE, file=f"{YOUTUBE.file}, and of {ENRICHED.file} for the sizes of artist and channel"), _pick(ENRICHED.columns | YOUTUBE.columns, columns),
-                  features=features, empty=True, **more)
+    return _asked(
+        replace(
+            YOUTUBE,
+            file=f"{YOUTUBE.file}, and of {ENRICHED.file} for the sizes of artist and channel",
+        ),
+        _pick(ENRICHED.columns | YOUTUBE.columns, columns),
+        features=features,
+        empty=True,
+        **more,
+    )
 
 
 PREDICTS = {  # a study, or one of its further parts
-    "popularity": _asked(POPULARITY, _pick(POPULARITY.columns, ["release_date", *SOUND]), features="published-13", derive=derive_tracks, within=("year", "release_date")),
+    "popularity": _asked(
+        POPULARITY,
+        _pick(POPULARITY.columns, ["release_date", *SOUND]),
+        features="published-13",
+        derive=derive_tracks,
+        within=("year", "release_date"),
+    ),
     "youtube": _asked_videos("audio+streams+size+text"),
-    "youtube/platform": _asked_videos("audio+likes+comments+licensed+size+text", adds=("platform", "platform_probability")),
+    "youtube/platform": _asked_videos(
+        "audio+likes+comments+licensed+size+text", adds=("platform", "platform_probability")
+    ),
 }
 
 # %% ../../nbs/06g_predict.ipynb #asked002
@@ -449,30 +711,48 @@ def read_rows(
     "A CSV file as text. Raises `UserError` for what is no table in UTF-8 with one name a column and one cell a name."
     try:
         data = path.read_bytes()
-        encoding = "utf-8-sig" if data.startswith(b"\xef\xbb\xbf") else "utf-8"  # a spreadsheet's mark is kept
+        encoding = (
+            "utf-8-sig" if data.startswith(b"\xef\xbb\xbf") else "utf-8"
+        )  # a spreadsheet's mark is kept
         lines = csv.reader(io.StringIO(data.decode(encoding), newline=""), strict=True)
         rows = [row for row in lines if row]
     except OSError as e:
         raise UserError(f"{str(path)!r} cannot be read ({e.strerror})", "a CSV file") from e
     except UnicodeDecodeError as e:
-        raise UserError(f"{str(path)!r} is not UTF-8: byte {e.start:,} is {e.object[e.start]:#04x}", "a CSV file in UTF-8", "save it as 'CSV UTF-8'") from e
+        raise UserError(
+            f"{str(path)!r} is not UTF-8: byte {e.start:,} is {e.object[e.start]:#04x}",
+            "a CSV file in UTF-8",
+            "save it as 'CSV UTF-8'",
+        ) from e
     except csv.Error as e:
-        raise UserError(f"line {lines.line_num:,} of {str(path)!r} is no CSV ({e})", "cells separated by commas, quotes doubled within quotes") from e
+        raise UserError(
+            f"line {lines.line_num:,} of {str(path)!r} is no CSV ({e})",
+            "cells separated by commas, quotes doubled within quotes",
+        ) from e
     if len(rows) < 2:
-        raise UserError(f"{str(path)!r} {'has a header without rows' if rows else 'is empty'}", "a header and at least one row")
+        raise UserError(
+            f"{str(path)!r} {'has a header without rows' if rows else 'is empty'}",
+            "a header and at least one row",
+        )
     header, *rows = rows
     if twice := sorted({c for c in header if header.count(c) > 1}):
         raise UserError(f"{str(path)!r} has two columns {twice[0]!r}", "each name once")
     for i, row in enumerate(rows, 1):
         if len(row) != len(header):
-            raise UserError(f"row {i:,} of {str(path)!r} has {len(row)} cells", f"{len(header)}, as in the header")
+            raise UserError(
+                f"row {i:,} of {str(path)!r} has {len(row)} cells",
+                f"{len(header)}, as in the header",
+            )
     return header, rows, encoding
 
 # %% ../../nbs/06g_predict.ipynb #d1d5b2fa
 def _check_finite(frame: pd.DataFrame, source: str) -> None:
     for column, values in frame.select_dtypes("number").items():
         if np.isinf(values).any():
-            raise UserError(f"{source}: column {column!r}: an endless number in row {int(np.isinf(values).to_numpy().argmax()) + 1:,}", "a finite number")
+            raise UserError(
+                f"{source}: column {column!r}: an endless number in row {int(np.isinf(values).to_numpy().argmax()) + 1:,}",
+                "a finite number",
+            )
 
 # %% ../../nbs/06g_predict.ipynb #d1d5b2fb
 def parts_of(study: str) -> list[str]:  # keys of PREDICTS
@@ -490,12 +770,24 @@ def check_rows(
     "What the model needs of the rows. Raises `UserError` for the first column and row that do not fit."
     asked = PREDICTS[study]
     if taken := [c for c in asked.adds if c in header]:
-        raise UserError(f"{source} has a column {taken[0]!r} already", "a table without predictions", "rename that column")
+        raise UserError(
+            f"{source} has a column {taken[0]!r} already",
+            "a table without predictions",
+            "rename that column",
+        )
     place = {c: header.index(c) for c in asked.dataset.columns if c in header}
-    frame = pd.DataFrame({c: pd.Series([row[i].strip() or None for row in rows], dtype="str") for c, i in place.items()}, index=range(len(rows)))
+    frame = pd.DataFrame(
+        {
+            c: pd.Series([row[i].strip() or None for row in rows], dtype="str")
+            for c, i in place.items()
+        },
+        index=range(len(rows)),
+    )
     frame, faults = check_frame(frame, asked.dataset)
     if faults:
-        raise UserError(f"{source}: {faults[0]}" + (f" ({len(faults) - 1} more)" if len(faults) > 1 else ""))
+        raise UserError(
+            f"{source}: {faults[0]}" + (f" ({len(faults) - 1} more)" if len(faults) > 1 else "")
+        )
     _check_finite(frame, source)
     table = asked.derive(frame)
     if asked.within:
@@ -504,8 +796,10 @@ def check_rows(
         strange = ~table[feature].between(first, last)
         if strange.any():
             row = int(strange.to_numpy().argmax())
-            raise UserError(f"{source}: column {column!r}: {frame[column].iloc[row]!r} in row {row + 1:,}",
-                            f"a {feature} from {first:.0f} to {last:.0f}, which the model has seen")
+            raise UserError(
+                f"{source}: column {column!r}: {frame[column].iloc[row]!r} in row {row + 1:,}",
+                f"a {feature} from {first:.0f} to {last:.0f}, which the model has seen",
+            )
     return select_features(table, study_of(study), asked.features, empty=asked.empty)
 
 # %% ../../nbs/06g_predict.ipynb #687285d1
@@ -525,7 +819,10 @@ def stream_rows(f, header: list[str], rows: list[list[str]], predicted: pd.DataF
     "The same, to an open file."
     writer = csv.writer(f, lineterminator="\n")
     writer.writerow([*header, *predicted.columns])
-    writer.writerows([*row, *(v if isinstance(v, str) else f"{v:.6g}" for v in new)] for row, new in zip(rows, predicted.itertuples(index=False), strict=True))
+    writer.writerows(
+        [*row, *(v if isinstance(v, str) else f"{v:.6g}" for v in new)]
+        for row, new in zip(rows, predicted.itertuples(index=False), strict=True)
+    )
 
 # %% ../../nbs/06g_predict.ipynb #9f70848e
 PLATFORMS = np.array(["spotify", "youtube"])  # class 0, class 1
@@ -533,18 +830,27 @@ PLATFORMS = np.array(["spotify", "youtube"])  # class 0, class 1
 
 def name_platform(
     chance: np.ndarray,  # probability of more views than streams, 0 to 1
-) -> pd.DataFrame:       # platform, platform_probability
+) -> pd.DataFrame:  # platform, platform_probability
     "The likelier platform and its probability, 0.5 or above."
     likelier = chance >= 0.5
-    return pd.DataFrame({"platform": PLATFORMS[likelier.astype(int)], "platform_probability": np.where(likelier, chance, 1 - chance)})
+    return pd.DataFrame(
+        {
+            "platform": PLATFORMS[likelier.astype(int)],
+            "platform_probability": np.where(likelier, chance, 1 - chance),
+        }
+    )
 
 
 def skip_reason(
     header: list[str],
-    part: str,      # a key of PREDICTS
-    folder: Path,   # of the part's model
-) -> str:           # an empty text where it can be predicted
+    part: str,  # a key of PREDICTS
+    folder: Path,  # of the part's model
+) -> str:  # an empty text where it can be predicted
     "Why a second model cannot be asked of a table."
     if lacking := [c for c in PREDICTS[part].dataset.columns if c not in header]:
         return f"the table has no column {', '.join(map(repr, lacking))}"
-    return "" if (folder / "card.json").is_file() else f"no such model is stored beside this one, {_remake(part)}"
+    return (
+        ""
+        if (folder / "card.json").is_file()
+        else f"no such model is stored beside this one, {_remake(part)}"
+    )

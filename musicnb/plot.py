@@ -19,8 +19,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from musicnb.describe import (
-    # noqa: F401     LABELS,
+from musicnb.describe import (  # noqa: F401
+    LABELS,
     describe,
     format_number,
     format_p,
@@ -28,8 +28,8 @@ from musicnb.describe import (
     label,
     plural,
 )
-from musicnb.display import (
-    # noqa: F401     AMOUNT,
+from musicnb.display import (  # noqa: F401
+    AMOUNT,
     BLUE,
     DIVERGING,
     GREEN,

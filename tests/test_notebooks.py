@@ -12,9 +12,9 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from musicnb.data import data_cards
 from musicnb.book.execute import read_chapter
 from musicnb.book.report import cores, usual_jobs
+from musicnb.studies.registry import data_cards
 
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").glob("*.ipynb"))
 CHAPTERS = [p for p in NOTEBOOKS if re.match(r"[1-9]\d[a-z]?_", p.name)]

@@ -60,7 +60,7 @@ def data_list(data_dir: str = typer.Option("", help=_DATA_DIR, show_default=Fals
     from rich.table import Column, Table
     from rich.text import Text
 
-    from musicnb.data import table_datasets
+    from musicnb.studies.registry import table_datasets
 
     rows = table_datasets(data_dir)
     table = Table(*(Column(c.replace("_", " "), overflow="fold") for c in rows.columns))  # a file's name is shown whole
@@ -74,7 +74,7 @@ def data_check(
     files: list[str] = typer.Argument(..., metavar="FILE", help="Files with the names that they have after download."),
 ) -> None:
     "Check files: one line for each thing that is wrong."
-    from musicnb.data import check_file
+    from musicnb.studies.registry import check_file
 
     bad = False
     for file in files:
@@ -92,7 +92,7 @@ def data_check(
 @data_app.command("fetch")
 def data_fetch(name: str = typer.Argument(..., metavar="NAME", help="A data set of `musicnb data list`.")) -> None:
     "Download a data set from Kaggle into data/raw."
-    from musicnb.data import fetch
+    from musicnb.studies.registry import fetch
 
     print(fetch(name))
 
@@ -106,14 +106,9 @@ def data_fit_twin(
 
     Its aggregates go to data/twins.
     """
-    from musicnb.data import load
-    from musicnb.twin import refit_twin, twin_parts
+    from musicnb.studies.registry import refit_twin
 
-    frames = {part: load(part, data_dir) for part in twin_parts(name)}
-    for part, frame in frames.items():
-        if frame.attrs["provenance"].kind != "real":
-            raise UserError(f"there is no real file of {part!r}", "the file that the twin is to resemble", "see `musicnb data list`")
-    print(refit_twin(name, *frames.values()))
+    print(refit_twin(name, data_dir))
 
 # %% ../../nbs/08d_cli.ipynb #f793e5b1
 @app.command()
@@ -127,7 +122,7 @@ def predict(
 
     Its columns come back with prediction, low and high behind them (90 % interval); of videos the platform and its probability, too.
     """
-    from musicnb.models.predict import PREDICTS
+    from musicnb.studies.registry import PREDICTS
 
     known = [part for part in PREDICTS if "/" not in part]
     if study not in known:
@@ -154,7 +149,8 @@ def write_predictions(study: str, source: Path, output: Path | None, folder: Pat
     "Load, check, predict, write; and one line on standard error that says which models it was."
     import pandas as pd
 
-    from musicnb.models.predict import parts_of, read_rows, stream_rows, write_rows
+    from musicnb.models.predict import read_rows, stream_rows, write_rows
+    from musicnb.studies.registry import parts_of
 
     header, rows, encoding = read_rows(source)
     asked = [ask_model(part, header, rows, source, folder / part.removeprefix(study).lstrip("/")) for part in parts_of(study)]
@@ -169,20 +165,22 @@ def write_predictions(study: str, source: Path, output: Path | None, folder: Pat
 
 def ask_model(part: str, header: list[str], rows: list[list[str]], source: Path, folder: Path) -> Callable:  # () -> the columns that are added or None, what to say of them
     "Check the rows for one model, before anything slow is loaded."
-    from musicnb.models.predict import check_rows, load_blend, name_platform, read_card, why_left_out
+    from musicnb.models.predict import check_rows, load_blend, read_card, why_left_out
+    from musicnb.studies.registry import PREDICTS
 
-    if "/" in part and (why := why_left_out(header, part, folder)):
+    asked = PREDICTS[part]
+    if "/" in part and (why := why_left_out(header, asked, folder)):
         return lambda: (None, f"{part.split('/')[1]} not predicted: {why}")
     card = read_card(folder, part)
-    X = check_rows(header, rows, part, card, source.name)
+    X = check_rows(header, rows, asked, card, source.name)
 
     def answer():
         if any(name.endswith(".keras") for name in card["files"]):
             from musicnb.models.networks import import_keras
 
             import_keras()  # without TensorFlow's remarks
-        model = load_blend(folder, card)
-        return name_platform(model.predict_proba(X)[:, 1]) if "/" in part else model.interval(model.guess(X)), prediction_line(card, X)
+        model = load_blend(folder, card, asked.trusted)
+        return asked.answer(model.predict_proba(X)[:, 1]) if asked.answer else model.interval(model.guess(X)), prediction_line(card, X)
     return answer
 
 # %% ../../nbs/08d_cli.ipynb #fb718b35

@@ -208,13 +208,15 @@ def named_data(
     source: str,  # Python code
     every: bool,  # True: every text that is a data set's name; False: only the argument of load("…")
 ) -> frozenset[str]:
-    "The data sets that the code may load. A chapter may loop over names; in modules, a column may have the name of a data set."
-    from musicnb.data import DATASETS
+    "The data sets that the code may load, by their names or as objects. A chapter may loop over names; in modules, a column may have the name of a data set."
+    from musicnb.studies.registry import DATASETS, data_set_names
 
-    tree = parse(source)
+    tree, handed = parse(source), data_set_names()
     calls = [n.args[0] for n in ast.walk(tree) if isinstance(n, ast.Call) and n.args and getattr(n.func, "id", getattr(n.func, "attr", "")) == "load"]
-    found = ast.walk(tree) if every else calls
-    return frozenset(n.value for n in found if isinstance(n, ast.Constant) and isinstance(n.value, str)) & set(DATASETS)
+    found = list(ast.walk(tree)) if every else calls
+    texts = {n.value for n in found if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    names = {getattr(n, "id", getattr(n, "attr", "")) for n in found if isinstance(n, ast.Name | ast.Attribute)}
+    return frozenset(texts & set(DATASETS) | {handed[name] for name in names & set(handed)})
 
 # %% ../../nbs/08a_execute.ipynb #6fe24ea2
 def called_loaders(
@@ -234,7 +236,7 @@ def chapter_key(
     root: Path,          # the clone
 ) -> str:                # 64 hex digits
     "What the chapter's results depend on, as a hash. Where the data lies and how long it may take are no part of it."
-    from musicnb.data import prepare
+    from musicnb.studies.registry import prepare
 
     cells = read_cells(chapter.path)
     source = code_of(cells)

@@ -15,7 +15,7 @@ from conftest import ROOT
 
 from musicnb.book.execute import imported, module_files, read_chapter
 from musicnb.book.report import cores, usual_jobs
-from musicnb.data import data_cards
+from musicnb.studies.registry import data_cards
 
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").glob("*.ipynb"))
 CHAPTERS = [p for p in NOTEBOOKS if re.match(r"[1-9]\d[a-z]?_", p.name)]

@@ -21,7 +21,7 @@ from musicnb.models.tune import (
     search_facts,
     table_search,
 )
-from musicnb.twin import make_twin
+from musicnb.studies.registry import make_twin
 
 CHAPTER = "18b_youtube_tuning"
 KEY = "0123456789abcdef" * 2 + "01234567"  # 40 digits, as a key has

@@ -517,7 +517,7 @@ def test_a_network_is_stored_in_keras_own_format(predict, songs, monkeypatch, tm
 
     from musicnb.core import Run
     from musicnb.features import select_features
-    from musicnb.studies.popularity import derive_tracks
+    from musicnb.studies.popularity import FEATURES, derive_tracks
     from musicnb.models.estimators import Blend, NeighborTargetFeatures
     from musicnb.models.predict import load_blend, read_card, store_blend
     from musicnb.models.networks import best_network

@@ -92,8 +92,7 @@ LABELS = {
     "spotifyPopularity": "artist's popularity", "spotifyFollowers": "artist's followers",
     "is_children": "children's song", "publishedYear": "year of publication",
     "published_year": "year of publication",
-    # feature sets
-    "audio": "sound", "audio-11": "sound", "sound-12": "sound",
+    "audio": "sound",  # of a feature set
 }  # fmt: skip
 _UNITS = {"ms": "ms", "db": "dB", "bpm": "BPM", "seconds": "s", "mb": "MB"}
 
@@ -135,6 +134,7 @@ def _say(x: float) -> str:
     "A number read aloud: three significant digits, years whole, millions as a word."
     if not math.isfinite(x):
         return "unknown"
+    x = x + 0.0  # no minus before zero
     for size, word in ((1e9, " billion"), (1e6, " million")):
         if abs(x) >= size:
             return f"{x / size:.3g}{word}"
@@ -435,10 +435,16 @@ def _tell_axes(ax: Axes) -> str:
         _tell_axis(ax.yaxis, "Vertical", spans[1]),
     ]
     said += [field[1]] if field else []
+    unnamed = [s for s in series if s.kind == "line" and not s.name]
+    if len(unnamed) > 1 and len(unnamed) < len(series):
+        series = [s for s in series if s.kind != "line" or s.name]
+    else:
+        unnamed = []
     for s in series[:12]:
         words = _TELL[s.kind](ax, s)
         said.append(f"{s.name}: {words}." if s.name else f"{words[0].upper()}{words[1:]}.")
     said += [f"And {len(series) - 12} more."] if len(series) > 12 else []
+    said += [f"{len(unnamed)} lines without a name."] if unnamed else []
     names = [t.get_text() for t in ax.texts if re.search(r"[^\W\d_]{2}", t.get_text())]
     said += (
         [f"Written in it: {', '.join(' '.join(n.split()) for n in names[:8])}."] if names else []
@@ -469,7 +475,12 @@ def _describe_table(table: pd.DataFrame) -> str:
     for j in range(min(table.shape[1], 8) if len(table) else 0):
         values = table.iloc[:, j].map(_as_number).to_numpy(float)
         known = np.flatnonzero(np.isfinite(values))
-        if 2 * len(known) <= len(values) or isinstance(table.iloc[0, j], bool | np.bool_):
+        ends_only = str(table.columns[j]).endswith(("low", "high"))  # of intervals
+        if (
+            ends_only
+            or 2 * len(known) <= len(values)
+            or isinstance(table.iloc[0, j], bool | np.bool_)
+        ):
             continue
         low, high = (known[pick(values[known])] for pick in (np.argmin, np.argmax))
         ends = [f"{_say(values[i])} ({label(table.index[i])})" for i in (low, high)]

@@ -20,18 +20,23 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from .core import DataError, UserError, find_root, round_floats, write_text
 from scipy.special import ndtr, ndtri
 
-from .core import DataError, UserError, find_root, round_floats, write_text
-
 # %% ../nbs/02_twin.ipynb #4989ff7a
-MIN_ROWS = 100        # no number in the aggregates stands for fewer rows
+MIN_ROWS = 100  # no number in the aggregates stands for fewer rows
 STRATUM_ROWS = 5_000  # so that neighbours on the grid of 0.02 are MIN_ROWS apart
-LEAF_ROWS = 300       # of the target's tree
-LEAF_COUNT = 1_000    # at most
-TAIL = 2.5            # mean excesses that a heavy tail reaches: further out a single row would decide a score
-GROUP_SHARE = 0.005   # of a twin's rows, at most in one group: a few giants would make each seed another world
-GRID = np.unique(np.round([0.001, 0.0025, 0.005, 0.01, *np.arange(0.02, 0.99, 0.02), 0.99, 0.995, 0.9975, 0.999], 4))
+LEAF_ROWS = 300  # of the target's tree
+LEAF_COUNT = 1_000  # at most
+TAIL = 2.5  # mean excesses that a heavy tail reaches: further out a single row would decide a score
+GROUP_SHARE = (
+    0.005  # of a twin's rows, at most in one group: a few giants would make each seed another world
+)
+GRID = np.unique(
+    np.round(
+        [0.001, 0.0025, 0.005, 0.01, *np.arange(0.02, 0.99, 0.02), 0.99, 0.995, 0.9975, 0.999], 4
+    )
+)
 
 
 def grid_levels(
@@ -45,21 +50,26 @@ def grid_levels(
 def fit_quantiles(
     values: np.ndarray,  # numbers, at least MIN_ROWS of them
 ) -> list[float]:  # one a level of `grid_levels`
-    "Quantiles at the levels that the number of rows allows; the ends are means of the outermost MIN_ROWS rows."
+    """Quantiles at the levels that the number of rows allows; the ends are means of the outermost
+    MIN_ROWS rows."""
     ordered = np.sort(values)
     inner = np.quantile(ordered, grid_levels(len(values))[1:-1], method="inverted_cdf")
     return [ordered[:MIN_ROWS].mean(), *inner, ordered[-MIN_ROWS:].mean()]
 
 # %% ../nbs/02_twin.ipynb #937e79d7
 def draw_quantiles(
-    u: np.ndarray,        # uniform numbers in 0 to 1
-    cell: dict,           # {"rows": …, "quantiles": […]}, "heavy" too where the tails are exponential
+    u: np.ndarray,  # uniform numbers in 0 to 1
+    cell: dict,  # {"rows": …, "quantiles": […]}, "heavy" too where the tails are exponential
 ) -> np.ndarray:
-    "Values at the quantiles `u`: linear between the grid's levels, so that equal neighbours are an atom."
+    """Values at the quantiles `u`: linear between the grid's levels, so that equal neighbours are
+    an atom."""
     levels, values = grid_levels(cell["rows"]), cell["quantiles"]
     out = np.interp(u, levels, values)
     if cell.get("heavy"):
-        for beyond, edge, end in ((1 - u) / (1 - levels[-2]), values[-2], values[-1]), (u / levels[1], values[1], values[0]):
+        for beyond, edge, end in (
+            ((1 - u) / (1 - levels[-2]), values[-2], values[-1]),
+            (u / levels[1], values[1], values[0]),
+        ):
             excess = -np.log(np.clip(beyond, np.exp(-TAIL), 1))
             out = np.where(beyond < 1, edge + (end - edge) * excess, out)
     return out
@@ -73,12 +83,16 @@ def fit_shares(
     keep = counts >= MIN_ROWS
     keep[counts.argmax()] = True
     nearest = np.abs(found[:, None] - found[keep]).argmin(axis=1)
-    return {"rows": len(values), "values": found[keep].tolist(), "shares": (np.bincount(nearest, counts) / len(values)).tolist()}
+    return {
+        "rows": len(values),
+        "values": found[keep].tolist(),
+        "shares": (np.bincount(nearest, counts) / len(values)).tolist(),
+    }
 
 
 def draw_shares(
     u: np.ndarray,  # uniform numbers in 0 to 1
-    cell: dict,     # from `fit_shares`
+    cell: dict,  # from `fit_shares`
 ) -> np.ndarray:
     "The value whose stretch of the cumulative shares holds `u`."
     edges = np.cumsum(cell["shares"])[:-1]
@@ -87,17 +101,19 @@ def draw_shares(
 # %% ../nbs/02_twin.ipynb #2a256fad
 def fit_margin(
     values: np.ndarray,  # of one column in one stratum
-    kind: str = "",      # "discrete": few values, keep their shares; "heavy": exponential tails
+    kind: str = "",  # "discrete": few values, keep their shares; "heavy": exponential tails
 ) -> dict:
     "A column's distribution in a stratum, as shares or as quantiles."
     if kind == "discrete":
         return fit_shares(values)
-    return {"rows": len(values), "quantiles": fit_quantiles(values)} | ({"heavy": True} if kind == "heavy" else {})
+    return {"rows": len(values), "quantiles": fit_quantiles(values)} | (
+        {"heavy": True} if kind == "heavy" else {}
+    )
 
 
 def draw_margin(
     u: np.ndarray,  # uniform numbers in 0 to 1
-    cell: dict,     # from `fit_margin`
+    cell: dict,  # from `fit_margin`
 ) -> np.ndarray:
     "Values at the quantiles `u` of a fitted column."
     return draw_shares(u, cell) if "shares" in cell else draw_quantiles(u, cell)
@@ -110,15 +126,23 @@ def normal_scores(
     "Normal scores of the ranks, ties at the mean score of their stretch; `nan` stays."
     groups = values.groupby(strata if strata is not None else np.zeros(len(values)))
     rows = groups.transform("count")
-    low, high = ((groups.rank(method="min") - 1) / rows).to_numpy(), (groups.rank(method="max") / rows).to_numpy()
-    density = lambda p: np.exp(-ndtri(p) ** 2 / 2) / np.sqrt(2 * np.pi)
-    return pd.Series((density(low) - density(high)) / (high - low), index=values.index, name=values.name)
+    low, high = (
+        ((groups.rank(method="min") - 1) / rows).to_numpy(),
+        (groups.rank(method="max") / rows).to_numpy(),
+    )
+
+    def density(p):
+        return np.exp(-(ndtri(p) ** 2) / 2) / np.sqrt(2 * np.pi)
+
+    return pd.Series(
+        (density(low) - density(high)) / (high - low), index=values.index, name=values.name
+    )
 
 # %% ../nbs/02_twin.ipynb #3dfa3551
 def fit_correlation(
-    scores: pd.DataFrame,       # normal scores, without missing ones
-    group: np.ndarray,          # group of each row, from 0
-    group_columns: list[str],   # columns that are constant within a group
+    scores: pd.DataFrame,  # normal scores, without missing ones
+    group: np.ndarray,  # group of each row, from 0
+    group_columns: list[str],  # columns that are constant within a group
 ) -> tuple[np.ndarray, np.ndarray]:  # between, within; their sum has 1 on the diagonal
     "Latent correlation between groups and within them, both positive semi-definite."
     s = scores.to_numpy() - scores.to_numpy().mean(axis=0)
@@ -155,8 +179,8 @@ LABEL_ROWS = 300  # labels with fewer rows are left out
 
 
 def fit_labels(
-    labels: pd.Series,      # a list of labels each row, empty ones too
-    scores: pd.DataFrame,   # normal scores of the same rows
+    labels: pd.Series,  # a list of labels each row, empty ones too
+    scores: pd.DataFrame,  # normal scores of the same rows
 ) -> dict:  # label -> [rows, mean score of each column …]
     "Rows and mean place of each label that has at least LABEL_ROWS rows."
     long = labels.explode().dropna()
@@ -168,15 +192,18 @@ def fit_labels(
 # %% ../nbs/02_twin.ipynb #422454c6
 def draw_labels(
     rng: np.random.Generator,
-    labels: dict,           # from `fit_labels`
-    place: np.ndarray,      # groups x columns: where each group lies
-    between: np.ndarray,    # covariance of the groups' places
-    counts: np.ndarray,     # labels wanted by each group
+    labels: dict,  # from `fit_labels`
+    place: np.ndarray,  # groups x columns: where each group lies
+    between: np.ndarray,  # covariance of the groups' places
+    counts: np.ndarray,  # labels wanted by each group
 ) -> np.ndarray:  # of text: labels joined by "|", "" for none
-    "Each group's labels, drawn without repetition with the odds of Gaussian discriminant analysis (Gumbel's trick)."
+    """Each group's labels, drawn without repetition with the odds of Gaussian discriminant
+    analysis (Gumbel's trick)."""
     names, table = np.array(list(labels), dtype=object), np.array(list(labels.values()))
     weight, means = table[:, 0] / table[:, 0].sum(), table[:, 1:]
-    spread = _nearest_covariance(between - np.cov(means.T, aweights=weight)) + 0.05 * np.eye(len(between))
+    spread = _nearest_covariance(between - np.cov(means.T, aweights=weight)) + 0.05 * np.eye(
+        len(between)
+    )
     slope = np.linalg.solve(spread, means.T)
     odds = (place @ slope + np.log(weight) - (means * slope.T).sum(axis=1) / 2).astype("float32")
     odds += rng.gumbel(size=odds.shape).astype("float32")
@@ -184,38 +211,68 @@ def draw_labels(
     if most == 0:
         return np.full(len(place), "", dtype=object)
     best = np.argpartition(-odds, most - 1, axis=1)[:, :most]
-    best = np.take_along_axis(best, np.argsort(-np.take_along_axis(odds, best, axis=1), axis=1), axis=1)
-    return np.array(["|".join(sorted(names[row[:n]])) for row, n in zip(best, counts.astype(int))], dtype=object)
+    best = np.take_along_axis(
+        best, np.argsort(-np.take_along_axis(odds, best, axis=1), axis=1), axis=1
+    )
+    return np.array(
+        ["|".join(sorted(names[row[:n]])) for row, n in zip(best, counts.astype(int), strict=True)],
+        dtype=object,
+    )
 
 # %% ../nbs/02_twin.ipynb #d1115ece
 def fit_target(
-    y: np.ndarray,         # target
-    table: pd.DataFrame,   # features, without missing ones
-    kind: str = "",        # "heavy": exponential tails
+    y: np.ndarray,  # target
+    table: pd.DataFrame,  # features, without missing ones
+    kind: str = "",  # "heavy": exponential tails
     leaf_rows: int = LEAF_ROWS,  # at least, MIN_ROWS or more
 ) -> tuple[dict, np.ndarray]:  # leaves of the tree, and the leaf of each row
-    "Leaves of a regression tree, each with the target's mean, spread and share of the lowest value."
+    """Leaves of a regression tree, each with the target's mean, spread and share of the lowest
+    value."""
     from sklearn.tree import DecisionTreeRegressor
-    tree = DecisionTreeRegressor(min_samples_leaf=leaf_rows, max_leaf_nodes=LEAF_COUNT, random_state=0).fit(table, y)
+
+    tree = DecisionTreeRegressor(
+        min_samples_leaf=leaf_rows, max_leaf_nodes=LEAF_COUNT, random_state=0
+    ).fit(table, y)
     leaf, nodes = tree.apply(table), tree.tree_
     atom = (y == y.min()) & (np.sum(y == y.min()) >= max(MIN_ROWS, 0.005 * len(y)))
     cells = pd.DataFrame({"y": y, "atom": atom, "leaf": leaf}).groupby("leaf")
-    rest = pd.DataFrame({"y": y, "leaf": leaf})[~atom].groupby("leaf")["y"].agg(["size", "mean", "std"]).query("size >= @MIN_ROWS")
+    rest = (
+        pd.DataFrame({"y": y, "leaf": leaf})[~atom]
+        .groupby("leaf")["y"]
+        .agg(["size", "mean", "std"])
+        .query("size >= @MIN_ROWS")
+    )
     few = ~atom & ~np.isin(leaf, rest.index)  # leaves with too few other values share theirs
-    facts = pd.DataFrame({"mean": y[few].mean() if few.any() else 0.0, "spread": y[few].std() if few.any() else 1.0,
-                          "lowest": cells["atom"].mean()}, index=range(nodes.node_count)).fillna(0)
+    facts = pd.DataFrame(
+        {
+            "mean": y[few].mean() if few.any() else 0.0,
+            "spread": y[few].std() if few.any() else 1.0,
+            "lowest": cells["atom"].mean(),
+        },
+        index=range(nodes.node_count),
+    ).fillna(0)
     facts.loc[rest.index, ["mean", "spread"]] = rest[["mean", "std"]].to_numpy()
     facts.loc[nodes.children_left >= 0] = 0  # inner nodes need none
     z = ((y - facts["mean"].to_numpy()[leaf]) / facts["spread"].to_numpy()[leaf])[~atom]
-    split = {"feature": nodes.feature, "threshold": nodes.threshold, "left": nodes.children_left, "right": nodes.children_right}
+    split = {
+        "feature": nodes.feature,
+        "threshold": nodes.threshold,
+        "left": nodes.children_left,
+        "right": nodes.children_right,
+    }
     bounds = draw_quantiles(np.array([0.0, 1.0]), fit_margin(y[~atom], kind)).tolist()
-    return {"features": list(table.columns), "lowest_value": float(y.min()) if atom.any() else 0.0, "bounds": bounds,
-            "shape": fit_margin(z, kind), **{k: v.tolist() for k, v in (split | dict(facts)).items()}}, leaf
+    return {
+        "features": list(table.columns),
+        "lowest_value": float(y.min()) if atom.any() else 0.0,
+        "bounds": bounds,
+        "shape": fit_margin(z, kind),
+        **{k: v.tolist() for k, v in (split | dict(facts)).items()},
+    }, leaf
 
 # %% ../nbs/02_twin.ipynb #e17532f9
 def find_leaf(
-    target: dict,        # from `fit_target`
-    table: np.ndarray,   # rows x features
+    target: dict,  # from `fit_target`
+    table: np.ndarray,  # rows x features
 ) -> np.ndarray:
     "The leaf that each row falls into."
     feature, threshold, left, right = (target[k] for k in ("feature", "threshold", "left", "right"))
@@ -231,9 +288,9 @@ def find_leaf(
 
 
 def draw_target(
-    target: dict,          # from `fit_target`
-    table: pd.DataFrame,   # features
-    u: np.ndarray,         # uniform numbers in 0 to 1, the rank within the leaf
+    target: dict,  # from `fit_target`
+    table: pd.DataFrame,  # features
+    u: np.ndarray,  # uniform numbers in 0 to 1, the rank within the leaf
 ) -> np.ndarray:
     "The target at rank `u` of each row's leaf."
     leaf = find_leaf(target, table[target["features"]].to_numpy(float))
@@ -244,38 +301,65 @@ def draw_target(
 
 # %% ../nbs/02_twin.ipynb #f7077a31
 def fit_rank(
-    rank: pd.Series,       # normal scores of the target within its leaf
-    drivers: pd.DataFrame, # normal scores of what it may follow
-    group: np.ndarray,     # group of each row; -1 where unknown
+    rank: pd.Series,  # normal scores of the target within its leaf
+    drivers: pd.DataFrame,  # normal scores of what it may follow
+    group: np.ndarray,  # group of each row; -1 where unknown
 ) -> dict:  # slopes of the columns, the variance that they leave, and the group's share of that
-    "How far a row's rank within its leaf follows the group's columns, and how far it is shared within the group."
+    """How far a row's rank within its leaf follows the group's columns, and how far it is shared
+    within the group."""
     both = drivers.assign(_rank=rank, _one=1.0)
     slopes = np.linalg.lstsq(both[[*drivers, "_one"]].to_numpy(), rank.to_numpy(), rcond=None)[0]
     left = rank - both[[*drivers, "_one"]].to_numpy() @ slopes
     known = group >= 0
-    between, _ = fit_correlation(pd.DataFrame({"left": left[known]}), np.unique(group[known], return_inverse=True)[1], [])
-    return {"slopes": dict(zip(drivers, slopes.tolist())), "unexplained": float(left.var()), "group_share": float(np.clip(between[0, 0], 0, 1))}
+    between, _ = fit_correlation(
+        pd.DataFrame({"left": left[known]}), np.unique(group[known], return_inverse=True)[1], []
+    )
+    return {
+        "slopes": dict(zip(drivers, slopes.tolist(), strict=False)),
+        "unexplained": float(left.var()),
+        "group_share": float(np.clip(between[0, 0], 0, 1)),
+    }
 
 # %% ../nbs/02_twin.ipynb #3ba7310e
 def fit_boost(
-    y: pd.Series,          # target
-    table: pd.DataFrame,   # features, without missing ones
-    rounds: int,           # trees
+    y: pd.Series,  # target
+    table: pd.DataFrame,  # features, without missing ones
+    rounds: int,  # trees
 ) -> tuple[dict, pd.DataFrame]:  # the trees, and their sum as the column "expected"
     "Gradient boosting with at most 16 leaves a tree, each tree on half of the rows."
     from sklearn.ensemble import GradientBoostingRegressor
-    model = GradientBoostingRegressor(n_estimators=rounds, learning_rate=0.15, max_depth=None, max_leaf_nodes=16, min_samples_leaf=MIN_ROWS,
-                                      subsample=0.5, max_features=0.4, random_state=0).fit(table.to_numpy(), y)
+
+    model = GradientBoostingRegressor(
+        n_estimators=rounds,
+        learning_rate=0.15,
+        max_depth=None,
+        max_leaf_nodes=16,
+        min_samples_leaf=MIN_ROWS,
+        subsample=0.5,
+        max_features=0.4,
+        random_state=0,
+    ).fit(table.to_numpy(), y)
     trees = [t.tree_ for t in model.estimators_[:, 0]]
-    boost = {"features": list(table.columns), "start": float(y.mean()), "trees": [
-        {"feature": t.feature.tolist(), "threshold": t.threshold.round(5).tolist(), "left": t.children_left.tolist(), "right": t.children_right.tolist(),
-         "step": (model.learning_rate * t.value[:, 0, 0]).round(5).tolist()} for t in trees]}
+    boost = {
+        "features": list(table.columns),
+        "start": float(y.mean()),
+        "trees": [
+            {
+                "feature": t.feature.tolist(),
+                "threshold": t.threshold.round(5).tolist(),
+                "left": t.children_left.tolist(),
+                "right": t.children_right.tolist(),
+                "step": (model.learning_rate * t.value[:, 0, 0]).round(5).tolist(),
+            }
+            for t in trees
+        ],
+    }
     return boost, draw_boost(boost, table)
 
 
 def draw_boost(
-    boost: dict,           # from `fit_boost`
-    table: pd.DataFrame,   # features
+    boost: dict,  # from `fit_boost`
+    table: pd.DataFrame,  # features
 ) -> pd.DataFrame:  # one column, "expected"
     "The sum of the boosted trees."
     features = table[boost["features"]].to_numpy(float)
@@ -286,22 +370,39 @@ def draw_boost(
 @dataclass(frozen=True)
 class Roles:
     "What the columns of a table mean to its twin. All others are numbers of the row."
-    targets: dict[str, list[str]]  # numbers drawn last and in this order: features of each one's tree, earlier targets among them
-    group: str                  # group of each row, from 0; -1 where it is unknown
+
+    targets: dict[
+        str, list[str]
+    ]  # drawn last and in this order: features of each one's tree, earlier targets among them
+    group: str  # group of each row, from 0; -1 where it is unknown
     group_columns: list[str] = field(default_factory=list)  # constant within a group
-    rounds: dict[str, int] = field(default_factory=dict)    # target -> boosted trees that find its leaves; rank follows no column then
+    rounds: dict[str, int] = field(
+        default_factory=dict
+    )  # target -> boosted trees that find its leaves; rank follows no column then
     leaf_rows: int = LEAF_ROWS  # of the targets' trees, at least
-    discrete: list[str] = field(default_factory=list)       # few values: shares instead of quantiles
-    heavy: list[str] = field(default_factory=list)          # logarithms whose tails go on
-    labels: str = ""            # lists of labels, constant within a group; a group column "n_<labels>" has their number
-    faults: dict[str, dict] = field(default_factory=dict)   # true/false column -> {column: value that the fault writes}, in this order
-    strata: int = 40            # clusters of groups
+    discrete: list[str] = field(default_factory=list)  # few values: shares instead of quantiles
+    heavy: list[str] = field(default_factory=list)  # logarithms whose tails go on
+    labels: str = (
+        ""  # lists of labels, constant within a group; a group column "n_<labels>" has their number
+    )
+    faults: dict[str, dict] = field(
+        default_factory=dict
+    )  # true/false column -> {column: value that the fault writes}, in this order
+    strata: int = 40  # clusters of groups
 
     @property
     def named(self) -> list[str]:
         "The columns that a table must have."
-        names = [*self.targets, self.group, self.labels, *(c for features in self.targets.values() for c in features),
-                 *self.group_columns, *self.discrete, *self.heavy, *self.faults]
+        names = [
+            *self.targets,
+            self.group,
+            self.labels,
+            *(c for features in self.targets.values() for c in features),
+            *self.group_columns,
+            *self.discrete,
+            *self.heavy,
+            *self.faults,
+        ]
         return list(dict.fromkeys(c for c in names if c))
 
     def kind(self, column: str) -> str:
@@ -323,16 +424,21 @@ def _code_groups(
 # %% ../nbs/02_twin.ipynb #d5a4ddec
 def fit_strata(
     scores: pd.DataFrame,  # normal scores over all rows
-    group: np.ndarray,     # group of each row; -1 where unknown
-    count: int,            # clusters wanted
+    group: np.ndarray,  # group of each row; -1 where unknown
+    count: int,  # clusters wanted
 ) -> np.ndarray:  # stratum of each row, each with at least STRATUM_ROWS rows
     "Cluster the groups by their mean scores; clusters that are too small join the nearest one."
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.metrics import pairwise_distances_argmin
+
     codes = _code_groups(group)
     size = np.bincount(codes)
     means = np.column_stack([np.bincount(codes, weights=c) / size for c in scores.to_numpy().T])
-    centres = MiniBatchKMeans(count, random_state=0, n_init=3, batch_size=4096).fit(means, sample_weight=size).cluster_centers_
+    centres = (
+        MiniBatchKMeans(count, random_state=0, n_init=3, batch_size=4096)
+        .fit(means, sample_weight=size)
+        .cluster_centers_
+    )
     while True:
         nearest = pairwise_distances_argmin(means, centres)[codes]
         rows = np.bincount(nearest, minlength=len(centres))
@@ -342,21 +448,27 @@ def fit_strata(
 
 # %% ../nbs/02_twin.ipynb #a2ad7383
 def _fit_cells(
-    values: pd.Series,   # one column, `nan` where a fault is
-    stratum: np.ndarray, # of each row
-    kind: str,           # as for fit_margin
+    values: pd.Series,  # one column, `nan` where a fault is
+    stratum: np.ndarray,  # of each row
+    kind: str,  # as for fit_margin
 ) -> list[dict]:
     "The column's distribution in each stratum; where too few rows are left, that of all."
     parts = [values[stratum == k].dropna().to_numpy() for k in range(stratum.max() + 1)]
-    return [fit_margin(part if len(part) >= STRATUM_ROWS // 2 else values.dropna().to_numpy(), kind) for part in parts]
+    return [
+        fit_margin(part if len(part) >= STRATUM_ROWS // 2 else values.dropna().to_numpy(), kind)
+        for part in parts
+    ]
 
 
 def _fit_fault(
-    flag: pd.Series,      # 1 where the fault is, `nan` where another one hides it
+    flag: pd.Series,  # 1 where the fault is, `nan` where another one hides it
     stratum: np.ndarray,
 ) -> list[float]:
     "The fault's share in each stratum; where it has too few rows, its share in all of those."
-    rows, hits = np.bincount(stratum, weights=flag.notna()), np.bincount(stratum, weights=flag.fillna(0))
+    rows, hits = (
+        np.bincount(stratum, weights=flag.notna()),
+        np.bincount(stratum, weights=flag.fillna(0)),
+    )
     few = hits < MIN_ROWS
     return np.where(few, hits[few].sum() / max(rows[few].sum(), 1), hits / rows).tolist()
 
@@ -368,22 +480,34 @@ def _describe_table(
     table: pd.DataFrame,
     columns: list[str],  # numbers, the targets among them
 ) -> dict:  # quantiles at _CHECKED, Spearman's correlations, over all rows
-    "What a twin is held against. Nothing is drawn from it. Columns that no row has together count as uncorrelated."
+    """What a twin is held against.
+
+    Nothing is drawn from it. Columns that no row has together count as uncorrelated."""
     numbers = table[columns].astype(float)
-    return {"levels": list(_CHECKED), "quantiles": {c: numbers[c].quantile(_CHECKED, interpolation="lower").tolist() for c in columns},
-            "spearman": {c: r.tolist() for c, r in numbers.corr("spearman").fillna(0).items()}}
+    return {
+        "levels": list(_CHECKED),
+        "quantiles": {
+            c: numbers[c].quantile(_CHECKED, interpolation="lower").tolist() for c in columns
+        },
+        "spearman": {c: r.tolist() for c, r in numbers.corr("spearman").fillna(0).items()},
+    }
 
 
 def _check_table(
     table: pd.DataFrame,
-    name: str,     # of the data set, for the message
+    name: str,  # of the data set, for the message
     roles: Roles,
 ) -> None:
     "Raise `DataError` where a column is missing or the rows are too few."
     if missing := [c for c in roles.named if c not in table]:
-        raise DataError(f"the {name} table has no column {', '.join(map(repr, missing))}", "all columns that its twin is fitted on")
+        raise DataError(
+            f"the {name} table has no column {', '.join(map(repr, missing))}",
+            "all columns that its twin is fitted on",
+        )
     if len(table) < STRATUM_ROWS:
-        raise DataError(f"the {name} table has {len(table):,} rows", f"{STRATUM_ROWS:,} or more to fit a twin")
+        raise DataError(
+            f"the {name} table has {len(table):,} rows", f"{STRATUM_ROWS:,} or more to fit a twin"
+        )
 
 # %% ../nbs/02_twin.ipynb #d6a3833c
 def _fit_targets(
@@ -401,34 +525,57 @@ def _fit_targets(
             drivers = []
         target, leaf = fit_target(part[name].to_numpy(), seen, roles.kind(name), roles.leaf_rows)
         rank = normal_scores(part[name], pd.Series(leaf, index=part.index))
-        scores = pd.DataFrame({c: normal_scores(table[c].astype(float)) for c in drivers}, index=table.index)
+        scores = pd.DataFrame(
+            {c: normal_scores(table[c].astype(float)) for c in drivers}, index=table.index
+        )
         known = rows & (group >= 0)
         fitted[name] = boosted | target | fit_rank(rank[known[rows]], scores[known], group[known])
     return fitted
 
 # %% ../nbs/02_twin.ipynb #cbfe2252
 def fit_twin(
-    table: pd.DataFrame,  # numbers, in targets only with missing ones, and the columns that `roles` names
-    name: str,            # of the data set
+    table: pd.DataFrame,  # numbers, missing ones in targets only, and the columns of `roles`
+    name: str,  # of the data set
     roles: Roles,
 ) -> dict:  # what `save_twin` writes: aggregates only
-    "Aggregates of a table, enough to draw a twin. Raises `DataError` for a missing column or too few rows."
+    """Aggregates of a table, enough to draw a twin.
+
+    Raises `DataError` for a missing column or too few rows."""
     _check_table(table, name, roles)
-    table, columns, group = table.reset_index(drop=True), roles.numbers(table), table[roles.group].to_numpy()
+    table, columns, group = (
+        table.reset_index(drop=True),
+        roles.numbers(table),
+        table[roles.group].to_numpy(),
+    )
     broken = {c: [f for f, writes in roles.faults.items() if c in writes] for c in columns}
-    whole = pd.DataFrame({c: table[c].astype(float).mask(table[broken[c]].any(axis=1)) for c in columns})
+    whole = pd.DataFrame(
+        {c: table[c].astype(float).mask(table[broken[c]].any(axis=1)) for c in columns}
+    )
     score = pd.DataFrame({c: normal_scores(table[c].astype(float)) for c in columns})
     stratum = fit_strata(score, group, roles.strata)
     inner = pd.DataFrame({c: normal_scores(whole[c], pd.Series(stratum)) for c in columns})
     codes, known = _code_groups(group), group >= 0
     between, within = fit_correlation(inner.fillna(0), codes, roles.group_columns)
-    cells = {c: _fit_fault(whole[c], stratum) if c in roles.faults else _fit_cells(whole[c], stratum, roles.kind(c)) for c in columns}
+    cells = {
+        c: _fit_fault(whole[c], stratum)
+        if c in roles.faults
+        else _fit_cells(whole[c], stratum, roles.kind(c))
+        for c in columns
+    }
     return {
-        "name": name, "rows": len(table), "min_rows": MIN_ROWS, "group": roles.group, "label": roles.labels,
-        "columns": columns, "faults": roles.faults, "strata": (np.bincount(stratum) / len(table)).tolist(),
+        "name": name,
+        "rows": len(table),
+        "min_rows": MIN_ROWS,
+        "group": roles.group,
+        "label": roles.labels,
+        "columns": columns,
+        "faults": roles.faults,
+        "strata": (np.bincount(stratum) / len(table)).tolist(),
         "group_size": fit_margin(np.bincount(codes[known])),
         "centres": score.groupby(stratum).mean().round(3).to_numpy().tolist(),
-        "between": between.tolist(), "within": within.tolist(), "cells": cells,
+        "between": between.tolist(),
+        "within": within.tolist(),
+        "cells": cells,
         "check": _describe_table(table, [*columns, *roles.targets]),
         "labels": fit_labels(table.loc[known, roles.labels], score[known]) if roles.labels else {},
         "targets": _fit_targets(table, roles),
@@ -437,16 +584,22 @@ def fit_twin(
 # %% ../nbs/02_twin.ipynb #de0a2c42
 def draw_table(
     fitted: dict,  # from `fit_twin`
-    rows: int,     # wanted
+    rows: int,  # wanted
     rng: np.random.Generator,
 ) -> pd.DataFrame:  # the table that was fitted, with other rows
     "Draw rows from the aggregates."
     group, stratum = draw_groups(fitted, rows, rng)
-    columns, between, within = fitted["columns"], np.array(fitted["between"]), np.array(fitted["within"])
+    columns, between, within = (
+        fitted["columns"],
+        np.array(fitted["between"]),
+        np.array(fitted["within"]),
+    )
     place = rng.standard_normal((group[-1] + 1, len(columns))) @ _factor(between)
     latent = place[group] + rng.standard_normal((rows, len(columns))) @ _factor(within)
     u = ndtr(latent)
-    table = pd.DataFrame({c: _draw_cells(u[:, j], fitted["cells"][c], stratum) for j, c in enumerate(columns)})
+    table = pd.DataFrame(
+        {c: _draw_cells(u[:, j], fitted["cells"][c], stratum) for j, c in enumerate(columns)}
+    )
     table[fitted["group"]] = group
     for fault, writes in fitted["faults"].items():
         for column, value in writes.items():
@@ -455,14 +608,24 @@ def draw_table(
         centres, first = np.array(fitted["centres"]), np.unique(group, return_index=True)[1]
         spread = between + np.cov(centres.T, aweights=fitted["strata"])
         counts = table[f"n_{name}"].to_numpy()[first]
-        parts = np.array_split(np.arange(len(first)), len(first) // 5_000 + 1)  # groups x labels has to fit in memory
-        table[name] = np.concatenate([draw_labels(rng, fitted["labels"], centres[stratum[first[p]]] + place[p], spread, counts[p])
-                                      for p in parts])[group]
+        parts = np.array_split(
+            np.arange(len(first)), len(first) // 5_000 + 1
+        )  # groups x labels has to fit in memory
+        table[name] = np.concatenate(
+            [
+                draw_labels(
+                    rng, fitted["labels"], centres[stratum[first[p]]] + place[p], spread, counts[p]
+                )
+                for p in parts
+            ]
+        )[group]
     scores = {}
     for name, target in fitted["targets"].items():
         rank = np.zeros(rows)
         for c, slope in target["slopes"].items():
-            scores[c] = scores[c] if c in scores else normal_scores(table[c].astype(float)).to_numpy()
+            scores[c] = (
+                scores[c] if c in scores else normal_scores(table[c].astype(float)).to_numpy()
+            )
             rank += slope * scores[c]
         common = np.sqrt(target["group_share"]) * rng.standard_normal(len(place))[group]
         own = np.sqrt(1 - target["group_share"]) * rng.standard_normal(rows)
@@ -483,12 +646,15 @@ def _factor(
 
 def draw_groups(
     fitted: dict,  # from `fit_twin`
-    rows: int,     # wanted
+    rows: int,  # wanted
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:  # group and stratum of each row, both from 0
-    "Groups of the fitted sizes, the last one cut, laid out so that each stratum has its share of the rows."
+    """Groups of the fitted sizes, the last one cut, laid out so that each stratum has its share of
+    the rows."""
     largest = max(1, int(rows * GROUP_SHARE))
-    sizes = np.clip(draw_margin(rng.uniform(size=rows), fitted["group_size"]).round().astype(int), 1, largest)
+    sizes = np.clip(
+        draw_margin(rng.uniform(size=rows), fitted["group_size"]).round().astype(int), 1, largest
+    )
     ends = np.cumsum(sizes)
     last = int(np.searchsorted(ends, rows)) + 1
     middle = (ends - sizes / 2)[:last] / rows
@@ -498,8 +664,8 @@ def draw_groups(
 
 # %% ../nbs/02_twin.ipynb #5df2f9ff
 def _draw_cells(
-    u: np.ndarray,        # uniform numbers
-    cells: list,          # one for each stratum: a distribution, or the share of a fault
+    u: np.ndarray,  # uniform numbers
+    cells: list,  # one for each stratum: a distribution, or the share of a fault
     stratum: np.ndarray,  # of each row
 ) -> np.ndarray:
     "A column's values, each from its stratum's distribution."
@@ -514,9 +680,12 @@ def _draw_cells(
 @dataclass(frozen=True)
 class Recipe:
     "How data sets that belong together become a table to fit, and a drawn table their rows."
+
     roles: Roles
     measure: Callable[..., pd.DataFrame]  # real rows of each data set -> table
-    write: Callable[[pd.DataFrame, np.random.Generator], tuple[pd.DataFrame, ...]]  # drawn table -> rows of each
+    write: Callable[
+        [pd.DataFrame, np.random.Generator], tuple[pd.DataFrame, ...]
+    ]  # drawn table -> rows of each
     parts: tuple[str, ...]  # names of the data sets; the first one names the file of aggregates
 
     @property
@@ -533,71 +702,130 @@ def round_significant(
     return ((values / 10.0 ** (size - digits + 1)).round() * 10.0 ** (size - digits + 1)).round(9)
 
 # %% ../nbs/02_twin.ipynb #c110d64f
-_SYLLABLES = "ba bel cor da den dra el fa fin ga gor ha il ja ka kel la lem li lo lu ma mi mor na nel nor o pa pel ra ri ro sa sel sha ta tel tor u va vel vo wen xa ya zé zor ño ül".split()
+_SYLLABLES = (
+    "ba bel cor da den dra el fa fin ga gor ha il ja ka kel la lem li lo lu ma mi mor na nel nor o "
+    "pa pel ra ri ro sa sel sha ta tel tor u va vel vo wen xa ya zé zor ño ül"
+).split()
 ALPHANUMERIC = string.digits + string.ascii_uppercase + string.ascii_lowercase
-TRAPS = ["=1+1", "<b>Bold</b>", "<script>alert(1)</script>", "Salt & Pepper", "@home", "+44", "NA", "None", "nan", "100% \"Live\"", "a, b; c"]
+TRAPS = [
+    "=1+1",
+    "<b>Bold</b>",
+    "<script>alert(1)</script>",
+    "Salt & Pepper",
+    "@home",
+    "+44",
+    "NA",
+    "None",
+    "nan",
+    '100% "Live"',
+    "a, b; c",
+]
 
 
 def invent_names(
     rng: np.random.Generator,
     count: int,  # names wanted
-    most: int,   # words in a name, at most
+    most: int,  # words in a name, at most
 ) -> np.ndarray:  # of text; the same name may come twice
     "Names of one to `most` invented words."
-    vocabulary = np.array(["".join(w).capitalize() for w in zip(*(rng.choice(_SYLLABLES + [""] * k, 4_000) for k in (0, 10, 60)))], dtype=object)
+    vocabulary = np.array(
+        [
+            "".join(w).capitalize()
+            for w in zip(
+                *(rng.choice(_SYLLABLES + [""] * k, 4_000) for k in (0, 10, 60)), strict=True
+            )
+        ],
+        dtype=object,
+    )
     words = rng.choice(vocabulary, (count, most))
-    return np.array([" ".join(row[:n]) for row, n in zip(words, rng.integers(1, most + 1, count))], dtype=object)
+    return np.array(
+        [" ".join(row[:n]) for row, n in zip(words, rng.integers(1, most + 1, count), strict=True)],
+        dtype=object,
+    )
 
 
 def invent_ids(
     rng: np.random.Generator,
-    count: int,   # ids wanted, up to 14 million
+    count: int,  # ids wanted, up to 14 million
     length: int,  # characters, 10 or more
     alphabet: str = ALPHANUMERIC,
 ) -> np.ndarray:  # of text, each its own; they begin with "twin", as no real one is likely to
-    "Ids of made-up things: chance, and a number in the last four characters that makes each its own."
+    """Ids of made-up things: chance, and a number in the last four characters that makes each its
+    own."""
     base, number = len(alphabet), np.arange(count)
-    digits = np.column_stack([rng.integers(0, base, (count, length - 8)), *(number // base**k % base for k in range(4))])
-    return np.array(["twin" + "".join(row) for row in np.array(list(alphabet))[digits]], dtype=object)
+    digits = np.column_stack(
+        [rng.integers(0, base, (count, length - 8)), *(number // base**k % base for k in range(4))]
+    )
+    return np.array(
+        ["twin" + "".join(row) for row in np.array(list(alphabet))[digits]], dtype=object
+    )
 
 # %% ../nbs/02_twin.ipynb #bbeb0a99
 def twin_path(
     recipe: Recipe,
 ) -> Path:  # whether it is there or not
-    "Where the aggregates are: `data/twins/NAME.json` of the clone, NAME being the recipe's first part."
+    """Where the aggregates are: `data/twins/NAME.json` of the clone, NAME being the recipe's first
+    part."""
     return (find_root() or Path.cwd()) / "data" / "twins" / f"{recipe.name}.json"
 
 
 def save_twin(
-    fitted: dict,       # from `fit_twin`
+    fitted: dict,  # from `fit_twin`
     path: Path | str,
 ) -> Path:
-    "Write aggregates as JSON: a line for each list of numbers, the same bytes for the same content."
+    """Write aggregates as JSON: a line for each list of numbers, the same bytes for the same
+    content."""
+
     def lay(value, depth=0):
         if not isinstance(value, dict) or not value or depth > 2:
             return json.dumps(value, ensure_ascii=False, allow_nan=False)
-        inner = [f'{" " * (depth + 1)}{json.dumps(str(k), ensure_ascii=False)}: {lay(v, depth + 1)}' for k, v in value.items()]
+        inner = [
+            f"{' ' * (depth + 1)}{json.dumps(str(k), ensure_ascii=False)}: {lay(v, depth + 1)}"
+            for k, v in value.items()
+        ]
         return "{\n" + ",\n".join(inner) + "\n" + " " * depth + "}"
+
     return write_text(path, lay(round_floats(fitted)) + "\n")
 
 # %% ../nbs/02_twin.ipynb #6dce76bc
-_PARTS = {"columns", "strata", "centres", "between", "within", "cells", "labels", "group_size", "check", "targets"}
+_PARTS = {
+    "columns",
+    "strata",
+    "centres",
+    "between",
+    "within",
+    "cells",
+    "labels",
+    "group_size",
+    "check",
+    "targets",
+}
 
 
 def read_twin(
     recipe: Recipe,
 ) -> dict:
-    "Read aggregates. Raises `UserError` where there are none yet and `DataError` for a damaged file."
+    """Read aggregates.
+
+    Raises `UserError` where there are none yet and `DataError` for a damaged file."""
     path = twin_path(recipe)
     again = f"git checkout data/twins/{path.name}"
     if not path.is_file():
-        raise UserError(f"there is no twin of {recipe.name!r}", f"the aggregates data/twins/{path.name} of the clone", f"musicnb data fit-twin {recipe.name}")
+        raise UserError(
+            f"there is no twin of {recipe.name!r}",
+            f"the aggregates data/twins/{path.name} of the clone",
+            f"musicnb data fit-twin {recipe.name}",
+        )
     try:
         fitted = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{path.name} is damaged: {error}", "the file of the repository", again) from None
+        raise DataError(
+            f"{path.name} is damaged: {error}", "the file of the repository", again
+        ) from None
     if not isinstance(fitted, dict) or _PARTS - fitted.keys():
-        raise DataError(f"{path.name} is damaged: it lacks parts of a twin", "the file of the repository", again)
+        raise DataError(
+            f"{path.name} is damaged: it lacks parts of a twin", "the file of the repository", again
+        )
     return fitted
 
 # %% ../nbs/02_twin.ipynb #d69ef408
@@ -607,20 +835,27 @@ def refit_twin(
 ) -> Path:  # the file that was written
     "Fit a twin on real rows and save it. Raises `UserError` where a part is missing."
     if len(frames) != len(recipe.parts):
-        raise UserError(f"{len(frames)} of {len(recipe.parts)} tables", f"the rows of {' and '.join(recipe.parts)}, which are fitted together")
-    return save_twin(fit_twin(recipe.measure(*frames), recipe.name, recipe.roles), twin_path(recipe))
+        raise UserError(
+            f"{len(frames)} of {len(recipe.parts)} tables",
+            f"the rows of {' and '.join(recipe.parts)}, which are fitted together",
+        )
+    return save_twin(
+        fit_twin(recipe.measure(*frames), recipe.name, recipe.roles), twin_path(recipe)
+    )
 
 
-_waiting: dict = {}  # parts of the last draw that nobody has asked for yet: who loads one of two loads the other next
+_waiting: dict = {}  # parts of the last draw that nobody has asked for: they are likely next
 
 
 def make_twin(
     recipe: Recipe,
-    part: str,           # one of the recipe's parts
+    part: str,  # one of the recipe's parts
     rows: int = 20_000,  # wanted, 1 or more
-    seed: int = 1,       # the same seed gives the same rows, in all parts
+    seed: int = 1,  # the same seed gives the same rows, in all parts
 ) -> pd.DataFrame:  # columns and formats of the real file, without provenance
-    "Draw one part of a twin. Raises `UserError` where it has no aggregates and `DataError` for a damaged file."
+    """Draw one part of a twin.
+
+    Raises `UserError` where it has no aggregates and `DataError` for a damaged file."""
     if rows < 1:
         raise UserError(f"rows is {rows}", "1 or more")
     rng, fitted = np.random.default_rng(seed), read_twin(recipe)
@@ -638,11 +873,18 @@ LEVEL_TOLERANCE, CORRELATION_TOLERANCE, RMS_TOLERANCE = 0.04, 0.12, 0.03
 def twin_gaps(
     recipe: Recipe,
     *frames: pd.DataFrame,  # rows of each part, of the twin or of the real files
-) -> tuple[pd.Series, pd.DataFrame]:  # by column: largest gap in level; by pair: gap in Spearman's correlation
+) -> tuple[
+    pd.Series, pd.DataFrame
+]:  # by column: largest gap in level; by pair: gap in Spearman's correlation
     "How far rows lie from the `check` part of the aggregates."
     check, table = read_twin(recipe)["check"], recipe.measure(*frames)
     numbers = table[list(check["quantiles"])].astype(float)
-    gaps = {c: max(max((there < q).mean() - p, p - (there <= q).mean()) for q, p in zip(check["quantiles"][c], check["levels"]))
-            for c, there in ((c, numbers[c].dropna()) for c in numbers)}
+    gaps = {
+        c: max(
+            max((there < q).mean() - p, p - (there <= q).mean())
+            for q, p in zip(check["quantiles"][c], check["levels"], strict=True)
+        )
+        for c, there in ((c, numbers[c].dropna()) for c in numbers)
+    }
     real = pd.DataFrame(check["spearman"], index=list(numbers)).astype(float)
     return pd.Series(gaps).clip(lower=0), numbers.corr("spearman").fillna(0) - real

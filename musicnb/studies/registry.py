@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-
 from .. import data, twin
 from ..core import UserError
 from ..data import DataSet, data_home, find_files, has_twin, is_file_of
@@ -23,6 +22,7 @@ from . import genre, playlists, popularity, youtube
 @dataclass(frozen=True)
 class Study:
     "What a study brings."
+
     datasets: tuple[DataSet, ...]
     features: FeatureSets | None = None
     predicts: tuple[Asked, ...] = ()  # the study's own model first, then those beside it
@@ -30,9 +30,13 @@ class Study:
 
 STUDIES = {
     "popularity": Study(
-        (popularity.POPULARITY, popularity.ARTISTS), popularity.FEATURES, tuple(popularity.PREDICTS.values())
+        (popularity.POPULARITY, popularity.ARTISTS),
+        popularity.FEATURES,
+        tuple(popularity.PREDICTS.values()),
     ),
-    "youtube": Study((youtube.YOUTUBE, youtube.ENRICHED), youtube.FEATURES, tuple(youtube.PREDICTS.values())),
+    "youtube": Study(
+        (youtube.YOUTUBE, youtube.ENRICHED), youtube.FEATURES, tuple(youtube.PREDICTS.values())
+    ),
     "genre": Study((genre.GENRE,)),
     "playlists": Study((playlists.PLAYLISTS, playlists.SONGS)),
 }
@@ -52,7 +56,12 @@ def data_set(
 def data_set_names() -> dict[str, str]:  # such as POPULARITY -> popularity
     "How the rooms of the studies call their data sets, for who reads code that loads them."
     rooms = (popularity, youtube, genre, playlists)
-    return {key: value.name for room in rooms for key, value in vars(room).items() if isinstance(value, DataSet)}
+    return {
+        key: value.name
+        for room in rooms
+        for key, value in vars(room).items()
+        if isinstance(value, DataSet)
+    }
 
 
 def parts_of(
@@ -70,8 +79,8 @@ def load(
 ) -> pd.DataFrame:  # with attrs["provenance"]
     """Load a data set, or its synthetic twin where there is no file.
 
-    Raises `UserError` for an unknown name or folder and `DataError` for a file that is not what its name says,
-    or if there is neither a file nor a twin."""
+    Raises `UserError` for an unknown name or folder and `DataError` for a file that is not what
+    its name says, or if there is neither a file nor a twin."""
     return data.load(data_set(name), data_dir, sample, seed)
 
 
@@ -79,7 +88,9 @@ def prepare(
     name: str,  # a data set
     data_dir: str = "",  # as for load
 ) -> str:  # sha256 of the content; for a twin the reason and its sha256; or "missing"
-    "Check a data set ahead of its use. Raises `DataError` as `load` does, but not for a file that is not there."
+    """Check a data set ahead of its use.
+
+    Raises `DataError` as `load` does, but not for a file that is not there."""
     return data.prepare(data_set(name), data_dir)
 
 
@@ -94,7 +105,9 @@ def fetch(
 def check_file(
     path: Path,  # with the name that it has after download
 ) -> tuple[int, list[str]]:  # rows; one line for each thing that is wrong
-    "Check one file against the data set that its name stands for. Raises `UserError` for a name that none has."
+    """Check one file against the data set that its name stands for.
+
+    Raises `UserError` for a name that none has."""
     for dataset in DATASETS.values():
         if is_file_of(dataset, path):
             return data.check_file(dataset, path)
@@ -116,12 +129,18 @@ def refit_twin(
     name: str,  # a data set
     data_dir: str = "",  # as for load
 ) -> Path:  # the file of aggregates
-    "Fit a twin on the real files of a data set and of those that are drawn with it. Raises `UserError` if one is missing."
+    """Fit a twin on the real files of a data set and of those that are drawn with it.
+
+    Raises `UserError` if one is missing."""
     recipe = _recipe(name)
     frames = {part: load(part, data_dir) for part in recipe.parts}
     for part, frame in frames.items():
         if frame.attrs["provenance"].kind != "real":
-            raise UserError(f"there is no real file of {part!r}", "the file that the twin is to resemble", "see `musicnb data list`")
+            raise UserError(
+                f"there is no real file of {part!r}",
+                "the file that the twin is to resemble",
+                "see `musicnb data list`",
+            )
     return twin.refit_twin(recipe, *frames.values())
 
 
@@ -143,16 +162,28 @@ def table_datasets(
         paths = find_files(d, home)
         kind = "real" if paths else "twin" if has_twin(d) else "missing"
         found = paths[0].name if len(paths) == 1 else f"{len(paths):,} slices" if paths else ""
-        rows.append(dict(name=d.name, row=d.row, file=d.file, found=found, load_gives=kind, date=d.date, licence=d.licence))
+        rows.append(
+            dict(
+                name=d.name,
+                row=d.row,
+                file=d.file,
+                found=found,
+                load_gives=kind,
+                date=d.date,
+                licence=d.licence,
+            )
+        )
     return pd.DataFrame(rows)
 
 # %% ../../nbs/07_registry.ipynb #f8fd639a
 def data_cards() -> str:  # Markdown
-    "The data cards: what one row is, source, date, exclusions, and every column with unit and range."
+    """The data cards: what one row is, source, date, exclusions, and every column with unit and
+    range."""
     lines = [
         "# Data cards",
         "",
-        "Made from the rooms of the studies by `make sync`; the checks of `musicnb data check` are made from the same tables.",
+        "Made from the rooms of the studies by `make sync`; the checks of `musicnb data "
+        "check` are made from the same tables.",
         "",
     ]
     for d in DATASETS.values():

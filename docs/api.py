@@ -1,4 +1,5 @@
 """API entries: what a cell exports, with the comments that explain each parameter."""
+
 import ast
 import inspect
 import re
@@ -15,11 +16,12 @@ VALUE_LENGTH = 80  # characters of a constant that are shown
 @dataclass(frozen=True)
 class Entry:
     "One exported name, to be written as a directive of Sphinx's Python domain."
-    module: str        # "musicnb.core"
-    name: str          # "atomic_path", "Run.finding"
-    directive: str     # function, class, exception, method, property or data
-    signature: str     # "(path: Path | str) -> Path", empty for data
-    text: str          # the docstring
+
+    module: str  # "musicnb.core"
+    name: str  # "atomic_path", "Run.finding"
+    directive: str  # function, class, exception, method, property or data
+    signature: str  # "(path: Path | str) -> Path", empty for data
+    text: str  # the docstring
     fields: tuple[str, ...] = ()  # ":param path: the final name"
 
     @property
@@ -58,12 +60,20 @@ def _type(annotation):
 
 def _default(value):
     "A default as Python: what has no such repr shows its name."
-    return _Verbatim(getattr(value, "__name__", "...")) if value is not inspect.Signature.empty and "<" in repr(value) else value
+    return (
+        _Verbatim(getattr(value, "__name__", "..."))
+        if value is not inspect.Signature.empty and "<" in repr(value)
+        else value
+    )
 
 
 def signature(sig: inspect.Signature) -> str:
     "A signature as a reader wants it: without `self`, types by their last name."
-    kept = [p.replace(annotation=_type(p.annotation), default=_default(p.default)) for p in sig.parameters.values() if p.name != "self"]
+    kept = [
+        p.replace(annotation=_type(p.annotation), default=_default(p.default))
+        for p in sig.parameters.values()
+        if p.name != "self"
+    ]
     return str(sig.replace(parameters=kept, return_annotation=_type(sig.return_annotation)))
 
 
@@ -72,13 +82,15 @@ def plain(
 ) -> str:  # Markdown
     "Text that shows as written: only `code` keeps its meaning, neither `<tags>` nor `$` nor `*` act."
     parts = re.split(r"(`[^`]+`)", text)
-    return "".join(p if p.startswith("`") else re.sub(r"[\\<>*$\[\]{}]", r"\\\g<0>", p) for p in parts)
+    return "".join(
+        p if p.startswith("`") else re.sub(r"[\\<>*$\[\]{}]", r"\\\g<0>", p) for p in parts
+    )
 
 
 @cache
 def describe(
     module: str,  # "musicnb.core"
-    name: str,    # "atomic_path", "Run.finding"
+    name: str,  # "atomic_path", "Run.finding"
 ) -> Entry:
     "Look up an exported name. Parameters are described by the comments that `show_doc` finds beside them."
     owner = import_module(module)
@@ -98,9 +110,16 @@ def describe(
     kind = "class" if inspect.isclass(symbol) else "method" if outer else "function"
     if inspect.isclass(symbol) and issubclass(symbol, Exception):
         kind = "exception"
-    comments = {k: plain(v["docment"]) for k, v in getattr(doc.dm, "dm", {}).items() if v.get("docment")}
-    fields = [f":returns: {text}" if key == "return" else f":param {key}: {text}" for key, text in comments.items()]
-    if inspect.isclass(symbol) and "__init__" not in vars(symbol):  # signature and comments are its parent's
+    comments = {
+        k: plain(v["docment"]) for k, v in getattr(doc.dm, "dm", {}).items() if v.get("docment")
+    }
+    fields = [
+        f":returns: {text}" if key == "return" else f":param {key}: {text}"
+        for key, text in comments.items()
+    ]
+    if inspect.isclass(symbol) and "__init__" not in vars(
+        symbol
+    ):  # signature and comments are its parent's
         return Entry(module, name, kind, "", text)
     return Entry(module, name, kind, signature(doc.sig) if doc.sig else "", text, tuple(fields))
 
@@ -114,11 +133,15 @@ def exported_names(
             yield node.name
             members = (n.name for n in node.body if isinstance(n, ast.FunctionDef))
             yield from (f"{node.name}.{m}" for m in members if not m.startswith("_"))
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith(
+            "_"
+        ):
             first = node.args.args[0] if node.args.args else None
             patched = first and first.arg == "self" and isinstance(first.annotation, ast.Name)
             yield f"{first.annotation.id}.{node.name}" if patched else node.name
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = (n.id for t in targets for n in getattr(t, "elts", [t]) if isinstance(n, ast.Name))  # INK, GRID = …
+            names = (
+                n.id for t in targets for n in getattr(t, "elts", [t]) if isinstance(n, ast.Name)
+            )  # INK, GRID = …
             yield from (n for n in names if not n.startswith("_"))

@@ -1,6 +1,7 @@
 """Build the docs site from the notebooks: `python docs/build.py [--report DIR] [--out DIR]`.
 
 The tools' notebooks are executed here, once for each content; the chapters come executed from a report."""
+
 import argparse
 import contextlib
 import hashlib
@@ -27,9 +28,10 @@ ROOT = DOCS.parent
 sys.path[:0] = [str(DOCS), str(ROOT)]
 
 import cells  # noqa: E402  (the line above makes these importable)
-from musicnb.core import UserError, cache_dir, file_sha256, write_text  # noqa: E402
+
 from musicnb.book.execute import code_of, reached_modules  # noqa: E402
 from musicnb.book.report import is_room  # noqa: E402
+from musicnb.core import UserError, cache_dir, file_sha256, write_text  # noqa: E402
 
 TIME_LIMIT = 300  # seconds for one cell of a tool's notebook
 SKIP = "skip-execution"  # tag of a cell that is shown and not run
@@ -37,18 +39,26 @@ SKIP = "skip-execution"  # tag of a cell that is shown and not run
 
 # The notebooks: tools are executed here, chapters come from the report.
 
+
 def notebooks(
     pattern: str,  # glob of stems
 ) -> dict[str, NotebookNode]:  # stem -> notebook
     "The notebooks of the clone, in the order of the book."
-    return {p.stem: nbformat.read(p, as_version=4) for p in sorted((ROOT / "nbs").glob(f"{pattern}.ipynb"))}
+    return {
+        p.stem: nbformat.read(p, as_version=4)
+        for p in sorted((ROOT / "nbs").glob(f"{pattern}.ipynb"))
+    }
 
 
 def content_key(nb: NotebookNode) -> str:
     "What a tool's outputs depend on: its cells, the modules they reach, and the committed data."
     code = code_of(nb.cells)
     parts = [code, sys.version, *sorted(reached_modules(code, ROOT / "musicnb").items())]
-    parts += [file_sha256(p) for p in sorted((ROOT / "data").rglob("*.*")) if p.parent.name in ("data", "twins")]
+    parts += [
+        file_sha256(p)
+        for p in sorted((ROOT / "data").rglob("*.*"))
+        if p.parent.name in ("data", "twins")
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -73,12 +83,21 @@ def execute(
             cell.metadata.tags = [*cell.metadata.get("tags", []), SKIP]
     print(f"running {stem}", flush=True)
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    with tempfile.TemporaryDirectory() as sockets:  # files in place of ports, which others could listen at
-        client = NotebookClient(nb, kernel_name="python3", timeout=TIME_LIMIT, skip_cells_with_tag=SKIP,
-                                resources={"metadata": {"path": str(ROOT / "nbs")}},
-                                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}))
+    with (
+        tempfile.TemporaryDirectory() as sockets
+    ):  # files in place of ports, which others could listen at
+        client = NotebookClient(
+            nb,
+            kernel_name="python3",
+            timeout=TIME_LIMIT,
+            skip_cells_with_tag=SKIP,
+            resources={"metadata": {"path": str(ROOT / "nbs")}},
+            config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
+        )
         try:
-            client.execute(env=os.environ | {"MUSICNB_DATA": "twin", "PYTHONPATH": os.pathsep.join(paths)})
+            client.execute(
+                env=os.environ | {"MUSICNB_DATA": "twin", "PYTHONPATH": os.pathsep.join(paths)}
+            )
         except CellExecutionError as e:
             raise RuntimeError(f"nbs/{stem}.ipynb stopped\n{e}") from e
     write_text(kept, nbformat.writes(nb))
@@ -88,12 +107,17 @@ def execute(
 @dataclass(frozen=True)
 class Report:
     "A folder that `musicnb report` wrote."
+
     folder: Path
 
     @cached_property
     def statuses(self) -> dict[str, str]:  # chapter -> ok, cached, failed or skipped
         path = self.folder / "run.json"
-        return {c["chapter"]: c["status"] for c in json.loads(path.read_text())["chapters"]} if path.is_file() else {}
+        return (
+            {c["chapter"]: c["status"] for c in json.loads(path.read_text())["chapters"]}
+            if path.is_file()
+            else {}
+        )
 
     def notebook(self, stem: str) -> NotebookNode | None:
         "The chapter as executed; None if it did not run to its end."
@@ -108,18 +132,28 @@ class Report:
         "Put the report's pages and the files that they link to into the site, each page with a link to its docs."
         target.mkdir()
         shutil.copytree(self.folder / "notebooks", target / "notebooks")
-        for path in (p for p in self.folder.iterdir() if p.suffix in (".html", ".json", ".csv") and p.is_file()):
+        for path in (
+            p
+            for p in self.folder.iterdir()
+            if p.suffix in (".html", ".json", ".csv") and p.is_file()
+        ):
             shutil.copyfile(path, target / path.name)
         for page in target.glob("*.html"):
             text = page.read_text(encoding="utf-8")
-            write_text(page, with_docs_link(text, "../index.html" if page.stem == "index" else f"../chapters/{page.name}"))
+            write_text(
+                page,
+                with_docs_link(
+                    text, "../index.html" if page.stem == "index" else f"../chapters/{page.name}"
+                ),
+            )
 
 
 def with_docs_link(
     page: str,  # HTML of a report page, which may have a link to a site elsewhere
     href: str,  # of its docs
 ) -> str:
-    "The page with the link \"Docs\" in its bar."
+    'The page with the link "Docs" in its bar.'
+
     def swap(nav: re.Match) -> str:
         others = re.sub(r"<a [^>]*>Docs</a>", "", nav[2])
         return f'{nav[1]}{others}<a href="{href}">Docs</a>{nav[3]}'
@@ -129,11 +163,13 @@ def with_docs_link(
 
 # The pages: what Sphinx reads.
 
+
 def relink(
     markdown: str,
     folder: str,  # of the page within the site: "", "chapters" or "tools"
 ) -> str:
     "Links between files of the clone become links between pages of the site; a file without a page keeps its name only."
+
     def swap(match: re.Match) -> str:
         text, target, fragment = match[1], match[2], match[3] or ""
         name = Path(target).name
@@ -161,32 +197,76 @@ def folder_of(stem: str) -> str:
 def chapter_page(stem: str, source: NotebookNode, report: Report) -> NotebookNode:
     "A chapter as it ran, or what is known of one that did not."
     ran = report.notebook(stem)
-    note = f'<p class="page-links"><a href="../report/{stem}.html">Report page of this chapter</a></p>' if report.has_page(stem) else ""
+    note = (
+        f'<p class="page-links"><a href="../report/{stem}.html">Report page of this chapter</a></p>'
+        if report.has_page(stem)
+        else ""
+    )
     if ran is None:
-        why = {"failed": "This chapter failed in the report that this site shows.",
-               "skipped": "This chapter was skipped in the report that this site shows, because one that it depends on failed.",
-               }.get(report.statuses.get(stem), "This chapter is not part of the report that this site shows.")
-        if not cells.default_module(source):  # a chapter that exports a module documents it all the same
+        why = {
+            "failed": "This chapter failed in the report that this site shows.",
+            "skipped": "This chapter was skipped in the report that this site shows, because one that it depends on failed.",
+        }.get(
+            report.statuses.get(stem),
+            "This chapter is not part of the report that this site shows.",
+        )
+        if not cells.default_module(
+            source
+        ):  # a chapter that exports a module documents it all the same
             source.cells = source.cells[:1]
         return cells.page(source, f":::{{warning}}\n{why}\n:::\n\n{note}")
     if "badge badge-twin" in nbformat.writes(ran):
-        note = ":::{admonition} Synthetic twin\n:class: twin\nThe rows of this run are synthetic. Its numbers are not findings.\n:::\n\n" + note
+        note = (
+            ":::{admonition} Synthetic twin\n:class: twin\nThe rows of this run are synthetic. Its numbers are not findings.\n:::\n\n"
+            + note
+        )
     return cells.page(ran, note)
 
 
 def listing(heading: str, intro: str, pages: dict[str, NotebookNode]) -> str:
     "The first page of a section: each notebook with its promise."
-    rows = [f"[{cells.title(nb)}]({stem}.ipynb)\n: {cells.promise(nb)}\n" for stem, nb in pages.items()]
-    return "\n".join([f"# {heading}", "", intro, "", *rows, "", "```{toctree}", ":hidden:", "", *pages, "```", ""])
+    rows = [
+        f"[{cells.title(nb)}]({stem}.ipynb)\n: {cells.promise(nb)}\n" for stem, nb in pages.items()
+    ]
+    return "\n".join(
+        [
+            f"# {heading}",
+            "",
+            intro,
+            "",
+            *rows,
+            "",
+            "```{toctree}",
+            ":hidden:",
+            "",
+            *pages,
+            "```",
+            "",
+        ]
+    )
 
 
 def api_page(exporting: dict[str, NotebookNode]) -> str:
     "Every exported name in one line, linked to its entry."
-    lines = ["# API", "", "Everything that the package exports, module by module. Each name links to its entry, which stands beside the cell that defines it."]
+    lines = [
+        "# API",
+        "",
+        "Everything that the package exports, module by module. Each name links to its entry, which stands beside the cell that defines it.",
+    ]
     for stem, nb in exporting.items():
         if found := cells.entries(nb):
-            lines += ["", f"## {cells.default_module(nb)}", "", f"{cells.promise(nb)} ([notebook]({folder_of(stem)}/{stem}.ipynb))", "", "| name | what it is |", "|---|---|"]
-            lines += [f"| {{py:obj}}`{e.name} <{e.target}>` | {cell_text(e.promise)} |" for e in found]
+            lines += [
+                "",
+                f"## {cells.default_module(nb)}",
+                "",
+                f"{cells.promise(nb)} ([notebook]({folder_of(stem)}/{stem}.ipynb))",
+                "",
+                "| name | what it is |",
+                "|---|---|",
+            ]
+            lines += [
+                f"| {{py:obj}}`{e.name} <{e.target}>` | {cell_text(e.promise)} |" for e in found
+            ]
     return "\n".join(lines) + "\n"
 
 
@@ -206,24 +286,45 @@ def index_page(nb: NotebookNode) -> NotebookNode:
 
 def picture(match: re.Match) -> str:
     "A `<picture>` of a light and a dark image, as the two images that the theme switches between."
-    files = dict(zip(("dark", "light"), re.findall(r'src(?:set)?="[^"]*?([^"/]+)"', match[0]), strict=True))
+    files = dict(
+        zip(("dark", "light"), re.findall(r'src(?:set)?="[^"]*?([^"/]+)"', match[0]), strict=True)
+    )
     alt = re.search(r'alt="([^"]*)"', match[0])[1]
-    return "\n\n".join(f"```{{image}} images/{files[mode]}\n:class: only-{mode}\n:alt: {alt}\n```" for mode in ("light", "dark"))
+    return "\n\n".join(
+        f"```{{image}} images/{files[mode]}\n:class: only-{mode}\n:alt: {alt}\n```"
+        for mode in ("light", "dark")
+    )
 
 
 def write_pages(folder: Path, report: Report, fresh: bool) -> None:
     "Write what Sphinx reads. Only what changed is written, so that Sphinx reads only that."
-    everything = notebooks("[0-9]?*_*")
-    tools, chapters = ({s: nb for s, nb in everything.items() if folder_of(s) == kind} for kind in ("tools", "chapters"))
+    book = notebooks("[0-9]?*_*")
+    tools, chapters = (
+        {s: nb for s, nb in book.items() if folder_of(s) == kind} for kind in ("tools", "chapters")
+    )
     with ThreadPoolExecutor(2) as pool:
-        executed = dict(zip(tools, pool.map(lambda s: execute(s, tools[s], fresh), tools), strict=True))
-    pages = {f"tools/{s}": cells.page(nb, clean=False) for s, nb in executed.items()}  # no text from strangers there
+        executed = dict(
+            zip(tools, pool.map(lambda s: execute(s, tools[s], fresh), tools), strict=True)
+        )
+    pages = {
+        f"tools/{s}": cells.page(nb, clean=False) for s, nb in executed.items()
+    }  # no text from strangers there
     pages |= {f"chapters/{s}": chapter_page(s, nb, report) for s, nb in chapters.items()}
     pages["index"] = index_page(notebooks("index")["index"])
     texts = {
-        "chapters/index.md": listing("Chapters", "The book in its order. Each chapter is a notebook; here it stands as it ran for the report.", chapters),
-        "tools/index.md": listing("Tools", "The notebooks that document, test and export the package. Each builds only on those above it.", tools),
-        "api.md": api_page(tools | {s: nb for s, nb in chapters.items() if cells.default_module(nb)}),
+        "chapters/index.md": listing(
+            "Chapters",
+            "The book in its order. Each chapter is a notebook; here it stands as it ran for the report.",
+            chapters,
+        ),
+        "tools/index.md": listing(
+            "Tools",
+            "The notebooks that document, test and export the package. Each builds only on those above it.",
+            tools,
+        ),
+        "api.md": api_page(
+            tools | {s: nb for s, nb in chapters.items() if cells.default_module(nb)}
+        ),
         "data-cards.md": (ROOT / "data" / "CARDS.md").read_text(encoding="utf-8"),
     }
     for name, nb in pages.items():
@@ -242,22 +343,41 @@ def write_pages(folder: Path, report: Report, fresh: bool) -> None:
 
 # The site.
 
+
 def build(
-    report: Path,       # what `musicnb report` wrote
-    out: Path,          # the site's folder
+    report: Path,  # what `musicnb report` wrote
+    out: Path,  # the site's folder
     fresh: bool = True,  # run the tools whose outputs are not in the cache
 ) -> int:  # 0, or 1 if Sphinx warned
     "Build the whole site aside, then put it in its place."
     from sphinx.cmd.build import main as sphinx
 
     if out.exists() and any(out.iterdir()) and not (out / "searchindex.js").is_file():
-        raise UserError(f"'{out}' holds something else than a docs site", "an empty folder or a site built before", "name another with --out")
+        raise UserError(
+            f"'{out}' holds something else than a docs site",
+            "an empty folder or a site built before",
+            "name another with --out",
+        )
     work, made = cache_dir() / "docs", Report(report)
     write_pages(work / "pages", made, fresh)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".site-", dir=out.parent) as aside:
         site = Path(aside) / "site"
-        if failed := sphinx(["-W", "--keep-going", "-q", "-b", "html", "-c", str(DOCS), "-d", str(work / "doctrees"), str(work / "pages"), str(site)]):
+        if failed := sphinx(
+            [
+                "-W",
+                "--keep-going",
+                "-q",
+                "-b",
+                "html",
+                "-c",
+                str(DOCS),
+                "-d",
+                str(work / "doctrees"),
+                str(work / "pages"),
+                str(site),
+            ]
+        ):
             return failed
         for rest in (".buildinfo", "objects.inv"):
             (site / rest).unlink(missing_ok=True)
@@ -270,17 +390,31 @@ def build(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build the docs site from the notebooks.")
-    parser.add_argument("--report", type=Path, default=ROOT / "reports" / "quick", help="a folder that `musicnb report` wrote")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        default=ROOT / "reports" / "quick",
+        help="a folder that `musicnb report` wrote",
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "site", help="the site's folder")
-    parser.add_argument("--readme", action="store_true", help="write README.md from nbs/index.ipynb, and nothing else")
+    parser.add_argument(
+        "--readme",
+        action="store_true",
+        help="write README.md from nbs/index.ipynb, and nothing else",
+    )
     args = parser.parse_args()
     try:
         if args.readme:
             import readme
+
             write_text(ROOT / "README.md", readme.render())
             return 0
         if not (args.report / "notebooks").is_dir():
-            raise UserError(f"no report in '{args.report}'", "a folder that `musicnb report` wrote", "run `make report` first")
+            raise UserError(
+                f"no report in '{args.report}'",
+                "a folder that `musicnb report` wrote",
+                "run `make report` first",
+            )
         code = build(args.report.resolve(), args.out.resolve())
     except UserError as e:
         print(e, file=sys.stderr)

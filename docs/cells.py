@@ -1,4 +1,5 @@
 """Turn an executed notebook into the notebook that Sphinx shows."""
+
 import ast
 import re
 from copy import deepcopy
@@ -27,23 +28,45 @@ def split_directives(
 
 def title(nb: NotebookNode) -> str:
     "The notebook's `# title`."
-    return next(line[2:].strip() for c in nb.cells if c.cell_type == "markdown" for line in c.source.split("\n") if line.startswith("# "))
+    return next(
+        line[2:].strip()
+        for c in nb.cells
+        if c.cell_type == "markdown"
+        for line in c.source.split("\n")
+        if line.startswith("# ")
+    )
 
 
 def promise(nb: NotebookNode) -> str:
     "The notebook's `> promise`, empty if it has none."
-    return next((line[2:].strip() for c in nb.cells if c.cell_type == "markdown" for line in c.source.split("\n") if line.startswith("> ")), "")
+    return next(
+        (
+            line[2:].strip()
+            for c in nb.cells
+            if c.cell_type == "markdown"
+            for line in c.source.split("\n")
+            if line.startswith("> ")
+        ),
+        "",
+    )
 
 
 def default_module(nb: NotebookNode) -> str:
     "The module that the notebook exports, empty if there is none."
-    found = (split_directives(c.source)[0].get("default_exp") for c in nb.cells if c.cell_type == "code")
+    found = (
+        split_directives(c.source)[0].get("default_exp") for c in nb.cells if c.cell_type == "code"
+    )
     return next((f"musicnb.{name}" for name in found if name), "")
 
 
 def entries(nb: NotebookNode) -> list[api.Entry]:
     "API entries of all names that a notebook exports, in its order."
-    return [e for c in nb.cells if c.cell_type == "code" for e in _cell_entries(c.source, default_module(nb))]
+    return [
+        e
+        for c in nb.cells
+        if c.cell_type == "code"
+        for e in _cell_entries(c.source, default_module(nb))
+    ]
 
 
 def _cell_entries(source: str, default: str) -> list[api.Entry]:
@@ -51,12 +74,14 @@ def _cell_entries(source: str, default: str) -> list[api.Entry]:
     if "export" not in directives and "exports" not in directives:
         return []
     named = directives.get("export") or directives.get("exports")
-    return [api.describe(f"musicnb.{named}" if named else default, n) for n in api.exported_names(code)]
+    return [
+        api.describe(f"musicnb.{named}" if named else default, n) for n in api.exported_names(code)
+    ]
 
 
 def page(
     nb: NotebookNode,  # as executed
-    note: str = "",    # Markdown that goes below title and promise
+    note: str = "",  # Markdown that goes below title and promise
     clean: bool = True,  # hold the outputs' HTML against the report's list of what is harmless
 ) -> NotebookNode:
     "The notebook for Sphinx: no directives, hidden cells gone, exported cells as an API entry above their folded source."
@@ -64,7 +89,9 @@ def page(
     for cell in nb.cells:
         tags = cell.metadata.setdefault("tags", [])
         if "injected-parameters" in tags:
-            kept.append(new_markdown_cell(changed_values(kept[-1].source if kept else "", cell.source)))
+            kept.append(
+                new_markdown_cell(changed_values(kept[-1].source if kept else "", cell.source))
+            )
         elif cell.cell_type == "code":
             kept += _code(cell, module, clean)
         elif "papermill-error-cell-tag" not in tags:
@@ -74,7 +101,9 @@ def page(
         top.append(f"```{{py:module}} {module}\n```")
     kept[1:1] = [new_markdown_cell(text) for text in top]
     nb.cells = kept
-    nb.metadata = NotebookNode({"language_info": {"name": "python", "pygments_lexer": "ipython3"}})  # papermill's notes stay out
+    nb.metadata = NotebookNode(
+        {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
+    )  # papermill's notes stay out
     return nb
 
 
@@ -99,14 +128,20 @@ def changed_values(
     injected: str,  # source of the cell that papermill put after it
 ) -> str:  # Markdown
     "Which parameters had another value than their default in this run."
+
     def values(source):
-        pairs = ((n.targets[0] if isinstance(n, ast.Assign) else n.target, n.value) for n in ast.parse(source).body
-                 if isinstance(n, ast.Assign | ast.AnnAssign) and n.value)
+        pairs = (
+            (n.targets[0] if isinstance(n, ast.Assign) else n.target, n.value)
+            for n in ast.parse(source).body
+            if isinstance(n, ast.Assign | ast.AnnAssign) and n.value
+        )
         return {target.id: ast.literal_eval(value) for target, value in pairs}
 
     before = values(defaults)
     changed = [f"`{n} = {v!r}`" for n, v in values(injected).items() if before.get(n) != v]
-    return "In this run: " + ", ".join(changed) + "." if changed else "In this run: the values above."
+    return (
+        "In this run: " + ", ".join(changed) + "." if changed else "In this run: the values above."
+    )
 
 
 def _output(output: NotebookNode, clean: bool) -> None:
@@ -122,4 +157,6 @@ def _output(output: NotebookNode, clean: bool) -> None:
         shown = clean_html(HTMLExporter().markdown2html({}, mathml(data["text/markdown"])))
     else:
         shown = None
-    output.data = NotebookNode({"text/html": shown} if shown else {"text/plain": data.get("text/plain", "")})
+    output.data = NotebookNode(
+        {"text/html": shown} if shown else {"text/plain": data.get("text/plain", "")}
+    )

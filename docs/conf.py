@@ -1,4 +1,5 @@
 """Sphinx settings of the docs site. `build.py` beside this file prepares the pages and calls Sphinx."""
+
 import sys
 from pathlib import Path
 
@@ -25,12 +26,17 @@ myst_dmath_allow_digits = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = "musicnb"
-html_static_path = [str(DOCS / "static"), str(DOCS.parent / "nbs" / "assets" / "theme.css")]  # the report's colours
+html_static_path = [
+    str(DOCS / "static"),
+    str(DOCS.parent / "nbs" / "assets" / "theme.css"),
+]  # the report's colours
 html_css_files = ["theme.css", "site.css"]
 html_context = {"default_mode": "auto"}
 html_copy_source = html_show_sourcelink = html_use_index = html_domain_indices = False
 html_math_renderer = "mathml"
-html_show_search_summary = False  # a summary is fetched, which a page opened from a file must not do
+html_show_search_summary = (
+    False  # a summary is fetched, which a page opened from a file must not do
+)
 python_maximum_signature_line_length = 72
 add_module_names = False
 toc_object_entries_show_parents = "domain"

@@ -1,6 +1,7 @@
 """The README's picture: `python docs/picture.py reports/full/20_popularity_eda.html` writes docs/images/report-*.png.
 
 Needs chromium and chromedriver."""
+
 import shutil
 import sys
 from pathlib import Path
@@ -14,9 +15,11 @@ FLAGS = "--headless=new --no-sandbox --disable-dev-shm-usage --disable-gpu --no-
 
 
 def chromium(
-    *flags: str,          # more of them
-    logs: str = "",       # kinds of log to keep, such as "browser performance"
-) -> webdriver.Chrome | None:  # to be closed with quit(); None where chromium or chromedriver is not installed
+    *flags: str,  # more of them
+    logs: str = "",  # kinds of log to keep, such as "browser performance"
+) -> (
+    webdriver.Chrome | None
+):  # to be closed with quit(); None where chromium or chromedriver is not installed
     "A browser without a window that asks the network for nothing by itself."
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (binary and driver):
@@ -30,15 +33,21 @@ def chromium(
 
 
 def take(
-    page: Path,   # a report page
-    theme: str,   # "light" or "dark"
-) -> Path:        # the picture
+    page: Path,  # a report page
+    theme: str,  # "light" or "dark"
+) -> Path:  # the picture
     "A picture of the top of a report page in one theme."
     if not (driver := chromium("--hide-scrollbars")):
         sys.exit("chromium or chromedriver is not installed")
     try:
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False})
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]})
+        driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False},
+        )
+        driver.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {"features": [{"name": "prefers-color-scheme", "value": theme}]},
+        )
         driver.get(page.resolve().as_uri())
         target = IMAGES / f"report-{theme}.png"
         driver.save_screenshot(str(target))

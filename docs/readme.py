@@ -1,4 +1,5 @@
 """README.md from nbs/index.ipynb."""
+
 import re
 from pathlib import Path
 

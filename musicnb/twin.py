@@ -20,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from .core import DataError, UserError, find_root, round_floats, write_text
 from scipy.special import ndtr, ndtri
+
+from .core import DataError, UserError, find_root, round_floats, write_text
 
 # %% ../nbs/02_twin.ipynb #4989ff7a
 MIN_ROWS = 100  # no number in the aggregates stands for fewer rows

@@ -1,4 +1,5 @@
 """Fixtures: a small clone with chapters of its own, the command line as a process, the real data where it is, a page opened anew."""
+
 import json
 import os
 import shutil
@@ -23,8 +24,12 @@ _HOME = data_home("" if _ASKED == "twin" else _ASKED)
 REAL = _HOME if find_files(POPULARITY, _HOME) else None
 os.environ["MUSICNB_DATA"] = "twin"  # everything but what is marked `real`
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the runner has it
-os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # no kernel of the same name in somebody's home
-signal.signal(signal.SIGINT, signal.default_int_handler)  # where pytest was started as a shell's background job, it and its children would ignore Ctrl-C
+os.environ.setdefault(
+    "JUPYTER_PREFER_ENV_PATH", "1"
+)  # no kernel of the same name in somebody's home
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # where pytest was started as a shell's background job, it and its children would ignore Ctrl-C
 
 
 PROGRAM = [sys.executable, "-c", "from musicnb.book.cli import main; main()"]
@@ -39,13 +44,32 @@ def report_songs(folder: Path, chapter: str, *options: str, **tables) -> tuple[i
     home.mkdir()
     for name, table in tables.items():
         table.rename(columns={"row": ""}).to_csv(home / SONG_FILES[name], index=False)
-    done = subprocess.run([*PROGRAM, "report", chapter, "--data-dir", str(home), "--out", str(out), "-p", "sample=0", *options], cwd=ROOT, capture_output=True,
-                          text=True, timeout=600, env=os.environ | {"PYTHONPATH": str(ROOT), "MUSICNB_CACHE": str(folder / "cache")})
+    done = subprocess.run(
+        [
+            *PROGRAM,
+            "report",
+            chapter,
+            "--data-dir",
+            str(home),
+            "--out",
+            str(out),
+            "-p",
+            "sample=0",
+            *options,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "MUSICNB_CACHE": str(folder / "cache")},
+    )
     return done.returncode, done.stdout + done.stderr, out
 
 
 def status_of(chapter: str, out: Path) -> str:
-    return {c["chapter"]: c["status"] for c in json.loads((out / "run.json").read_text())["chapters"]}[chapter]
+    return {
+        c["chapter"]: c["status"] for c in json.loads((out / "run.json").read_text())["chapters"]
+    }[chapter]
 
 
 @pytest.fixture
@@ -61,21 +85,37 @@ def real_data() -> Path:
     return REAL.resolve()
 
 
-def chapter(*cells: str, parameters: str = "seed: int = 1  # of every random draw", tags: list[str] | None = None):
+def chapter(
+    *cells: str,
+    parameters: str = "seed: int = 1  # of every random draw",
+    tags: list[str] | None = None,
+):
     """A small chapter: title, parameters cell, code cells."""
     v4 = nbformat.v4
-    first = v4.new_code_cell(parameters, metadata={"tags": ["parameters"] if tags is None else tags})
+    first = v4.new_code_cell(
+        parameters, metadata={"tags": ["parameters"] if tags is None else tags}
+    )
     body = [v4.new_code_cell(c) for c in cells]
     kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
-    return v4.new_notebook(cells=[v4.new_markdown_cell("# A small chapter\n\n> Its promise."), first, *body], metadata=kernel)
+    return v4.new_notebook(
+        cells=[v4.new_markdown_cell("# A small chapter\n\n> Its promise."), first, *body],
+        metadata=kernel,
+    )
 
 
 class Clone:
     """A clone in a temporary folder with chapters of its own; the package is a copy that a test may change."""
 
     def __init__(self, root: Path):
-        self.root, self.nbs, self.out, self.started = root, root / "nbs", root / "reports" / "quick", []
-        shutil.copytree(ROOT / "musicnb", root / "musicnb", ignore=shutil.ignore_patterns("__pycache__"))
+        self.root, self.nbs, self.out, self.started = (
+            root,
+            root / "nbs",
+            root / "reports" / "quick",
+            [],
+        )
+        shutil.copytree(
+            ROOT / "musicnb", root / "musicnb", ignore=shutil.ignore_patterns("__pycache__")
+        )
         shutil.copytree(ROOT / "nbs" / "assets", root / "nbs" / "assets")
         shutil.copytree(ROOT / "data" / "twins", root / "data" / "twins")
         for name in ("settings.ini", "constraints.txt", "data/published_figures.csv"):
@@ -85,8 +125,19 @@ class Clone:
         nbformat.write(chapter(*cells, **options), self.nbs / f"{stem}.ipynb")
 
     def popen(self, *arguments: str, **env: str) -> subprocess.Popen:
-        settings = {"PYTHONPATH": str(self.root), "MUSICNB_CACHE": str(self.root / "cache"), "MUSICNB_DATA": "twin"}
-        process = subprocess.Popen([*PROGRAM, *arguments], cwd=self.root, env=os.environ | settings | env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        settings = {
+            "PYTHONPATH": str(self.root),
+            "MUSICNB_CACHE": str(self.root / "cache"),
+            "MUSICNB_DATA": "twin",
+        }
+        process = subprocess.Popen(
+            [*PROGRAM, *arguments],
+            cwd=self.root,
+            env=os.environ | settings | env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         self.started.append(process)
         return process
 
@@ -102,7 +153,10 @@ class Clone:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def statuses(self) -> dict[str, str]:
-        return {c["chapter"]: c["status"] for c in json.loads((self.out / "run.json").read_text())["chapters"]}
+        return {
+            c["chapter"]: c["status"]
+            for c in json.loads((self.out / "run.json").read_text())["chapters"]
+        }
 
     def results(self, name: str = "findings.json"):
         return json.loads((self.out / name).read_text())
@@ -121,7 +175,9 @@ def need_chromium(*flags, logs=""):
 
     if made := chromium(*flags, logs=logs):
         return made
-    (pytest.fail if os.environ.get("CI") else pytest.skip)("chromium and chromedriver are not installed")
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(
+        "chromium and chromedriver are not installed"
+    )
 
 
 def reopened(browser, script, want, seconds=60):

@@ -1,4 +1,5 @@
 """The docs site: built without a warning, whole, closed to the outside, and in step with package and README."""
+
 import importlib
 import json
 import re
@@ -26,17 +27,36 @@ RAN = "90_ledger"  # the one chapter that is well in the report below
 
 def ran() -> nbformat.NotebookNode:
     "A chapter as a run leaves it, with text from strangers in its outputs."
+
     def shown(data, **metadata):
         return new_output("display_data", data, metadata=metadata)
-    outputs = [shown({"image/svg+xml": SVG, "text/plain": "x"}, musicnb={"caption": f"A bar {EVIL}.", "alt": "a bar"}),
-               shown({"text/html": f"<table><tr><td>{EVIL}</td></tr></table>"}), shown({"text/markdown": f"**{EVIL}**"}),
-               shown({"application/javascript": "window.hacked = 2", "text/plain": "a script"}),
-               shown({"text/html": '<div class="badge badge-twin">twin: 20 rows</div>'}), new_output("stream", text=EVIL)]
-    return new_notebook(cells=[
-        new_markdown_cell("# The ledger\n\n> Its promise."), new_markdown_cell("Inline $x_1 * x_2$, and [core](00_core.ipynb)."),
-        new_code_cell("seed: int = 1  # of every draw\nsample: int = 5", metadata={"tags": ["parameters"]}),
-        new_code_cell("# Parameters\nseed = 7\nsample = 5", metadata={"tags": ["injected-parameters"]}),
-        new_code_cell("#| hide\nsecret = 1"), new_code_cell("#| echo: false\nquiet = 1"), new_code_cell("loud = 2", outputs=outputs)])
+
+    outputs = [
+        shown(
+            {"image/svg+xml": SVG, "text/plain": "x"},
+            musicnb={"caption": f"A bar {EVIL}.", "alt": "a bar"},
+        ),
+        shown({"text/html": f"<table><tr><td>{EVIL}</td></tr></table>"}),
+        shown({"text/markdown": f"**{EVIL}**"}),
+        shown({"application/javascript": "window.hacked = 2", "text/plain": "a script"}),
+        shown({"text/html": '<div class="badge badge-twin">twin: 20 rows</div>'}),
+        new_output("stream", text=EVIL),
+    ]
+    return new_notebook(
+        cells=[
+            new_markdown_cell("# The ledger\n\n> Its promise."),
+            new_markdown_cell("Inline $x_1 * x_2$, and [core](00_core.ipynb)."),
+            new_code_cell(
+                "seed: int = 1  # of every draw\nsample: int = 5", metadata={"tags": ["parameters"]}
+            ),
+            new_code_cell(
+                "# Parameters\nseed = 7\nsample = 5", metadata={"tags": ["injected-parameters"]}
+            ),
+            new_code_cell("#| hide\nsecret = 1"),
+            new_code_cell("#| echo: false\nquiet = 1"),
+            new_code_cell("loud = 2", outputs=outputs),
+        ]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +68,9 @@ def report(tmp_path_factory) -> Path:
     statuses = [{"chapter": c, "status": "ok" if c == RAN else "failed"} for c in CHAPTERS]
     (folder / "run.json").write_text(json.dumps({"chapters": statuses}))
     for name in ("index", *CHAPTERS):
-        (folder / f"{name}.html").write_text('<nav class="where"><a href="index.html">Book</a><a href="../../site/elsewhere.html">Docs</a></nav>')
+        (folder / f"{name}.html").write_text(
+            '<nav class="where"><a href="index.html">Book</a><a href="../../site/elsewhere.html">Docs</a></nav>'
+        )
     return folder
 
 
@@ -64,33 +86,55 @@ def built(report, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(built) -> dict[str, BeautifulSoup]:
-    return {p.relative_to(built).as_posix(): BeautifulSoup(p.read_text(encoding="utf-8"), "html.parser") for p in built.rglob("*.html")}
+    return {
+        p.relative_to(built).as_posix(): BeautifulSoup(p.read_text(encoding="utf-8"), "html.parser")
+        for p in built.rglob("*.html")
+    }
 
 
 def test_each_notebook_has_its_page(pages):
     stems = [p.stem for p in (ROOT / "nbs").glob("0?_*.ipynb")]
-    assert {"index.html", "api.html", "data-cards.html", "search.html", "chapters/index.html", "tools/index.html", "report/index.html"} <= set(pages)
-    assert {f"tools/{s}.html" for s in stems} | {f"chapters/{s}.html" for s in CHAPTERS} <= set(pages)
+    assert {
+        "index.html",
+        "api.html",
+        "data-cards.html",
+        "search.html",
+        "chapters/index.html",
+        "tools/index.html",
+        "report/index.html",
+    } <= set(pages)
+    assert {f"tools/{s}.html" for s in stems} | {f"chapters/{s}.html" for s in CHAPTERS} <= set(
+        pages
+    )
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_each_exported_name_has_an_entry(pages, module):
     """In the notebook's page, with every comment on a parameter, and in the overview."""
     loaded = importlib.import_module(f"musicnb.{module}")
-    stem = next(p.stem for p in (ROOT / "nbs").glob("??_*.ipynb") if p.stem.split("_")[-1] == module)
+    stem = next(
+        p.stem for p in (ROOT / "nbs").glob("??_*.ipynb") if p.stem.split("_")[-1] == module
+    )
     page = build.folder_of(stem) + f"/{stem}.html"
     for name in loaded.__all__:
         target = f"musicnb.{module}.{name}"
         entry = pages[page].find(id=target)
         assert entry, f"{target} has no entry"
-        assert pages["api.html"].find("a", href=f"{page}#{target}"), f"{target} is not in the overview"
+        assert pages["api.html"].find("a", href=f"{page}#{target}"), (
+            f"{target} is not in the overview"
+        )
 
 
 def test_entries_keep_the_comments_and_the_methods(pages):
     core = pages["tools/00_core.html"]
     entry = core.find(id="musicnb.core.find_root").parent.get_text(" ", strip=True)
-    assert "where to look first; the working folder by default" in entry and "Path | str | None" in " ".join(entry.split())
-    assert core.find(id="musicnb.core.Run.finding") and core.find(id="musicnb.core.Provenance.badge"), "patched and own methods"
+    assert (
+        "where to look first; the working folder by default" in entry
+        and "Path | str | None" in " ".join(entry.split())
+    )
+    assert core.find(id="musicnb.core.Run.finding") and core.find(
+        id="musicnb.core.Provenance.badge"
+    ), "patched and own methods"
 
 
 def test_pages_show_no_directives_and_no_hidden_cells(pages):
@@ -103,10 +147,15 @@ def test_pages_show_no_directives_and_no_hidden_cells(pages):
 
 def test_chapter_says_what_it_ran_on(pages):
     page = pages[f"chapters/{RAN}.html"]
-    assert "In this run: seed = 7." in page.find("article").get_text(), "what differs from the defaults, and nothing else"
+    assert "In this run: seed = 7." in page.find("article").get_text(), (
+        "what differs from the defaults, and nothing else"
+    )
     assert "Its numbers are not findings" in page.get_text()
     assert page.find("a", href=f"../report/{RAN}.html"), "docs lead to the report"
-    assert [a["href"] for a in pages[f"report/{RAN}.html"].find_all("a")] == ["index.html", f"../chapters/{RAN}.html"], "and back"
+    assert [a["href"] for a in pages[f"report/{RAN}.html"].find_all("a")] == [
+        "index.html",
+        f"../chapters/{RAN}.html",
+    ], "and back"
     assert page.select_one("figure svg[role=img][aria-label='a bar']") and page.find("figcaption")
     assert page.find("math"), "formulas are MathML"
 
@@ -114,20 +163,41 @@ def test_chapter_says_what_it_ran_on(pages):
 def test_text_from_data_stays_text(pages):
     page = pages[f"chapters/{RAN}.html"]
     assert not [s for s in page.find_all("script") if "hacked" in s.get_text()]
-    assert page.find("article").get_text().count("window.hacked = 1") == 4, "caption, table, Markdown, stream"
+    assert page.find("article").get_text().count("window.hacked = 1") == 4, (
+        "caption, table, Markdown, stream"
+    )
     assert "window.hacked = 2" not in str(page)
 
 
-@pytest.mark.parametrize(("statuses", "says"), [({RAN: "failed"}, "chapter failed"), ({RAN: "skipped"}, "was skipped"), ({}, "is not part of the report")])
+@pytest.mark.parametrize(
+    ("statuses", "says"),
+    [
+        ({RAN: "failed"}, "chapter failed"),
+        ({RAN: "skipped"}, "was skipped"),
+        ({}, "is not part of the report"),
+    ],
+)
 def test_chapter_without_a_run_says_so(tmp_path, statuses, says):
-    (tmp_path / "run.json").write_text(json.dumps({"chapters": [{"chapter": c, "status": s} for c, s in statuses.items()]}))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"chapters": [{"chapter": c, "status": s} for c, s in statuses.items()]})
+    )
     page = build.chapter_page(RAN, ran(), build.Report(tmp_path))
-    assert page.cells[0].source.startswith("# The ledger") and says in page.cells[1].source and len(page.cells) == 2
+    assert (
+        page.cells[0].source.startswith("# The ledger")
+        and says in page.cells[1].source
+        and len(page.cells) == 2
+    )
 
 
 def test_papermill_leaves_no_trace():
     nb = ran()
-    nb.cells.insert(0, new_markdown_cell("<span style='color:red'>An Exception</span>", metadata={"tags": ["papermill-error-cell-tag"]}))
+    nb.cells.insert(
+        0,
+        new_markdown_cell(
+            "<span style='color:red'>An Exception</span>",
+            metadata={"tags": ["papermill-error-cell-tag"]},
+        ),
+    )
     text = nbformat.writes(cells.page(nb))
     assert "An Exception" not in text and "# Parameters" not in text
 
@@ -135,40 +205,69 @@ def test_papermill_leaves_no_trace():
 def test_nothing_is_loaded_from_outside(built, pages):
     outside = re.compile(r"\s*(?:https?:)?//")
     for name, page in pages.items():
-        for tag in page.find_all(["script", "link", "img", "iframe", "source", "object", "embed", "video", "audio"]):
+        for tag in page.find_all(
+            ["script", "link", "img", "iframe", "source", "object", "embed", "video", "audio"]
+        ):
             for key in ("src", "href", "srcset", "data"):
                 assert not outside.match(tag.get(key, "")), f"{name} loads {tag.get(key)}"
         assert "mathjax" not in str(page.find_all("script")).lower()
     for path in built.rglob("*.css"):
-        assert not re.search(r"(?:@import|url\()\s*['\"]?(?:https?:)?//", path.read_text(encoding="utf-8")), f"{path.name} loads from outside"
+        assert not re.search(
+            r"(?:@import|url\()\s*['\"]?(?:https?:)?//", path.read_text(encoding="utf-8")
+        ), f"{path.name} loads from outside"
 
 
 def test_each_internal_link_leads_somewhere(built, pages):
-    names = {name: {t[key] for key in ("id", "name") for t in page.find_all(attrs={key: True})} for name, page in pages.items()}
+    names = {
+        name: {t[key] for key in ("id", "name") for t in page.find_all(attrs={key: True})}
+        for name, page in pages.items()
+    }
     broken = []
     for name, page in pages.items():
         for link in page.find_all("a", href=True):
             parts = urlsplit(link["href"])
             if parts.scheme or parts.netloc:
                 continue
-            target = (built / name).parent.joinpath(unquote(parts.path)).resolve() if parts.path else (built / name).resolve()
-            page_name = target.relative_to(built.resolve()).as_posix() if target.is_relative_to(built.resolve()) else ""
+            target = (
+                (built / name).parent.joinpath(unquote(parts.path)).resolve()
+                if parts.path
+                else (built / name).resolve()
+            )
+            page_name = (
+                target.relative_to(built.resolve()).as_posix()
+                if target.is_relative_to(built.resolve())
+                else ""
+            )
             fragment = unquote(parts.fragment)
-            if not target.is_file() or fragment and page_name in names and fragment not in names[page_name]:
+            if (
+                not target.is_file()
+                or fragment
+                and page_name in names
+                and fragment not in names[page_name]
+            ):
                 broken.append(f"{name}: {link['href']}")
     assert not broken
 
 
 def test_search_knows_the_functions(built):
     index = (built / "searchindex.js").read_text(encoding="utf-8")
-    assert "atomic_path" in index and index.startswith("Search.setIndex("), "a script, so that search works from a file"
+    assert "atomic_path" in index and index.startswith("Search.setIndex("), (
+        "a script, so that search works from a file"
+    )
 
 
 def test_tool_is_executed_once_for_each_content(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MUSICNB_CACHE", str(tmp_path))
-    nb = new_notebook(cells=[new_code_cell("import os; print(os.environ['MUSICNB_DATA'])"), new_code_cell("#| eval: false\n1 / 0")])
+    nb = new_notebook(
+        cells=[
+            new_code_cell("import os; print(os.environ['MUSICNB_DATA'])"),
+            new_code_cell("#| eval: false\n1 / 0"),
+        ]
+    )
     first = build.execute("00_test", nbformat.from_dict(nb))
-    assert first.cells[0].outputs[0].text == "twin\n" and not first.cells[1].outputs, "on the twin; `eval: false` is shown and not run"
+    assert first.cells[0].outputs[0].text == "twin\n" and not first.cells[1].outputs, (
+        "on the twin; `eval: false` is shown and not run"
+    )
     again = nbformat.from_dict(nb)
     again.cells.append(new_markdown_cell("More prose."))
     assert build.execute("00_test", again).cells[0].outputs == first.cells[0].outputs
@@ -176,9 +275,17 @@ def test_tool_is_executed_once_for_each_content(tmp_path, monkeypatch, capsys):
 
 
 def test_links_between_notebooks_become_links_between_pages():
-    assert build.relink(f"[a]({RAN}.ipynb#limits) [b](01_data.ipynb)", "tools") == f"[a](../chapters/{RAN}.ipynb#limits) [b](01_data.ipynb)"
-    assert build.relink("[cards](../data/CARDS.md), [out](https://example.org), [none](../settings.ini)", "tools") == \
-        "[cards](../data-cards.md), [out](https://example.org), none"
+    assert (
+        build.relink(f"[a]({RAN}.ipynb#limits) [b](01_data.ipynb)", "tools")
+        == f"[a](../chapters/{RAN}.ipynb#limits) [b](01_data.ipynb)"
+    )
+    assert (
+        build.relink(
+            "[cards](../data/CARDS.md), [out](https://example.org), [none](../settings.ini)",
+            "tools",
+        )
+        == "[cards](../data-cards.md), [out](https://example.org), none"
+    )
 
 
 def test_folder_of_somebody_else_is_not_touched(report, tmp_path):
@@ -202,20 +309,29 @@ def test_site_in_a_browser(built):
     driver = need_chromium(logs="browser")
     try:
         driver.get(f"{built.as_uri()}/search.html?q=atomic_path")
-        found = WebDriverWait(driver, 60).until(lambda d: d.find_elements("css selector", "#search-results li a"))
+        found = WebDriverWait(driver, 60).until(
+            lambda d: d.find_elements("css selector", "#search-results li a")
+        )
         assert "tools/00_core.html" in found[0].get_attribute("href")
         ground = set()
         for theme in ("light", "dark"):
             driver.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
-            ground.add(driver.execute_script("return getComputedStyle(document.body).backgroundColor"))
+            ground.add(
+                driver.execute_script("return getComputedStyle(document.body).backgroundColor")
+            )
         assert len(ground) == 2
         for theme in ("dark", "light"):  # chosen on a report page
             driver.execute_script("localStorage.mode = localStorage.theme = arguments[0]", theme)
             assert reopened(driver, "return document.documentElement.dataset.theme", theme)
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True})
+        driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True},
+        )
         for name in ("index", "api", "data-cards", "tools/00_core", f"chapters/{RAN}"):
             driver.get(f"{built.as_uri()}/{name}.html")
-            assert driver.execute_script("return document.documentElement.scrollWidth <= window.innerWidth"), f"{name} is too wide"
+            assert driver.execute_script(
+                "return document.documentElement.scrollWidth <= window.innerWidth"
+            ), f"{name} is too wide"
             assert driver.execute_script("return window.hacked") is None
         assert not [e for e in driver.get_log("browser") if e["level"] == "SEVERE"]
     finally:
@@ -223,6 +339,7 @@ def test_site_in_a_browser(built):
 
 
 # README
+
 
 def test_readme_is_in_sync():
     assert (ROOT / "README.md").read_text(encoding="utf-8") == readme.render(), "run `make sync`"
@@ -233,7 +350,9 @@ def test_readme_names_each_notebook_and_its_links_hold():
     linked = re.findall(r"\]\(([^)#:]+)\)", text) + re.findall(r'src(?:set)?="([^"]+)"', text)
     assert not [link for link in linked if not (ROOT / link).is_file()]
     stems = {p.stem for p in (ROOT / "nbs").glob("[0-9]?*_*.ipynb")}
-    assert {Path(link).stem for link in linked if link.endswith(".ipynb")} == stems, "the map shows every notebook"
+    assert {Path(link).stem for link in linked if link.endswith(".ipynb")} == stems, (
+        "the map shows every notebook"
+    )
 
 
 def test_pictures_are_small():

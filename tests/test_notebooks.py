@@ -1,38 +1,47 @@
 """The notebooks are the source: they run, they are clean, and what they export is what is committed."""
-import ast
+
 import os
 import re
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import nbformat
 import pytest
 from conftest import ROOT
 
-from musicnb.book.execute import read_chapter
+from musicnb.book.execute import imported, module_files, read_chapter
 from musicnb.book.report import cores, is_room, usual_jobs
 from musicnb.studies.registry import data_cards
 
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").glob("*.ipynb"))
 CHAPTERS = [p for p in NOTEBOOKS if re.match(r"[1-9]\d[a-z]?_", p.name) and not is_room(p)]
-TOOLS = [p for p in NOTEBOOKS if re.match(r"0[0-5]_", p.name)]
 stem = lambda p: p.stem  # noqa: E731
 
 
 def run_notebook(path: Path) -> subprocess.CompletedProcess:
     code = "import sys, nbdev.test as t; sys.exit(not t.test_nb(sys.argv[1], do_print=True)[0])"
     threads = str(max(1, cores() // usual_jobs()))
-    return subprocess.run([sys.executable, "-c", code, str(path)], cwd=path.parent, capture_output=True, text=True,
-                          env=os.environ | {"IN_TEST": "1", "MPLBACKEND": "agg", "OMP_NUM_THREADS": threads})
+    return subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        cwd=path.parent,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"IN_TEST": "1", "MPLBACKEND": "agg", "OMP_NUM_THREADS": threads},
+    )
 
 
 @pytest.fixture(scope="module")
 def runs(request):
     """What becomes of the notebooks that this session asks for. As many run at a time as in a quick report, which halves the minutes on two cores."""
-    asked = [item.callspec.params["path"] for item in request.session.items if getattr(item, "originalname", "") == "test_notebook_runs"]
+    asked = [
+        item.callspec.params["path"]
+        for item in request.session.items
+        if getattr(item, "originalname", "") == "test_notebook_runs"
+    ]
     with ThreadPoolExecutor(usual_jobs()) as pool:
         yield {path: pool.submit(run_notebook, path) for path in asked}
         pool.shutdown(cancel_futures=True)
@@ -50,9 +59,13 @@ def test_notebook_is_clean(path):
     nb = nbformat.read(path, as_version=4)
     nbformat.validate(nb)
     for cell in nb.cells:
-        assert set(cell.metadata) <= {"tags"}, f"{path.name} {cell.id}: metadata {dict(cell.metadata)}"
+        assert set(cell.metadata) <= {"tags"}, (
+            f"{path.name} {cell.id}: metadata {dict(cell.metadata)}"
+        )
         if cell.cell_type == "code":
-            assert not cell.outputs and cell.execution_count is None, f"{path.name} {cell.id}: outputs; run `make sync`"
+            assert not cell.outputs and cell.execution_count is None, (
+                f"{path.name} {cell.id}: outputs; run `make sync`"
+            )
     ids = [c.id for c in nb.cells]
     assert len(ids) == len(set(ids))
 
@@ -61,40 +74,138 @@ def test_notebook_is_clean(path):
 def test_chapter_declares_its_parameters(path):
     made = read_chapter(path)
     assert {"profile", "seed", "data_dir", "depends", "time_limit", "full"} <= set(made.parameters)
-    assert all(p.meaning for p in made.parameters.values()), "each parameter has its meaning in a comment"
+    assert all(p.meaning for p in made.parameters.values()), (
+        "each parameter has its meaning in a comment"
+    )
     assert set(made.value("full", {})) <= set(made.parameters)
-    code = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
+    code = "\n".join(
+        c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"
+    )
     assert f'Run("{path.stem}"' in code, "a chapter's run carries the chapter's name"
 
 
 def test_exports_are_in_sync(tmp_path):
     """Exporting again changes nothing: musicnb/ was not edited by hand."""
     for name in ("nbs", "musicnb"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+        shutil.copytree(
+            ROOT / name,
+            tmp_path / name,
+            ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"),
+        )
     for name in ("pyproject.toml", "settings.ini", "setup.py"):
         shutil.copy(ROOT / name, tmp_path / name)
-    for path in (tmp_path / "musicnb").glob("*.py"):
-        if path.name != "__init__.py":
-            path.unlink()
-    subprocess.run([str(Path(sys.executable).parent / "nbdev-export")], cwd=tmp_path, check=True, capture_output=True)
-    for path in sorted((ROOT / "musicnb").glob("*.py")):
-        again = tmp_path / "musicnb" / path.name
-        assert again.is_file(), f"{path.name} comes from no notebook"
-        assert again.read_text() == path.read_text(), f"{path.name} differs; run `make sync`"
-    assert {p.name for p in (tmp_path / "musicnb").glob("*.py")} == {p.name for p in (ROOT / "musicnb").glob("*.py")}
+    for path in modules(tmp_path).values():
+        path.unlink()
+    subprocess.run(
+        [str(Path(sys.executable).parent / "nbdev-export")],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    again = modules(tmp_path)
+    assert again.keys() == modules(ROOT).keys(), "a module comes from no notebook, or was not made"
+    for name, path in modules(ROOT).items():
+        assert again[name].read_text() == path.read_text(), f"{name} differs; run `make sync`"
+
+
+def modules(root: Path) -> dict[str, Path]:
+    """The exported modules by name, those of packages too."""
+    files = (root / "musicnb").rglob("*.py")
+    return {str(p.relative_to(root)): p for p in files if p.name != "__init__.py"}
 
 
 def test_cards_are_in_sync():
     assert (ROOT / "data" / "CARDS.md").read_text() == data_cards(), "run `make sync`"
 
 
-ORDER = "core plot twin data features evaluate models networks crawl page report".split()
+# -- the house: each room imports from those above it, and from no other
+
+ROOMS = """core describe display plot twin data features intervals tasks evaluate
+models.estimators models.inference models.explain models.cluster models.tune models.networks
+models.predict studies studies.registry book.execute book.page book.report book.cli""".split()
 
 
-@pytest.mark.parametrize("path", TOOLS, ids=stem)
-def test_nothing_imports_upwards(path):
-    """The modules stand in one order; imports at module level go down only."""
-    name = path.stem.split("_", 1)[1]
-    tree = ast.parse((ROOT / "musicnb" / f"{name}.py").read_text())
-    used = {n.module for n in tree.body if isinstance(n, ast.ImportFrom) and n.level and n.module}
-    assert all(ORDER.index(m) < ORDER.index(name) for m in used), f"{name} imports {used}"
+def room(module: str) -> str:
+    """The room that a module belongs to: itself, or its wing where the wing's order is free."""
+    parts = module.removesuffix(".__init__").split(".")
+    names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    return next((name for name in names if name in ROOMS), "")
+
+
+def read_imports(package: Path) -> dict[str, set[str]]:
+    """Every module, with the modules that it imports anywhere; packages without code are none."""
+    files = {
+        p: ".".join(p.relative_to(package).with_suffix("").parts) for p in package.rglob("*.py")
+    }
+    code = {name: p.read_text() for p, name in files.items()}
+    modules = {m for m, text in code.items() if text.strip() and m not in ("__init__", "_modidx")}
+    found = {m: [module_files(n, package) for n in imported(code[m], m)] for m in modules}
+    return {
+        m: {name for files in found[m] for name, _ in files if name in modules} for m in modules
+    }
+
+
+def faults_of_the_house(package: Path) -> list[str]:
+    """Modules without a room, imports that go up, and circles."""
+    imports = read_imports(package)
+    faults = [f"{m} is no room" for m in imports if not room(m)]
+    if faults:
+        return faults
+    place = {m: ROOMS.index(room(m)) for m in imports}
+    up = [f"{m} imports {n}" for m, used in imports.items() for n in used if place[n] > place[m]]
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as e:
+        up.append("circle: " + " ".join(e.args[1]))
+    return sorted(up)
+
+
+def test_imports_go_down_only():
+    assert not faults_of_the_house(ROOT / "musicnb")
+
+
+HOUSES = {
+    "in order": (
+        {"core": "", "data": "from .core import x", "models/tune": "import musicnb.data"},
+        [],
+    ),
+    "upward": ({"core": "from musicnb import data", "data": "x = 1"}, ["core imports data"]),
+    "upward in a function": (
+        {"core": "def f():\n    import musicnb.models.tune as t", "models/tune": "x = 1"},
+        ["core imports models.tune"],
+    ),
+    "upward and relative": (
+        {
+            "models/tune": "from .predict import f",
+            "models/predict": "from .. import core",
+            "core": "1",
+        },
+        ["models.tune imports models.predict"],
+    ),
+    "upward by a star": (
+        {"data": "from musicnb.studies.genre import *", "studies/genre": "x = 1"},
+        ["data imports studies.genre"],
+    ),
+    "circle": (
+        {
+            "studies/a": "from musicnb.studies import b",
+            "studies/b": "def f():\n    from .a import x",
+        },
+        ["circle: studies.a studies.b studies.a"],
+    ),
+    "no room": ({"attic": "x = 1"}, ["attic is no room"]),
+}
+
+
+@pytest.mark.parametrize("files, faults", HOUSES.values(), ids=HOUSES)
+def test_the_guard_sees_every_import(tmp_path, files, faults):
+    for name, code in files.items():
+        path = tmp_path / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        (path.parent / "__init__.py").touch()
+        path.write_text(code + "\n")
+    found = faults_of_the_house(tmp_path)
+    assert [f.split(":")[0] for f in found] == [f.split(":")[0] for f in faults]
+    assert found == faults or set(found[0].split()) == set(
+        faults[0].split()
+    )  # a circle has no start

@@ -1,4 +1,5 @@
 """The report page: what it shows, what it refuses to run or load, and how it behaves in a browser."""
+
 import copy
 import json
 import re
@@ -12,7 +13,15 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from musicnb.book.page import clean_html, face, figure_html, inline_svg, mathml, render_chapter, render_index
+from musicnb.book.page import (
+    clean_html,
+    face,
+    figure_html,
+    inline_svg,
+    mathml,
+    render_chapter,
+    render_index,
+)
 
 EVIL = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
 DRAWING = """
@@ -29,26 +38,50 @@ def show(data, caption, alt):
 
 def source_notebook(evil=EVIL) -> nbformat.NotebookNode:
     "A small chapter whose track is called `evil`."
-    more = [new_markdown_cell(f"## Part {i}\n\n" + "Some text. " * 120 + f"\n\n### Detail {i}\n\nMore.") for i in range(1, 5)]
-    return new_notebook(cells=[
-        new_markdown_cell("# A chapter about `loudness`\n\n> Songs grew louder, and we say *how much*."),
-        new_markdown_cell("## The question\n\nDid songs grow louder?\n\nIt matters to the ear."),
-        new_code_cell("seed: int = 1  # the seed", metadata={"tags": ["parameters"]}),
-        new_code_cell("seed = 7", metadata={"tags": ["injected-parameters"]}),
-        new_code_cell("#| hide\nsecret_setup = 1\nimport pandas as pd, warnings\n"
-                      "from IPython.display import Markdown, HTML, publish_display_data\nfrom musicnb.core import Run\n"
-                      f"evil = {evil!r}\n" + DRAWING),
-        new_code_cell("#| export\ndef louder(x):\n    'Add one.'\n    return x + 1"),
-        new_code_cell("print(evil)\nwarnings.warn('quiet')"),
-        new_code_cell("pd.DataFrame({'track': [evil, 'Ghost'], 'n': [1, 2]} | {f'feature_number_{i}': [i, i] for i in range(20)})"),
-        new_code_cell("Markdown('A track: ' + evil)"),
-        new_code_cell("HTML('<p>A track: ' + evil + '</p>')"),
-        new_code_cell("run = Run('20_popularity_test')\nrun.finding('a', 'The track {value:.0f} is ' + evil, 'n', 1.0)"),
-        new_code_cell("show({'image/svg+xml': drawing(evil), 'text/plain': 'x'}, 'One ' + evil, 'a bar for ' + evil)"),
-        new_code_cell("show({'image/svg+xml': drawing('second'), 'text/plain': 'x'}, 'Two', 'a second bar')"),
-        new_code_cell("show({'text/html': pd.DataFrame({'x': [1.5]}).to_html(), 'text/plain': 'x'}, 'A table', 'a table')"),
-        new_markdown_cell("A formula $\\hat y = \\beta_0 + \\beta_1 x$ and `$code$`.\n\n$$\n\\sum_i x_i\n$$"),
-        *more])
+    more = [
+        new_markdown_cell(f"## Part {i}\n\n" + "Some text. " * 120 + f"\n\n### Detail {i}\n\nMore.")
+        for i in range(1, 5)
+    ]
+    return new_notebook(
+        cells=[
+            new_markdown_cell(
+                "# A chapter about `loudness`\n\n> Songs grew louder, and we say *how much*."
+            ),
+            new_markdown_cell(
+                "## The question\n\nDid songs grow louder?\n\nIt matters to the ear."
+            ),
+            new_code_cell("seed: int = 1  # the seed", metadata={"tags": ["parameters"]}),
+            new_code_cell("seed = 7", metadata={"tags": ["injected-parameters"]}),
+            new_code_cell(
+                "#| hide\nsecret_setup = 1\nimport pandas as pd, warnings\n"
+                "from IPython.display import Markdown, HTML, publish_display_data\nfrom musicnb.core import Run\n"
+                f"evil = {evil!r}\n" + DRAWING
+            ),
+            new_code_cell("#| export\ndef louder(x):\n    'Add one.'\n    return x + 1"),
+            new_code_cell("print(evil)\nwarnings.warn('quiet')"),
+            new_code_cell(
+                "pd.DataFrame({'track': [evil, 'Ghost'], 'n': [1, 2]} | {f'feature_number_{i}': [i, i] for i in range(20)})"
+            ),
+            new_code_cell("Markdown('A track: ' + evil)"),
+            new_code_cell("HTML('<p>A track: ' + evil + '</p>')"),
+            new_code_cell(
+                "run = Run('20_popularity_test')\nrun.finding('a', 'The track {value:.0f} is ' + evil, 'n', 1.0)"
+            ),
+            new_code_cell(
+                "show({'image/svg+xml': drawing(evil), 'text/plain': 'x'}, 'One ' + evil, 'a bar for ' + evil)"
+            ),
+            new_code_cell(
+                "show({'image/svg+xml': drawing('second'), 'text/plain': 'x'}, 'Two', 'a second bar')"
+            ),
+            new_code_cell(
+                "show({'text/html': pd.DataFrame({'x': [1.5]}).to_html(), 'text/plain': 'x'}, 'A table', 'a table')"
+            ),
+            new_markdown_cell(
+                "A formula $\\hat y = \\beta_0 + \\beta_1 x$ and `$code$`.\n\n$$\n\\sum_i x_i\n$$"
+            ),
+            *more,
+        ]
+    )
 
 
 def execute(nb):
@@ -65,16 +98,53 @@ def executed():
 
 
 def make_cover(**more) -> dict:
-    finding = {"id": "a", "chapter": "20_popularity_test", "claim": f"Louder by {EVIL}", "metric": "difference", "value": 4.123,
-               "low": 3.9, "high": 4.3, "unit": "dB", "n": 1234, "split": "random", "data": "real", "headline": True}
-    return {"chapter": "20_popularity_test", "status": "ok", "seconds": 3.2, "peak_mb": 312.0, "profile": "quick", "seed": 7,
-            "parameters": [{"name": "seed", "value": 7, "default": 1, "meaning": "the seed", "changed": True},
-                           {"name": "artist", "value": EVIL, "default": "", "meaning": EVIL, "changed": True}],
-            "data": [{"name": "popularity", "kind": "real", "rows": 524_800, "sha256": "ab" * 32, "source": "tracks.csv.gz",
-                      "date": "April 2021", "licence": "CDLA-Sharing-1.0", "note": ""}],
-            "findings": [finding, finding | {"id": "b", "headline": False, "claim": "Another", "low": None, "high": None}],
-            "error": None, "docs_href": "../site/chapters/20_popularity_test.html",
-            "versions": {"pandas": "3.1"}, "commit": "0123456789abcdef", "reason": ""} | more
+    finding = {
+        "id": "a",
+        "chapter": "20_popularity_test",
+        "claim": f"Louder by {EVIL}",
+        "metric": "difference",
+        "value": 4.123,
+        "low": 3.9,
+        "high": 4.3,
+        "unit": "dB",
+        "n": 1234,
+        "split": "random",
+        "data": "real",
+        "headline": True,
+    }
+    return {
+        "chapter": "20_popularity_test",
+        "status": "ok",
+        "seconds": 3.2,
+        "peak_mb": 312.0,
+        "profile": "quick",
+        "seed": 7,
+        "parameters": [
+            {"name": "seed", "value": 7, "default": 1, "meaning": "the seed", "changed": True},
+            {"name": "artist", "value": EVIL, "default": "", "meaning": EVIL, "changed": True},
+        ],
+        "data": [
+            {
+                "name": "popularity",
+                "kind": "real",
+                "rows": 524_800,
+                "sha256": "ab" * 32,
+                "source": "tracks.csv.gz",
+                "date": "April 2021",
+                "licence": "CDLA-Sharing-1.0",
+                "note": "",
+            }
+        ],
+        "findings": [
+            finding,
+            finding | {"id": "b", "headline": False, "claim": "Another", "low": None, "high": None},
+        ],
+        "error": None,
+        "docs_href": "../site/chapters/20_popularity_test.html",
+        "versions": {"pandas": "3.1"},
+        "commit": "0123456789abcdef",
+        "reason": "",
+    } | more
 
 
 @pytest.fixture(scope="session")
@@ -83,9 +153,19 @@ def page(executed) -> str:
 
 
 def test_the_cover_says_what_counts(page):
-    cover = page[page.index('class="cover"'):page.index("</header>", page.index('class="cover"'))]
-    for there in ("A chapter about <code>loudness</code>", "Songs grew louder", "Did songs grow louder?", "4.12 dB (95 % CI 3.90 to 4.30)",
-                  "524,800 rows", "CDLA-Sharing-1.0", "abababababab", "changed", "Another", "1,234"):
+    cover = page[page.index('class="cover"') : page.index("</header>", page.index('class="cover"'))]
+    for there in (
+        "A chapter about <code>loudness</code>",
+        "Songs grew louder",
+        "Did songs grow louder?",
+        "4.12 dB (95 % CI 3.90 to 4.30)",
+        "524,800 rows",
+        "CDLA-Sharing-1.0",
+        "abababababab",
+        "changed",
+        "Another",
+        "1,234",
+    ):
         assert there in cover, there
     assert page.count("Songs grew louder") == 1, "title and promise are not repeated"
     assert '<html lang="en">' in page
@@ -113,7 +193,12 @@ def test_strangers_text_stays_text(page):
     assert page.count("<script") == 1, "the page's own script, and no other"
     for element in BeautifulSoup(page, "html.parser").find_all():
         assert not [name for name in element.attrs if name.startswith("on")], element
-        assert element.get("src") is None and element.name not in ("iframe", "object", "embed", "base"), element
+        assert element.get("src") is None and element.name not in (
+            "iframe",
+            "object",
+            "embed",
+            "base",
+        ), element
     assert page.count("&lt;script&gt;window.hacked") >= 9
     assert re.search(r"Content-Security-Policy\" content=\"default-src 'none'", page)
 
@@ -127,11 +212,17 @@ def test_the_same_input_gives_the_same_bytes(executed, page):
 def test_a_page_stays_small(executed):
     nb = copy.deepcopy(executed)
     nb.cells[6].outputs[0].text = "all work and no play\n" * 500_000
-    picture = new_output("display_data", data={"image/png": "A" * 6_000_000}, metadata={"musicnb": {"caption": "big", "alt": "big"}})
+    picture = new_output(
+        "display_data",
+        data={"image/png": "A" * 6_000_000},
+        metadata={"musicnb": {"caption": "big", "alt": "big"}},
+    )
     nb.cells[7].outputs = [picture, copy.deepcopy(picture)]
     made = render_chapter(nb, make_cover())
     assert len(made.encode()) < 10_000_000
-    assert "more characters are in the executed notebook" in made and "This figure is left out" in made
+    assert (
+        "more characters are in the executed notebook" in made and "This figure is left out" in made
+    )
 
 
 def test_a_twin_has_no_finding(executed):
@@ -145,70 +236,128 @@ def test_a_twin_has_no_finding(executed):
 @pytest.fixture(scope="session")
 def failed():
     nb = source_notebook()
-    nb.cells.insert(8, new_code_cell("#| hide\ndef deep():\n    return {}['<script>window.hacked = 3</script>']\ndeep()"))
+    nb.cells.insert(
+        8,
+        new_code_cell(
+            "#| hide\ndef deep():\n    return {}['<script>window.hacked = 3</script>']\ndeep()"
+        ),
+    )
     nb = execute(nb)
     # papermill's banner cells are not the chapter's
-    nb.cells.insert(0, new_markdown_cell("<span>An Exception was encountered</span>", metadata={"tags": ["papermill-error-cell-tag"]}))
+    nb.cells.insert(
+        0,
+        new_markdown_cell(
+            "<span>An Exception was encountered</span>",
+            metadata={"tags": ["papermill-error-cell-tag"]},
+        ),
+    )
     error = next(o for c in nb.cells for o in c.get("outputs", []) if o.output_type == "error")
-    cover = make_cover(status="failed", findings=[], error={"ename": error.ename, "evalue": error.evalue, "traceback": error.traceback, "cell": None})
+    cover = make_cover(
+        status="failed",
+        findings=[],
+        error={
+            "ename": error.ename,
+            "evalue": error.evalue,
+            "traceback": error.traceback,
+            "cell": None,
+        },
+    )
     return render_chapter(nb, cover)
 
 
 def test_a_failure_page_names_error_and_place(failed):
     assert "KeyError: &#39;&lt;script&gt;window.hacked = 3" in failed
-    assert '<a href="#cell-8">cell 8 of' in failed and 'id="cell-8"' in failed, "counted as in the source notebook"
-    assert "deep()" in failed and "class=\"traceback\"" in failed and "\x1b" not in failed
+    assert '<a href="#cell-8">cell 8 of' in failed and 'id="cell-8"' in failed, (
+        "counted as in the source notebook"
+    )
+    assert "deep()" in failed and 'class="traceback"' in failed and "\x1b" not in failed
     assert "Part 1" not in failed and "cells after this one did not run" in failed
     assert "An Exception was encountered" not in failed and failed.count("<script") == 1
 
 
 def test_a_time_limit_leaves_no_error_in_the_notebook():
     nb = source_notebook()
-    cover = make_cover(status="failed", error={"ename": "CellTimeoutError", "evalue": "600 s", "traceback": "", "cell": 6}, reason="time limit")
+    cover = make_cover(
+        status="failed",
+        error={"ename": "CellTimeoutError", "evalue": "600 s", "traceback": "", "cell": 6},
+        reason="time limit",
+    )
     assert "cell 6 of" in render_chapter(nb, cover)
     cover["error"]["cell"] = None
     assert "time limit" in render_chapter(nb, cover)
 
 
 def test_a_skipped_page_says_why():
-    made = render_chapter(source_notebook(), make_cover(status="skipped", findings=[], reason="20_popularity_eda failed"))
+    made = render_chapter(
+        source_notebook(),
+        make_cover(status="skipped", findings=[], reason="20_popularity_eda failed"),
+    )
     assert "20_popularity_eda failed" in made and "– skipped" in made
     assert "Part 1" not in made and "notebooks/" not in made
 
 
 def test_a_bare_notebook_is_a_page_too():
-    nb = new_notebook(cells=[new_code_cell("1", outputs=[new_output("execute_result", data={"text/plain": "1"})])])
+    nb = new_notebook(
+        cells=[new_code_cell("1", outputs=[new_output("execute_result", data={"text/plain": "1"})])]
+    )
     made = render_chapter(nb, make_cover(parameters=[], findings=[], data=[]))
     assert "<h1>20_popularity_test</h1>" in made and "no single answer" in made
 
 
 def test_links_between_notebooks():
-    nb = new_notebook(cells=[new_markdown_cell("[a](21_x.ipynb) [b](01_data.ipynb#Load) [c](https://example.org) [d](#The-question)")])
+    nb = new_notebook(
+        cells=[
+            new_markdown_cell(
+                "[a](21_x.ipynb) [b](01_data.ipynb#Load) [c](https://example.org) [d](#The-question)"
+            )
+        ]
+    )
     made = render_chapter(nb, make_cover(pages=["21_x"]))
-    for href in ("21_x.html", "../site/chapters/../tools/01_data.html", "https://example.org", "#s-the-question"):
+    for href in (
+        "21_x.html",
+        "../site/chapters/../tools/01_data.html",
+        "https://example.org",
+        "#s-the-question",
+    ):
         assert f'href="{href}"' in made, href
-    assert "01_data" not in render_chapter(nb, make_cover(docs_href=None)), "a link that leads nowhere is text"
+    assert "01_data" not in render_chapter(nb, make_cover(docs_href=None)), (
+        "a link that leads nowhere is text"
+    )
 
 
-@pytest.mark.parametrize("text, there, gone", [
-    ("<iframe src='https://example.org'></iframe>", "&lt;iframe", "<iframe"),
-    ("<a href='javascript:x()'>a</a>", "a", "javascript"),
-    ("<a href='da\nta:text/html,x'>a</a>", "a", "text/html"),
-    ("<img src='https://example.org/a.png' alt='b'>", 'alt="b"', "example.org"),
-    ("<div style='background: url(https://example.org)'>a</div>", "a", "example.org"),
-    ("<svg><script>alert(1)</script></svg>", "&lt;svg", "<script"),
-    ("<math><mtext><style><img src=x onerror=alert(1)></style></mtext></math>", "<math", "onerror"),
-    ("<details><summary>s</summary><table><tr><td colspan='2'>1</td></tr></table></details>", 'colspan="2"', "&lt;"),
-])
+@pytest.mark.parametrize(
+    "text, there, gone",
+    [
+        ("<iframe src='https://example.org'></iframe>", "&lt;iframe", "<iframe"),
+        ("<a href='javascript:x()'>a</a>", "a", "javascript"),
+        ("<a href='da\nta:text/html,x'>a</a>", "a", "text/html"),
+        ("<img src='https://example.org/a.png' alt='b'>", 'alt="b"', "example.org"),
+        ("<div style='background: url(https://example.org)'>a</div>", "a", "example.org"),
+        ("<svg><script>alert(1)</script></svg>", "&lt;svg", "<script"),
+        (
+            "<math><mtext><style><img src=x onerror=alert(1)></style></mtext></math>",
+            "<math",
+            "onerror",
+        ),
+        (
+            "<details><summary>s</summary><table><tr><td colspan='2'>1</td></tr></table></details>",
+            'colspan="2"',
+            "&lt;",
+        ),
+    ],
+)
 def test_foreign_html_is_harmless(text, there, gone):
     made = clean_html(text)
     assert there in made and gone not in made
 
 
 def test_foreign_svg_is_harmless():
-    made = inline_svg('<svg xmlns="http://www.w3.org/2000/svg" xmlns:x="http://www.w3.org/1999/xlink"><style>@import "x"</style>'
-                      '<foreignObject><iframe/></foreignObject><a x:href="javascript:1"><rect/></a>'
-                      '<use x:href="https://example.org/a.svg#b"/><rect onclick="1" style="fill: url(https://example.org)"/></svg>', 'a "label"')
+    made = inline_svg(
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:x="http://www.w3.org/1999/xlink"><style>@import "x"</style>'
+        '<foreignObject><iframe/></foreignObject><a x:href="javascript:1"><rect/></a>'
+        '<use x:href="https://example.org/a.svg#b"/><rect onclick="1" style="fill: url(https://example.org)"/></svg>',
+        'a "label"',
+    )
     assert "example.org" not in made and "javascript" not in made and "onclick" not in made
     assert "foreignObject" not in made and "<style" not in made and "&quot;label&quot;" in made
 
@@ -216,23 +365,75 @@ def test_foreign_svg_is_harmless():
 def test_mathml_survives_markdown():
     made = mathml(r"a $x * y_{i} * z$ b, and prices of $5 or $6")
     assert made.count("<math") == 1 and "$5 or $6" in made
-    assert not set("*_`|") & set(re.sub(r"</?\w[^>]*>", "", made[made.index("<math"):made.index("</math>")]))
+    assert not set("*_`|") & set(
+        re.sub(r"</?\w[^>]*>", "", made[made.index("<math") : made.index("</math>")])
+    )
 
 
 def test_figure_html_serves_the_docs_too():
     assert figure_html({"data": {"text/plain": "1"}, "metadata": {}}) is None
-    made = figure_html({"data": {"image/png": 'AA"><script>'}, "metadata": {"musicnb": {"caption": "c", "alt": '"'}}})
+    made = figure_html(
+        {
+            "data": {"image/png": 'AA"><script>'},
+            "metadata": {"musicnb": {"caption": "c", "alt": '"'}},
+        }
+    )
     assert "<script" not in made and 'alt="&quot;"' in made
 
 
 def test_the_index():
-    chapters = [{"chapter": "20_a", "title": face(source_notebook())["title"], "promise": "p", "status": "ok", "seconds": 62, "peak_mb": 300,
-                 "size_bytes": 2_500_000, "href": "20_a.html", "headline": EVIL, "data": "real", "reason": ""},
-                {"chapter": "21_b", "title": EVIL, "promise": "", "status": "skipped", "seconds": 0, "peak_mb": 0, "size_bytes": 9,
-                 "href": "21_b.html", "headline": "", "data": "", "reason": "20_a failed"}]
-    made = render_index({"title": "What makes a song popular?", "profile": "quick", "seed": 1, "data": [], "chapters": chapters,
-                         "ledger_counts": {"not run": 5, "refuted": 0}, "reproduce": "musicnb report", "versions": {}, "commit": ""})
-    for there in ("1 min 2 s", "2.5 MB", "20_a failed", "5 not run.", "scores.csv", "ledger.csv", "run.json", "findings.json", "musicnb report"):
+    chapters = [
+        {
+            "chapter": "20_a",
+            "title": face(source_notebook())["title"],
+            "promise": "p",
+            "status": "ok",
+            "seconds": 62,
+            "peak_mb": 300,
+            "size_bytes": 2_500_000,
+            "href": "20_a.html",
+            "headline": EVIL,
+            "data": "real",
+            "reason": "",
+        },
+        {
+            "chapter": "21_b",
+            "title": EVIL,
+            "promise": "",
+            "status": "skipped",
+            "seconds": 0,
+            "peak_mb": 0,
+            "size_bytes": 9,
+            "href": "21_b.html",
+            "headline": "",
+            "data": "",
+            "reason": "20_a failed",
+        },
+    ]
+    made = render_index(
+        {
+            "title": "What makes a song popular?",
+            "profile": "quick",
+            "seed": 1,
+            "data": [],
+            "chapters": chapters,
+            "ledger_counts": {"not run": 5, "refuted": 0},
+            "reproduce": "musicnb report",
+            "versions": {},
+            "commit": "",
+        }
+    )
+    for there in (
+        "1 min 2 s",
+        "2.5 MB",
+        "20_a failed",
+        "5 not run.",
+        "scores.csv",
+        "ledger.csv",
+        "run.json",
+        "findings.json",
+        "musicnb report",
+    ):
         assert there in made, there
     assert made.count("<script") == 1 and made.index("20_a.html") < made.index("21_b.html")
 
@@ -242,13 +443,18 @@ def test_the_index():
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    made = need_chromium(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}", logs="browser performance")
+    made = need_chromium(
+        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}", logs="browser performance"
+    )
     yield made
     made.quit()
 
 
 def resize(browser, width, height):
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False})
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
+    )
 
 
 @pytest.fixture
@@ -283,10 +489,17 @@ def test_contents_lead_and_mark(opened):
         links[i].click()
         top = "document.getElementById(arguments[0]).getBoundingClientRect().top"
         name = links[i].get_attribute("href").partition("#")[2]
-        assert wait_for(opened, f"return document.querySelector('.toc a[aria-current]')?.hash === '#{name}'"), name
-        assert 0 <= opened.execute_script(f"return {top}", name) < 200, "the heading is in sight, below the bar"
+        assert wait_for(
+            opened, f"return document.querySelector('.toc a[aria-current]')?.hash === '#{name}'"
+        ), name
+        assert 0 <= opened.execute_script(f"return {top}", name) < 200, (
+            "the heading is in sight, below the bar"
+        )
     assert len(opened.find_elements("css selector", ".toc a[aria-current]")) == 1
-    assert opened.execute_script("return document.querySelector('.toc').getBoundingClientRect().top") >= 0, "contents stay in sight"
+    assert (
+        opened.execute_script("return document.querySelector('.toc').getBoundingClientRect().top")
+        >= 0
+    ), "contents stay in sight"
 
 
 @pytest.mark.browser
@@ -296,15 +509,23 @@ def test_show_all_code_opens_and_closes(opened):
     assert count >= 6 and opened.execute_script(f"return [...{cells}].every(d => !d.open)")
     button = opened.find_element("id", "code")
     button.click()
-    assert opened.execute_script(f"return [...{cells}].every(d => d.open)") and button.text == "Hide all code"
+    assert (
+        opened.execute_script(f"return [...{cells}].every(d => d.open)")
+        and button.text == "Hide all code"
+    )
     button.click()
-    assert opened.execute_script(f"return [...{cells}].every(d => !d.open)") and button.text == "Show all code"
+    assert (
+        opened.execute_script(f"return [...{cells}].every(d => !d.open)")
+        and button.text == "Show all code"
+    )
 
 
 @pytest.mark.browser
 def test_the_theme_changes_page_and_figures(opened):
-    look = ("return [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,"
-            " getComputedStyle(document.querySelector('.figure svg text')).fill, getComputedStyle(document.querySelector('.figure svg rect[style]')).fill]")
+    look = (
+        "return [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,"
+        " getComputedStyle(document.querySelector('.figure svg text')).fill, getComputedStyle(document.querySelector('.figure svg rect[style]')).fill]"
+    )
     button = opened.find_element("id", "theme")
     seen = {}
     for name in ("light", "dark"):
@@ -313,10 +534,16 @@ def test_the_theme_changes_page_and_figures(opened):
         seen[name] = opened.execute_script(look)
     assert all(a != b for a, b in zip(seen["light"], seen["dark"])), seen
     assert reopened(opened, look, seen["dark"]), "remembered"
-    assert opened.execute_script("return [localStorage.mode, localStorage.theme]") == ["dark", "dark"], "where the docs look for it"
+    assert opened.execute_script("return [localStorage.mode, localStorage.theme]") == [
+        "dark",
+        "dark",
+    ], "where the docs look for it"
     opened.find_element("id", "theme").click()
     for scheme in ("dark", "light"):  # auto follows the system
-        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+        opened.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+        )
         assert opened.execute_script(look) == seen[scheme]
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
@@ -352,14 +579,30 @@ def test_text_stands_out_in_both_themes(opened, failed, page, tmp_path, theme, w
 @pytest.mark.browser
 def test_nothing_is_loaded_and_nothing_runs(opened):
     assert wait_for(opened, "return document.readyState === 'complete'")
-    assert opened.execute_script("return performance.getEntriesByType('resource').map(e => e.name)") == []
+    assert (
+        opened.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+        == []
+    )
     events = [json.loads(e["message"])["message"] for e in opened.get_log("performance")]
-    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    asked = [
+        e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"
+    ]
     assert asked and all(url.startswith(("file://", "data:,")) for url in asked), asked
     assert len([url for url in asked if url.startswith("file://")]) == 1
     assert opened.execute_script("return window.hacked") is None
-    for part in (".cover", ".finding", "figcaption", ".dataframe", ".output_markdown", ".output_html p", ".output_stdout"):
-        text = opened.execute_script("return [...document.querySelectorAll(arguments[0])].map(e => e.textContent).join()", part)
+    for part in (
+        ".cover",
+        ".finding",
+        "figcaption",
+        ".dataframe",
+        ".output_markdown",
+        ".output_html p",
+        ".output_stdout",
+    ):
+        text = opened.execute_script(
+            "return [...document.querySelectorAll(arguments[0])].map(e => e.textContent).join()",
+            part,
+        )
         assert "<script>window.hacked = 1</script>" in text, part
     label = opened.execute_script("return document.querySelector('.figure svg text').textContent")
     assert "<script>window.hacked = 1</script>" in label
@@ -370,13 +613,21 @@ def test_nothing_is_loaded_and_nothing_runs(opened):
 def test_the_policy_is_a_second_lock(browser, page, tmp_path):
     "Even markup that slipped through could not run or load."
     path = tmp_path / "slipped.html"
-    path.write_text(page.replace("</main>", "<script>window.hacked = 1</script><img src='x' onerror='window.hacked = 2'>"
-                                 "<img src='https://example.org/x.png'></main>"), encoding="utf-8")
+    path.write_text(
+        page.replace(
+            "</main>",
+            "<script>window.hacked = 1</script><img src='x' onerror='window.hacked = 2'>"
+            "<img src='https://example.org/x.png'></main>",
+        ),
+        encoding="utf-8",
+    )
     browser.get_log("performance")
     browser.get(path.as_uri())
     assert wait_for(browser, "return document.readyState === 'complete'")
     assert browser.execute_script("return window.hacked") is None
-    assert browser.execute_script("return document.querySelector('#theme').hidden") is False, "the page's own script runs"
+    assert browser.execute_script("return document.querySelector('#theme').hidden") is False, (
+        "the page's own script runs"
+    )
 
 
 @pytest.mark.browser
@@ -386,11 +637,17 @@ def test_no_page_scrolls_sideways(opened, failed, tmp_path, width):
     (tmp_path / "failed.html").write_text(failed, encoding="utf-8")
     for path in ("20_popularity_test.html", "failed.html"):
         opened.get((tmp_path / path).as_uri())
-        opened.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+        opened.execute_script(
+            "document.querySelectorAll('details').forEach(d => { d.open = true; })"
+        )
         assert opened.execute_script("return document.documentElement.scrollWidth") <= width
     opened.get((tmp_path / "20_popularity_test.html").as_uri())
-    assert opened.execute_script("return document.querySelector('.toc details').open") == (width > 1024)
-    assert opened.execute_script("const b = document.querySelector('.dataframe').parentElement; return b.scrollWidth > b.clientWidth"), "wide tables scroll"
+    assert opened.execute_script("return document.querySelector('.toc details').open") == (
+        width > 1024
+    )
+    assert opened.execute_script(
+        "const b = document.querySelector('.dataframe').parentElement; return b.scrollWidth > b.clientWidth"
+    ), "wide tables scroll"
 
 
 @pytest.mark.browser
@@ -398,7 +655,10 @@ def test_print_is_light_and_plain(opened):
     opened.execute_script("document.documentElement.dataset.theme = 'dark'")
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
-        assert opened.execute_script("return getComputedStyle(document.body).color") == "rgb(31, 35, 40)"
+        assert (
+            opened.execute_script("return getComputedStyle(document.body).color")
+            == "rgb(31, 35, 40)"
+        )
         hidden = "return [...document.querySelectorAll('.bar, .toc, details.code')].every(e => getComputedStyle(e).display === 'none')"
         assert opened.execute_script(hidden)
     finally:
@@ -408,9 +668,13 @@ def test_print_is_light_and_plain(opened):
 @pytest.mark.browser
 def test_the_keyboard_reaches_everything(opened):
     from selenium.webdriver.common.keys import Keys
+
     opened.find_element("tag name", "body").send_keys(Keys.TAB)
     assert opened.switch_to.active_element.text == "Skip to the text"
     assert opened.execute_script("return document.activeElement.getBoundingClientRect().left") >= 0
     opened.switch_to.active_element.send_keys(Keys.TAB, Keys.TAB, Keys.TAB)
     assert opened.switch_to.active_element.get_attribute("id") == "code"
-    assert opened.execute_script("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert (
+        opened.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
+        == "solid"
+    )

@@ -1,4 +1,5 @@
 """The runner, its files, and what it does when something is wrong. Chapters are small and live in a clone of their own."""
+
 import ast
 import csv
 import errno
@@ -20,24 +21,24 @@ import pytest
 from conftest import ROOT, Clone
 
 from musicnb import core
-from musicnb.core import LEDGER_COLUMNS, SCORE_COLUMNS, read_published
 from musicnb.book.execute import parse
+from musicnb.core import LEDGER_COLUMNS, SCORE_COLUMNS, read_published
 from musicnb.studies.registry import make_twin
 
-FINDING = '''
+FINDING = """
 from musicnb.core import Run
 run = Run("{stem}", seed=seed)
 run.finding("one", "The seed is {{value:.0f}}.", "seed", seed, n=1, headline=True)
 run.score("Mean", "mse", 1 / 3, fit_seconds=0.1)
-'''
-LOADS = '''
+"""
+LOADS = """
 from musicnb.core import Run
 from musicnb.studies.registry import load
 run = Run("{stem}")
 tracks = load("popularity", data_dir)
 run.use(tracks)
 tracks.head()
-'''
+"""
 DATA_DIR = 'data_dir: str = ""  # folder of the data files'
 
 
@@ -55,7 +56,11 @@ def one_line(done) -> str:
 
 def whole(clone) -> None:
     """No half-written file is left anywhere."""
-    left = [p for p in clone.out.rglob("*") if p.name.startswith(".") and p.name != ".chapters" and p.is_file()]
+    left = [
+        p
+        for p in clone.out.rglob("*")
+        if p.name.startswith(".") and p.name != ".chapters" and p.is_file()
+    ]
     assert not left, left
     assert not list(clone.out.rglob("*.running.ipynb"))
 
@@ -83,13 +88,22 @@ def bring(clone, tracks: pd.DataFrame) -> Path:
 
 # -- the files of a run
 
+
 @pytest.fixture(scope="module")
 def book(tmp_path_factory):
     """A run of two chapters and the book's end."""
     clone = Clone(tmp_path_factory.mktemp("book"))
     clone.add("10_test_one", finding("10_test_one"))
-    clone.add("11_test_two", LOADS.format(stem="11_test_two"), parameters=DATA_DIR + '\nsize: int = 3  # of something\nfull: dict = {"size": 9}')
-    clone.add("90_end", "from musicnb.core import read_book\nprint(sum(len(c['findings']) for c in read_book()))", parameters='depends: list[str] = ["*"]')
+    clone.add(
+        "11_test_two",
+        LOADS.format(stem="11_test_two"),
+        parameters=DATA_DIR + '\nsize: int = 3  # of something\nfull: dict = {"size": 9}',
+    )
+    clone.add(
+        "90_end",
+        "from musicnb.core import read_book\nprint(sum(len(c['findings']) for c in read_book()))",
+        parameters='depends: list[str] = ["*"]',
+    )
     clone.done = clone.run("report", "test", "-p", "size=5")
     return clone
 
@@ -103,10 +117,19 @@ def test_files_of_a_run(book):
         assert (book.out / "notebooks" / f"{stem}.ipynb").is_file()
     run = book.results("run.json")
     assert [c["chapter"] for c in run["chapters"]] == stems
-    assert all(c["status"] == "ok" and c["seconds"] > 0 and c["peak_mb"] > 10 for c in run["chapters"])
+    assert all(
+        c["status"] == "ok" and c["seconds"] > 0 and c["peak_mb"] > 10 for c in run["chapters"]
+    )
     assert run["parameters"]["11_test_two"]["size"] == 5
-    assert run["profile"] == "quick" and run["versions"]["python"] and "seed" in run and "commit" in run
-    assert run["data"] == [{"name": "popularity", "kind": "twin", "rows": 20000, "sha256": run["data"][0]["sha256"]}]
+    assert (
+        run["profile"] == "quick"
+        and run["versions"]["python"]
+        and "seed" in run
+        and "commit" in run
+    )
+    assert run["data"] == [
+        {"name": "popularity", "kind": "twin", "rows": 20000, "sha256": run["data"][0]["sha256"]}
+    ]
     end = (book.out / "notebooks" / "90_end.ipynb").read_text()
     assert '"1\\n"' in end, "the book's end sees what the others found"
     whole(book)
@@ -123,14 +146,25 @@ def test_findings_scores_ledger(book):
     with (book.out / "ledger.csv").open() as f:
         ledger = list(csv.DictReader(f))
     assert list(ledger[0]) == LEDGER_COLUMNS
-    assert [row["id"] for row in ledger] == list(read_published()), "every published row, always, in the file's order"
-    assert {row["verdict"] for row in ledger} == {"not run"} and all(row["reason"] for row in ledger)
+    assert [row["id"] for row in ledger] == list(read_published()), (
+        "every published row, always, in the file's order"
+    )
+    assert {row["verdict"] for row in ledger} == {"not run"} and all(
+        row["reason"] for row in ledger
+    )
 
 
 def test_pages_of_a_run(book):
     index, page = (book.out / "index.html").read_text(), (book.out / "11_test_two.html").read_text()
-    assert index.index("10_test_one.html") < index.index("11_test_two.html") < index.index("90_end.html")
-    assert "The seed is 1." in index and "The seed is 1." in (book.out / "10_test_one.html").read_text()
+    assert (
+        index.index("10_test_one.html")
+        < index.index("11_test_two.html")
+        < index.index("90_end.html")
+    )
+    assert (
+        "The seed is 1." in index
+        and "The seed is 1." in (book.out / "10_test_one.html").read_text()
+    )
     assert "synthetic" in page.lower() and "twin" in page
 
 
@@ -141,33 +175,51 @@ def test_seed_option(clone):
 
 
 def test_profiles_and_parameters(clone):
-    clone.add("10_test_one", "print(profile, size)", parameters='profile: str = "quick"  # profile\nsize: int = 3  # of it\nfull: dict = {"size": 9}  # full')
+    clone.add(
+        "10_test_one",
+        "print(profile, size)",
+        parameters='profile: str = "quick"  # profile\nsize: int = 3  # of it\nfull: dict = {"size": 9}  # full',
+    )
     assert clone.run("report", "--profile", "full").returncode == 0
     clone.out = clone.root / "reports" / "full"
     assert clone.results("run.json")["parameters"]["10_test_one"] == {"profile": "full", "size": 9}
-    assert clone.run("report", "--profile", "full", "-p", "size=4", "--out", str(clone.out)).returncode == 0
+    assert (
+        clone.run("report", "--profile", "full", "-p", "size=4", "--out", str(clone.out)).returncode
+        == 0
+    )
     assert clone.results("run.json")["parameters"]["10_test_one"]["size"] == 4
 
 
 # -- what runs again
 
+
 def test_unchanged_run_is_cached_and_changes_are_seen(clone):
     clone.add("10_test_one", finding("10_test_one"))
-    clone.add("11_test_two", "import musicnb.plot\nprint(1)", parameters='depends: list[str] = ["10_test_one"]')
+    clone.add(
+        "11_test_two",
+        "import musicnb.plot\nprint(1)",
+        parameters='depends: list[str] = ["10_test_one"]',
+    )
     clone.add("12_test_three", "print(3)", parameters="size: int = 1  # of something")
     ok, cached = "ok", "cached"
-    expect = lambda a, b, c, *args: (clone.run("report", *args).returncode, list(clone.statuses().values())) == (0, [a, b, c])  # noqa: E731
+    expect = lambda a, b, c, *args: (
+        (clone.run("report", *args).returncode, list(clone.statuses().values())) == (0, [a, b, c])
+    )  # noqa: E731
     assert expect(ok, ok, ok)
     before = {p.name: p.read_bytes() for p in clone.out.glob("*.html") if p.name != "index.html"}
     findings = (clone.out / "findings.json").read_bytes()
     assert expect(cached, cached, cached)
     assert (clone.out / "findings.json").read_bytes() == findings, "cached chapters count once"
-    assert before == {p.name: p.read_bytes() for p in clone.out.glob("*.html") if p.name != "index.html"}
+    assert before == {
+        p.name: p.read_bytes() for p in clone.out.glob("*.html") if p.name != "index.html"
+    }
     assert expect(cached, cached, cached, "-p", "seed=1"), "the same value by another way"
 
     clone.add("12_test_three", "print(4)", parameters="size: int = 1  # of something")
     assert expect(cached, cached, ok), "a changed cell runs its own chapter only"
-    assert expect(ok, ok, cached, "--seed", "2"), "a changed value runs those that declare it, and those that build on other findings"
+    assert expect(ok, ok, cached, "--seed", "2"), (
+        "a changed value runs those that declare it, and those that build on other findings"
+    )
     plot = clone.root / "musicnb" / "plot.py"
     plot.write_text(plot.read_text() + "\n# a change\n")
     assert expect(cached, ok, cached, "--seed", "2"), "a changed module runs those that reach it"
@@ -187,6 +239,35 @@ def test_changed_data_runs_again(clone):
     assert clone.run("report", "--data-dir", "mine").returncode == 0
     assert clone.statuses() == {"10_test_one": "ok"}
     assert clone.results("run.json")["data"][0]["rows"] == 60
+
+
+ROOM = """
+def load_tracks(data_dir):
+    from musicnb.studies.registry import load
+    return load("popul" + "arity", data_dir)
+"""
+READS = """
+from musicnb.core import Run
+from musicnb.studies.room import load_tracks
+run = Run("10_test_one")
+run.use(load_tracks(data_dir))
+"""
+
+
+def test_a_study_s_room_is_part_of_its_chapters(clone):
+    """What the room holds, and the data that a chapter reads through it, which no chapter names."""
+    room = clone.root / "musicnb" / "studies" / "room.py"
+    room.write_text(ROOM)
+    clone.add("10_test_one", READS, parameters=DATA_DIR)
+    bring(clone, make_twin("popularity", rows=50))
+    status = lambda: (clone.run("report", "--data-dir", "mine"), clone.statuses())[1]["10_test_one"]  # noqa: E731
+    assert status() == "ok" and status() == "cached"
+    bring(clone, make_twin("popularity", rows=60))
+    assert status() == "ok", "other data"
+    assert clone.results("run.json")["data"][0]["rows"] == 60
+    room.write_text(ROOM + "# a change\n")
+    assert status() == "ok", "another room"
+    assert status() == "cached"
 
 
 def test_one_thread_parses_at_a_time(monkeypatch):
@@ -218,7 +299,12 @@ def test_jobs_give_the_same(clone):
 
 def test_killed_run_is_finished_by_the_next(clone):
     clone.add("10_test_one", finding("10_test_one"))
-    clone.add("11_test_two", "import time; time.sleep(nap)", finding("11_test_two"), parameters="seed: int = 1  # x\nnap: float = 600.0  # s")
+    clone.add(
+        "11_test_two",
+        "import time; time.sleep(nap)",
+        finding("11_test_two"),
+        parameters="seed: int = 1  # x\nnap: float = 600.0  # s",
+    )
     process = clone.popen("report", "-p", "nap=600")
     first = clone.out / ".chapters" / "10_test_one.json"
     started = clone.out / ".chapters" / "11_test_two.upstream.json"
@@ -232,7 +318,9 @@ def test_killed_run_is_finished_by_the_next(clone):
     assert not (clone.out / "index.html").exists() and not (clone.out / "11_test_two.html").exists()
     assert clone.run("report", "-p", "nap=0").returncode == 0
     assert clone.statuses() == {"10_test_one": "cached", "11_test_two": "ok"}
-    assert [f["chapter"] for f in clone.results()] == ["10_test_one", "11_test_two"], "nothing lost, nothing counted twice"
+    assert [f["chapter"] for f in clone.results()] == ["10_test_one", "11_test_two"], (
+        "nothing lost, nothing counted twice"
+    )
     whole(clone)
 
 
@@ -241,19 +329,28 @@ def test_interrupted_run_is_one_line_and_can_be_finished(clone, ran):
     clone.add("10_test_one", finding("10_test_one"))
     clone.add("11_test_two", "import time; time.sleep(nap)", parameters="nap: float = 600.0  # s")
     process = clone.popen("report", "--jobs", "2")
-    first, started = (clone.out / ".chapters" / name for name in ("10_test_one.json", "11_test_two.upstream.json"))
-    until(lambda: started.is_file() and (first.is_file() or not ran))  # at once: imports are being made, no chapter runs yet
+    first, started = (
+        clone.out / ".chapters" / name for name in ("10_test_one.json", "11_test_two.upstream.json")
+    )
+    until(
+        lambda: started.is_file() and (first.is_file() or not ran)
+    )  # at once: imports are being made, no chapter runs yet
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 130 and err.startswith("musicnb: interrupted") and err.count("\n") == 1
+    assert (
+        process.returncode == 130
+        and err.startswith("musicnb: interrupted")
+        and err.count("\n") == 1
+    )
     assert not psutil.wait_procs(family, timeout=60)[1], "no kernel is left"
     assert clone.run("report", "-p", "nap=0").returncode == 0
-    assert clone.statuses()["10_test_one"] in ("cached", "cached" if ran else "ok") and clone.statuses()["11_test_two"] == "ok"
+    assert (
+        clone.statuses()["10_test_one"] in ("cached", "cached" if ran else "ok")
+        and clone.statuses()["11_test_two"] == "ok"
+    )
     whole(clone)
 
-
-# -- the process that forks the others
 
 MEETS = """
 import os, sys, time
@@ -261,7 +358,6 @@ from pathlib import Path
 Path("kernel").write_text(str(os.getpid()))
 while not Path("go").exists(): time.sleep(0.05)
 """
-linux = pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked here")
 
 
 def kernel_of(clone) -> psutil.Process:
@@ -269,22 +365,6 @@ def kernel_of(clone) -> psutil.Process:
     said = clone.root / "kernel"
     until(lambda: said.is_file() and said.read_text())
     return psutil.Process(int(said.read_text()))
-
-
-@linux
-def test_chapters_run_without_the_process_that_forks(clone):
-    """It dies while a chapter runs: that one goes on, the next starts by itself."""
-    clone.add("10_test_one", MEETS)
-    clone.add("11_test_two", finding("11_test_two"), parameters='depends: list[str] = ["10_test_one"]\nseed: int = 1  # of it')
-    process = clone.popen("report")
-    forked = kernel_of(clone)
-    nest = next(p for p in psutil.Process(process.pid).children() if "fork_jobs" in " ".join(p.cmdline()))
-    assert nest in forked.parents()
-    nest.kill()
-    (clone.root / "go").touch()
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert clone.statuses() == {"10_test_one": "ok", "11_test_two": "ok"}
 
 
 def test_killed_chapter_takes_its_kernel_along(clone):
@@ -300,17 +380,6 @@ def test_killed_chapter_takes_its_kernel_along(clone):
     assert "ChapterDied" in (clone.out / "10_test_one.html").read_text()
     kernel.wait(60)
     whole(clone)
-
-
-@pytest.mark.parametrize("module, alive", [
-    ("import threading, time\nthread = threading.Thread(target=time.sleep, args=(600,), daemon=True)\nthread.start()", "strange.thread.is_alive()"),
-    ("import os, sys\nif 'ipykernel' not in sys.modules or 'fork_jobs' in sys.argv[0]: os._exit(3)", "True")], ids=["starts a thread", "ends the process"])
-def test_shared_import_that_cannot_be_forked(clone, module, alive):
-    (clone.root / "strange.py").write_text(module)
-    for stem in ("10_test_one", "11_test_two"):
-        clone.add(stem, f"import strange\nassert {alive}")
-    done = clone.run("report")
-    assert done.returncode == 0, done.stderr
 
 
 def test_two_runs_at_once(clone):
@@ -338,15 +407,30 @@ def test_two_runs_in_one_folder(clone):
 
 # -- what fails inside a chapter: its page, exit code 1, and the others still run
 
+
 def test_failed_chapter(clone):
-    clone.add("10_test_one", "print('came before')", "raise ValueError('the <b>reason</b>')", "print('never')")
+    clone.add(
+        "10_test_one",
+        "print('came before')",
+        "raise ValueError('the <b>reason</b>')",
+        "print('never')",
+    )
     clone.add("11_test_two", "print(1)", parameters='depends: list[str] = ["10_test_one"]')
     clone.add("12_test_three", finding("12_test_three"))
     done = clone.run("report")
     assert done.returncode == 1
-    assert clone.statuses() == {"10_test_one": "failed", "11_test_two": "skipped", "12_test_three": "ok"}
+    assert clone.statuses() == {
+        "10_test_one": "failed",
+        "11_test_two": "skipped",
+        "12_test_three": "ok",
+    }
     page = (clone.out / "10_test_one.html").read_text()
-    assert "ValueError" in page and "the &lt;b&gt;reason&lt;/b&gt;" in page and "came before" in page and "<b>reason</b>" not in page
+    assert (
+        "ValueError" in page
+        and "the &lt;b&gt;reason&lt;/b&gt;" in page
+        and "came before" in page
+        and "<b>reason</b>" not in page
+    )
     assert "10_test_one" in (clone.out / "11_test_two.html").read_text()
     index = (clone.out / "index.html").read_text()
     assert "failed" in index and "skipped" in index
@@ -372,8 +456,11 @@ def test_chapter_whose_kernel_dies(clone):
 
 
 def test_chapter_that_meets_a_full_disk(clone):
-    clone.add("10_test_one", "import errno, os\nfrom unittest.mock import patch\nfrom musicnb.core import write_text",
-              "with patch('os.replace', side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))): write_text('full.txt', 'x')")
+    clone.add(
+        "10_test_one",
+        "import errno, os\nfrom unittest.mock import patch\nfrom musicnb.core import write_text",
+        "with patch('os.replace', side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))): write_text('full.txt', 'x')",
+    )
     assert clone.run("report").returncode == 1
     assert "No space left on device" in (clone.out / "10_test_one.html").read_text()
     assert not list(clone.root.glob("*full.txt*"))
@@ -383,11 +470,29 @@ CURIOUS = {  # a chapter's cells -> status, and what its page says
     "no Python": (["def f(:"], "failed", "SyntaxError"),
     "stops by itself": (["import sys", "sys.exit()", "print('after')"], "failed", "SystemExit"),
     "another chapter's name": ([finding("30_other_x")], "failed", "its Run is called 30_other_x"),
-    "a drawing that is none": (["from IPython.display import display\ndisplay({'image/svg+xml': '<svg><g></svg>'}, raw=True, metadata={'musicnb': {'caption': 'c', 'alt': 'a'}})"],
-                               "ok", "not well-formed"),
+    "a drawing that is none": (
+        [
+            "from IPython.display import display\ndisplay({'image/svg+xml': '<svg><g></svg>'}, raw=True, metadata={'musicnb': {'caption': 'c', 'alt': 'a'}})"
+        ],
+        "ok",
+        "not well-formed",
+    ),
     "control characters": (["print('a\\x01b\\x0cc')"], "ok", "<pre>a\x01b\x0cc"),
-    "a long line": (["print('x' * 5_000_000)"], "ok", "more characters are in the executed notebook"),
-    "magics": (["%config InlineBackend.figure_formats = ['svg']", "x = !echo hi", "%%bash\necho there", "y = ('%d'\n     % 3)\nprint(y)"], "ok", "there"),
+    "a long line": (
+        ["print('x' * 5_000_000)"],
+        "ok",
+        "more characters are in the executed notebook",
+    ),
+    "magics": (
+        [
+            "%config InlineBackend.figure_formats = ['svg']",
+            "x = !echo hi",
+            "%%bash\necho there",
+            "y = ('%d'\n     % 3)\nprint(y)",
+        ],
+        "ok",
+        "there",
+    ),
     "nothing said": (["1 + 1"], "ok", "<pre>2</pre>"),
 }
 
@@ -419,7 +524,10 @@ def test_the_others_run_beside_curious_chapters(curious):
 
 
 def test_process_left_behind_does_not_hold_the_run(clone):
-    clone.add("10_test_one", "import subprocess\nleft = subprocess.Popen(['sleep', '300'], start_new_session=True)\nprint(left.pid)")
+    clone.add(
+        "10_test_one",
+        "import subprocess\nleft = subprocess.Popen(['sleep', '300'], start_new_session=True)\nprint(left.pid)",
+    )
     start = time.monotonic()
     assert clone.run("report").returncode == 0
     assert time.monotonic() - start < 280
@@ -428,13 +536,18 @@ def test_process_left_behind_does_not_hold_the_run(clone):
 def test_page_that_cannot_be_made(clone):
     """Whatever breaks the page of one chapter, the others have theirs, and the book its index."""
     page = clone.root / "musicnb" / "book" / "page.py"
-    page.write_text(page.read_text() + "\n_whole = render_chapter\ndef render_chapter(nb, cover):\n"
-                    "    if cover['chapter'].startswith('10') and cover['status'] == 'ok': raise RuntimeError('too strange')\n    return _whole(nb, cover)\n")
+    page.write_text(
+        page.read_text() + "\n_whole = render_chapter\ndef render_chapter(nb, cover):\n"
+        "    if cover['chapter'].startswith('10') and cover['status'] == 'ok': raise RuntimeError('too strange')\n    return _whole(nb, cover)\n"
+    )
     clone.add("10_test_one", finding("10_test_one"))
     clone.add("12_test_three", finding("12_test_three"))
     assert clone.run("report").returncode == 1
     assert clone.statuses() == {"10_test_one": "failed", "12_test_three": "ok"}
-    assert "too strange" in (clone.out / "10_test_one.html").read_text() and "too strange" in (clone.out / "index.html").read_text()
+    assert (
+        "too strange" in (clone.out / "10_test_one.html").read_text()
+        and "too strange" in (clone.out / "index.html").read_text()
+    )
 
 
 def test_results_of_an_earlier_state_are_gone(clone):
@@ -444,15 +557,23 @@ def test_results_of_an_earlier_state_are_gone(clone):
     assert clone.run("report").returncode == 0 and clone.results() == []
     clone.add("20_other_x", "print(2)")
     assert clone.run("report", "other").returncode == 0
-    assert not (clone.out / "10_test_one.html").exists(), "the folder shows the chapters of this run"
+    assert not (clone.out / "10_test_one.html").exists(), (
+        "the folder shows the chapters of this run"
+    )
     assert clone.run("report").returncode == 0
-    assert clone.statuses() == {"10_test_one": "cached", "20_other_x": "cached"}, "but nothing is lost"
+    assert clone.statuses() == {"10_test_one": "cached", "20_other_x": "cached"}, (
+        "but nothing is lost"
+    )
     assert (clone.out / "10_test_one.html").is_file()
 
 
 def test_data_that_changes_while_a_chapter_runs(clone):
-    clone.add("10_test_one", "import time\nfrom pathlib import Path\nPath('started').touch()\nwhile not Path('go').exists(): time.sleep(0.1)",
-              LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
+    clone.add(
+        "10_test_one",
+        "import time\nfrom pathlib import Path\nPath('started').touch()\nwhile not Path('go').exists(): time.sleep(0.1)",
+        LOADS.format(stem="10_test_one"),
+        parameters=DATA_DIR,
+    )
     bring(clone, make_twin("popularity", rows=50))
     process = clone.popen("report", "--data-dir", "mine")
     until(lambda: (clone.root / "started").exists())
@@ -467,18 +588,27 @@ def test_data_that_changes_while_a_chapter_runs(clone):
 def test_why_it_is_a_twin(clone):
     clone.add("10_test_one", LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
     (clone.root / "mine").mkdir()
-    for arguments, why in ((["--data-dir", "twin"], "asked for"), (["--data-dir", "mine"], "no tracks.csv in mine/")):
+    for arguments, why in (
+        (["--data-dir", "twin"], "asked for"),
+        (["--data-dir", "mine"], "no tracks.csv in mine/"),
+    ):
         assert clone.run("report", *arguments).returncode == 0
         assert why in (clone.out / "10_test_one.html").read_text()
 
 
 def test_published_figures_that_change(clone):
-    clone.add("10_test_one", "from musicnb.core import read_published\nread_published()['pop-rows']['published']")
+    clone.add(
+        "10_test_one",
+        "from musicnb.core import read_published\nread_published()['pop-rows']['published']",
+    )
     assert clone.run("report").returncode == 0
     figures = clone.root / "data" / "published_figures.csv"
     figures.write_text(figures.read_text().replace("586672", "586673"))
     assert clone.run("report").returncode == 0
-    assert clone.statuses() == {"10_test_one": "ok"} and "586673" in (clone.out / "10_test_one.html").read_text()
+    assert (
+        clone.statuses() == {"10_test_one": "ok"}
+        and "586673" in (clone.out / "10_test_one.html").read_text()
+    )
 
 
 def test_damaged_caches_are_made_again(clone):
@@ -486,12 +616,20 @@ def test_damaged_caches_are_made_again(clone):
     bring(clone, make_twin("popularity", rows=50))
     assert clone.run("report", "--data-dir", "mine").returncode == 0
     for content in (b"[]", b'"x"', b"5", b"\xff\xfe", b""):
-        damaged = [p for folder in (clone.out / ".chapters", clone.root / "cache") for p in folder.rglob("*") if p.is_file()]
+        damaged = [
+            p
+            for folder in (clone.out / ".chapters", clone.root / "cache")
+            for p in folder.rglob("*")
+            if p.is_file()
+        ]
         for path in [*damaged, clone.out / ".chapters" / "lock"]:
             path.write_bytes(content)
         done = clone.run("report", "--data-dir", "mine")
         assert done.returncode == 0, (content, done.stderr)
-        assert clone.statuses() == {"10_test_one": "ok"} and clone.results("run.json")["data"][0]["rows"] == 50, content
+        assert (
+            clone.statuses() == {"10_test_one": "ok"}
+            and clone.results("run.json")["data"][0]["rows"] == 50
+        ), content
 
 
 # -- what the user can mend: one line, exit code 2, nothing written
@@ -501,7 +639,10 @@ WRONG = {
     "unknown profile": (["report", "--profile", "slow"], "--profile is 'slow'"),
     "unknown option": (["report", "--colour"], "--colour"),
     "no such folder": (["report", "--data-dir", "no/such"], "does not exist"),
-    "parameter that nobody declares": (["report", "-p", "smaple=3"], "no selected chapter declares it"),
+    "parameter that nobody declares": (
+        ["report", "-p", "smaple=3"],
+        "no selected chapter declares it",
+    ),
     "parameter of another type": (["report", "-p", "seed=many"], "a value of type int"),
     "parameter without a value": (["report", "-p", "seed"], "NAME=VALUE"),
     "no jobs": (["report", "--jobs", "0"], "--jobs is 0"),
@@ -522,7 +663,11 @@ WRONG = {
 
 @pytest.mark.parametrize("arguments, line", WRONG.values(), ids=WRONG)
 def test_wrong_command(clone, arguments, line):
-    clone.add("10_test_one", "print(1)", parameters="seed: int = 1  # of every random draw\ntime_limit: int = 60  # s")
+    clone.add(
+        "10_test_one",
+        "print(1)",
+        parameters="seed: int = 1  # of every random draw\ntime_limit: int = 60  # s",
+    )
     done = clone.run(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     assert line in one_line(done)
@@ -542,7 +687,9 @@ def test_help_without_a_command(clone):
 
 def test_read_only_folder(clone):
     if os.geteuid() == 0:
-        pytest.skip("root may write everywhere; the unwritable folder above is one that root cannot write to either")
+        pytest.skip(
+            "root may write everywhere; the unwritable folder above is one that root cannot write to either"
+        )
     clone.add("10_test_one", "print(1)")
     (clone.root / "reports").mkdir(mode=0o500)
     done = clone.run("report")
@@ -559,6 +706,7 @@ def _bad_notebook(clone, kind):
     elif kind == "two parameters cells":
         import nbformat
         from conftest import chapter
+
         nb = chapter()
         nb.cells += [nb.cells[-1].copy()]
         nbformat.write(nb, clone.nbs / "10_test_one.ipynb")
@@ -567,13 +715,23 @@ def _bad_notebook(clone, kind):
     elif kind == "unknown dependency":
         clone.add("10_test_one", parameters='depends: list[str] = ["19_test_none"]')
     elif kind == "undeclared in full":
-        clone.add("10_test_one", parameters='profile: str = "quick"  # x\nfull: dict = {"sample": 0}')
+        clone.add(
+            "10_test_one", parameters='profile: str = "quick"  # x\nfull: dict = {"sample": 0}'
+        )
 
 
-@pytest.mark.parametrize("kind, line", {
-    "not JSON": "is not a notebook", "not a notebook": "is not a notebook", "no parameters cell": "no cell tagged 'parameters'",
-    "two parameters cells": "2 cells tagged 'parameters'", "computed parameter": "more than plain values",
-    "unknown dependency": "depends on '19_test_none'", "undeclared in full": "names sample"}.items())
+@pytest.mark.parametrize(
+    "kind, line",
+    {
+        "not JSON": "is not a notebook",
+        "not a notebook": "is not a notebook",
+        "no parameters cell": "no cell tagged 'parameters'",
+        "two parameters cells": "2 cells tagged 'parameters'",
+        "computed parameter": "more than plain values",
+        "unknown dependency": "depends on '19_test_none'",
+        "undeclared in full": "names sample",
+    }.items(),
+)
 def test_broken_notebook(clone, kind, line):
     _bad_notebook(clone, kind)
     done = clone.run("report", "--profile", "full")
@@ -594,14 +752,32 @@ BAD_DATA = {
     "wrong file": (lambda: pd.DataFrame({"a": [1]}), "no column 'id', 'popularity'"),
     "no rows": (lambda: _tracks().iloc[:0], "a header without rows"),
     "missing column": (lambda: _tracks().drop(columns=["tempo"]), "no column 'tempo'"),
-    "text in numbers": (lambda: _first("tempo", "fast"), "column 'tempo': 'fast' in row 4; expected a number (BPM)"),
-    "impossible range": (lambda: _first("danceability", 7.5), "column 'danceability': 7.5 in row 4; expected 0 to 1"),
+    "text in numbers": (
+        lambda: _first("tempo", "fast"),
+        "column 'tempo': 'fast' in row 4; expected a number (BPM)",
+    ),
+    "impossible range": (
+        lambda: _first("danceability", 7.5),
+        "column 'danceability': 7.5 in row 4; expected 0 to 1",
+    ),
     "empty cell": (lambda: _first("loudness", None), "column 'loudness': an empty cell in row 4"),
     "duplicate ids": (lambda: _tracks(id="same"), "column 'id': 'same' in row 1"),
-    "no whole number": (lambda: _first("popularity", 58.5), "column 'popularity': 58.5 in row 4; expected a whole number"),
-    "impossible year": (lambda: _tracks(release_date="0000"), "'0000' in row 1 and 29 more; expected a date"),
-    "year to come": (lambda: _first("release_date", "9999-01-01"), "'9999-01-01' in row 4; expected a date"),
-    "impossible date": (lambda: _first("release_date", "1900-00-00"), "'1900-00-00' in row 4; expected a date"),
+    "no whole number": (
+        lambda: _first("popularity", 58.5),
+        "column 'popularity': 58.5 in row 4; expected a whole number",
+    ),
+    "impossible year": (
+        lambda: _tracks(release_date="0000"),
+        "'0000' in row 1 and 29 more; expected a date",
+    ),
+    "year to come": (
+        lambda: _first("release_date", "9999-01-01"),
+        "'9999-01-01' in row 4; expected a date",
+    ),
+    "impossible date": (
+        lambda: _first("release_date", "1900-00-00"),
+        "'1900-00-00' in row 4; expected a date",
+    ),
 }
 
 
@@ -614,14 +790,17 @@ def test_bad_data(clone, make, line):
     assert not results(clone), "nothing ran"
 
 
-@pytest.mark.parametrize("name, content, line", [
-    ("tracks.csv", b"", "'tracks.csv' is empty"),
-    ("tracks.csv.gz", gzip.compress(b"id,popularity\n" + b"a,1\n" * 9999)[:-30], "cut off"),
-    ("tracks.csv.gz", b"no gzip at all", "cut off or not a .gz file"),
-    ("tracks.parquet", b"PAR1 and no more", "cannot be read as a table"),
-    ("tracks.zip", b"PK and no more", "cut off or not a .zip file"),
-    ("tracks.csv", b"\x89PNG\r\n\x1a\n\x00\xff", "cannot be read as a table"),
-])
+@pytest.mark.parametrize(
+    "name, content, line",
+    [
+        ("tracks.csv", b"", "'tracks.csv' is empty"),
+        ("tracks.csv.gz", gzip.compress(b"id,popularity\n" + b"a,1\n" * 9999)[:-30], "cut off"),
+        ("tracks.csv.gz", b"no gzip at all", "cut off or not a .gz file"),
+        ("tracks.parquet", b"PAR1 and no more", "cannot be read as a table"),
+        ("tracks.zip", b"PK and no more", "cut off or not a .zip file"),
+        ("tracks.csv", b"\x89PNG\r\n\x1a\n\x00\xff", "cannot be read as a table"),
+    ],
+)
 def test_broken_file(clone, name, content, line):
     clone.add("10_test_one", LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
     (clone.root / "mine").mkdir()
@@ -633,19 +812,38 @@ def test_broken_file(clone, name, content, line):
 def test_check_names_every_fault(clone, capsys):
     from musicnb.book.cli import main
 
-    for name, frame in {"tracks.csv": _tracks(id="same", tempo="fast"), "tracks.csv.gz": _tracks(energy=2, liveness=-1), "tracks.parquet": _tracks()}.items():
-        getattr(frame, "to_parquet" if name.endswith("parquet") else "to_csv")(clone.root / name, index=False)
+    for name, frame in {
+        "tracks.csv": _tracks(id="same", tempo="fast"),
+        "tracks.csv.gz": _tracks(energy=2, liveness=-1),
+        "tracks.parquet": _tracks(),
+    }.items():
+        getattr(frame, "to_parquet" if name.endswith("parquet") else "to_csv")(
+            clone.root / name, index=False
+        )
     with pytest.raises(SystemExit) as stop:
-        main(["data", "check", *(str(clone.root / n) for n in ("tracks.csv", "tracks.csv.gz", "tracks.parquet"))])
+        main(
+            [
+                "data",
+                "check",
+                *(str(clone.root / n) for n in ("tracks.csv", "tracks.csv.gz", "tracks.parquet")),
+            ]
+        )
     lines = capsys.readouterr().out.splitlines()
     assert stop.value.code == 2
     assert "column 'tempo': 'fast' in row 1" in lines[0]
-    assert "column 'energy': 2 in row 1 and 29 more; expected 0 to 1" in lines[1] and "column 'liveness'" in lines[2]
+    assert (
+        "column 'energy': 2 in row 1 and 29 more; expected 0 to 1" in lines[1]
+        and "column 'liveness'" in lines[2]
+    )
     assert lines[3].endswith("tracks.parquet: ok, 30 rows")
 
 
 def test_missing_file_without_a_twin_is_a_failure_page(clone):
-    clone.add("10_test_one", LOADS.format(stem="10_test_one").replace("popularity", "artists"), parameters=DATA_DIR)
+    clone.add(
+        "10_test_one",
+        LOADS.format(stem="10_test_one").replace("popularity", "artists"),
+        parameters=DATA_DIR,
+    )
     assert clone.run("report").returncode == 1
     assert "there is no twin of" in (clone.out / "10_test_one.html").read_text()
 
@@ -684,9 +882,19 @@ def test_report_outside_a_clone(tmp_path):
     import shutil
     import subprocess
 
-    shutil.copytree(ROOT / "musicnb", tmp_path / "site" / "musicnb", ignore=shutil.ignore_patterns("__pycache__"))
-    done = subprocess.run([sys.executable, "-c", "from musicnb.book.cli import main; main(['report'])"], cwd=tmp_path, text=True, capture_output=True,
-                          env=os.environ | {"PYTHONPATH": str(tmp_path / "site"), "MUSICNB_CACHE": str(tmp_path / "cache")})
+    shutil.copytree(
+        ROOT / "musicnb",
+        tmp_path / "site" / "musicnb",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "from musicnb.book.cli import main; main(['report'])"],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        env=os.environ
+        | {"PYTHONPATH": str(tmp_path / "site"), "MUSICNB_CACHE": str(tmp_path / "cache")},
+    )
     assert done.returncode == 2 and "no clone of musicnb" in one_line(done)
 
 
@@ -699,17 +907,27 @@ def test_lists_data_sets(clone):
 
 # -- the real chapters
 
+
 def test_same_seed_same_bytes(tmp_path):
     """The book on the twin, twice from nothing: the same findings to the byte, the same scores but for their seconds."""
     outs = [tmp_path / "first", tmp_path / "second"]
     for out in outs:
         with suppress(SystemExit):
             from musicnb.book.cli import main
+
             main(["report", "--out", str(out), "--data-dir", "twin"])
         run = json.loads((out / "run.json").read_text())
         assert {c["status"] for c in run["chapters"]} == {"ok"}
     found = [(out / "findings.json").read_text().splitlines() for out in outs]
-    scores = [pd.read_csv(out / "scores.csv").drop(columns=["fit_seconds", "predict_seconds"]).to_csv(index=False).splitlines() for out in outs]
+    scores = [
+        pd.read_csv(out / "scores.csv")
+        .drop(columns=["fit_seconds", "predict_seconds"])
+        .to_csv(index=False)
+        .splitlines()
+        for out in outs
+    ]
     for first, second in (found, scores):
         assert len(first) > 1
-        assert not list(islice(unified_diff(first, second, lineterm="", n=0), 12)), "what differs, without the rest"
+        assert not list(islice(unified_diff(first, second, lineterm="", n=0), 12)), (
+            "what differs, without the rest"
+        )

@@ -31,35 +31,52 @@ from ..core import estimate, estimate_ends, need_root, true_minus
 
 # %% ../../nbs/08b_page.ipynb #2a68ea78
 # One pass over the text: fenced code and `code` match first and stay as they are.
-_CODE_OR_MATH = re.compile(r"(?P<code>^(?P<fence>```+|~~~+).*?^(?P=fence)|(?P<tick>`+)(?!`).+?(?<!`)(?P=tick)(?!`))"
-                           r"|(?<!\\)\$\$(?P<block>.+?)\$\$|(?<![\\$])\$(?P<inline>[^\s$`](?:[^$`\n]*[^\s$`\\])?)\$(?!\d)",
-                           re.S | re.M)
+_CODE_OR_MATH = re.compile(
+    r"(?P<code>^(?P<fence>```+|~~~+).*?^(?P=fence)|(?P<tick>`+)(?!`).+?(?<!`)(?P=tick)(?!`))"
+    r"|(?<!\\)\$\$(?P<block>.+?)\$\$|(?<![\\$])\$(?P<inline>[^\s$`](?:[^$`\n]*[^\s$`\\])?)\$(?!\d)",
+    re.S | re.M,
+)
 
 
 def mathml(
     markdown: str,  # text with formulas as $…$ and $$…$$
 ) -> str:  # the same text with <math> elements in their place
     "Translate the formulas of a Markdown text to MathML, with latex2mathml. One that cannot be read stays, as code."
+
     def translate(match):
         if match["code"]:
             return match[0]
         try:
-            made = latex2mathml.converter.convert((match["block"] or match["inline"]).strip(),
-                                                  display="block" if match["block"] else "inline")
-        except Exception:  # the library's errors have no base class; a formula is never worth a lost page
+            made = latex2mathml.converter.convert(
+                (match["block"] or match["inline"]).strip(),
+                display="block" if match["block"] else "inline",
+            )
+        except (
+            Exception
+        ):  # the library's errors have no base class; a formula is never worth a lost page
             return f"`{match[0]}`"
         # what Markdown would read as emphasis, a link or a table's border
-        return re.sub(r"(?<=>)[^<]+", lambda text: re.sub(r"[*_`~|\[\]\\]", lambda c: f"&#{ord(c[0])};", text[0]), made)
+        return re.sub(
+            r"(?<=>)[^<]+",
+            lambda text: re.sub(r"[*_`~|\[\]\\]", lambda c: f"&#{ord(c[0])};", text[0]),
+            made,
+        )
+
     return _CODE_OR_MATH.sub(translate, markdown)
 
 # %% ../../nbs/08b_page.ipynb #e799ee31
-_MATH_TAGS = ("math mrow mi mo mn ms mtext mspace msup msub msubsup mfrac msqrt mroot mover munder munderover mtable mtr mtd "
-              "mstyle mpadded mphantom menclose").split()
+_MATH_TAGS = (
+    "math mrow mi mo mn ms mtext mspace msup msub msubsup mfrac msqrt mroot mover munder munderover mtable mtr mtd "
+    "mstyle mpadded mphantom menclose"
+).split()
 _TAGS = frozenset(_MATH_TAGS) | frozenset(
     "a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i "
-    "img kbd li mark ol p pre s section small span strong sub summary sup table tbody td tfoot th thead tr u ul var".split())
-_ATTRIBUTES = frozenset("class style colspan rowspan scope title open align start lang dir alt width height href "
-                        "display accent stretchy fence form columnalign mathvariant linethickness".split())
+    "img kbd li mark ol p pre s section small span strong sub summary sup table tbody td tfoot th thead tr u ul var".split()
+)
+_ATTRIBUTES = frozenset(
+    "class style colspan rowspan scope title open align start lang dir alt width height href "
+    "display accent stretchy fence form columnalign mathvariant linethickness".split()
+)
 _STYLER = re.compile(r"<style[^>]*>(.*?)</style>", re.S | re.I)
 _STYLER_RULES = re.compile(r"(?:\s*#T_[^{},@\\<]*(?:,\s*#T_[^{},@\\<]*)*\{[^{}@\\<(]*\})+\s*")
 
@@ -78,27 +95,38 @@ def clean_html(
     "Keep tables, text and formulas; show every other element as text, and drop handlers, foreign images and styles."
     # A Styler's rules name its own cells only. Any other style sheet goes, with what it says.
     rules = [r for r in _STYLER.findall(text) if _STYLER_RULES.fullmatch(r)]
-    cleaner = bleach.Cleaner(tags=_TAGS, attributes=_allowed, protocols={"http", "https", "mailto", "data"},
-                             css_sanitizer=CSSSanitizer())
+    cleaner = bleach.Cleaner(
+        tags=_TAGS,
+        attributes=_allowed,
+        protocols={"http", "https", "mailto", "data"},
+        css_sanitizer=CSSSanitizer(),
+    )
     return "".join(f"<style>{r}</style>" for r in rules) + cleaner.clean(_STYLER.sub("", text))
 
 # %% ../../nbs/08b_page.ipynb #708b6c87
 def _is_number(text: str) -> bool:
     "A number, an interval or nothing: no letters but those of `to`, `nan` and the like."
-    return not any(c.isalpha() for c in re.sub(r"\b(?:to|nan|nat|none|inf|ci)\b|(?<=\d)e(?=[-+]?\d)", "", text, flags=re.I))
+    return not any(
+        c.isalpha()
+        for c in re.sub(r"\b(?:to|nan|nat|none|inf|ci)\b|(?<=\d)e(?=[-+]?\d)", "", text, flags=re.I)
+    )
 
 
 def _merge_header(table):
     "pandas gives the index's name a header row of its own; put it beside the names of the columns."
     rows = [row.find_all("th") for row in table.select("thead tr")]
-    if len(rows) == 2 and len(rows[0]) == len(rows[1]) and not any(a.get_text() and b.get_text() for a, b in zip(*rows)):
+    if (
+        len(rows) == 2
+        and len(rows[0]) == len(rows[1])
+        and not any(a.get_text() and b.get_text() for a, b in zip(*rows))
+    ):
         for above, below in zip(*rows):
             above.extend(list(below.contents))
         rows[1][0].parent.decompose()
 
 # %% ../../nbs/08b_page.ipynb #04a41f45
 def dress_tables(
-    text: str,        # clean HTML
+    text: str,  # clean HTML
     label: str = "",  # what the table is, for those who hear the page
 ) -> str:
     "Set columns of numbers as numbers, to the right, and let a wide table scroll in a box of its own."
@@ -118,15 +146,36 @@ def dress_tables(
                         cell["class"] = [*cell.get("class", []), "num"]
                     if cell.name == "td" and cell.string:
                         cell.string.replace_with(true_minus(cell.string))
-        table.wrap(soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0", "role": "region", "aria-label": label or "Table"}))
+        table.wrap(
+            soup.new_tag(
+                "div",
+                attrs={
+                    "class": "scroll",
+                    "tabindex": "0",
+                    "role": "region",
+                    "aria-label": label or "Table",
+                },
+            )
+        )
     return str(soup)
 
 # %% ../../nbs/08b_page.ipynb #0be95e49
-_FIGURE_COLOURS = {"#1f2328": "ink", "#59636e": "muted", "#d1d9e0": "grid", "#0072b2": "blue", "#e69f00": "orange",
-                   "#009e73": "green", "#d55e00": "vermillion", "#cc79a7": "purple", "#56b4e9": "sky"}
+_FIGURE_COLOURS = {
+    "#1f2328": "ink",
+    "#59636e": "muted",
+    "#d1d9e0": "grid",
+    "#0072b2": "blue",
+    "#b57d00": "orange",
+    "#009e73": "green",
+    "#d55e00": "vermillion",
+    "#c2649a": "purple",
+    "#2b93cf": "sky",
+}
 _SHAPE_COLOURS = {**_FIGURE_COLOURS, "#ffffff": "paper", "#000000": "ink"}
-_SVG_TAGS = frozenset("svg g defs title desc path rect circle ellipse line polyline polygon text tspan use image clipPath "
-                      "mask marker pattern symbol linearGradient radialGradient stop".split())
+_SVG_TAGS = frozenset(
+    "svg g defs title desc path rect circle ellipse line polyline polygon text tspan use image clipPath "
+    "mask marker pattern symbol linearGradient radialGradient stop".split()
+)
 
 
 def _svg_attributes(tag: str, attributes: dict, prefix: str) -> dict:
@@ -136,26 +185,40 @@ def _svg_attributes(tag: str, attributes: dict, prefix: str) -> dict:
     for name, value in attributes.items():
         name = name.rpartition("}")[2]
         value = re.sub(r"url\(\s*#([\w.-]+)\s*\)", rf"url(#{prefix}\1)", value)
-        if name.lower().startswith("on") or name in ("class", "space") or re.search(r"url\((?!#)|\\", value):
+        if (
+            name.lower().startswith("on")
+            or name in ("class", "space")
+            or re.search(r"url\((?!#)|\\", value)
+        ):
             continue
         if name == "href":
             if not value.startswith(("#", "data:image/png;", "data:image/jpeg;")):
                 continue
             value = re.sub("^#", f"#{prefix}", value)
         if name == "style" or name in ("fill", "stroke", "stop-color"):
-            value = re.sub(r"#[0-9a-f]{6}\b", lambda c: f"var(--fig-{colours[c[0].lower()]}, {c[0]})"
-                           if c[0].lower() in colours else c[0], value, flags=re.I)
+            value = re.sub(
+                r"#[0-9a-f]{6}\b",
+                lambda c: (
+                    f"var(--fig-{colours[c[0].lower()]}, {c[0]})"
+                    if c[0].lower() in colours
+                    else c[0]
+                ),
+                value,
+                flags=re.I,
+            )
             styles.append(value.strip("; ") if name == "style" else f"{name}: {value}")
         else:
             kept[name] = prefix + value if name == "id" else value
     return kept | ({"style": "; ".join(styles)} if styles else {})
 
 # %% ../../nbs/08b_page.ipynb #21eeae0a
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # characters that XML does not know
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]"
+)  # characters that XML does not know
 
 
 def inline_svg(
-    svg: str,         # an SVG document
+    svg: str,  # an SVG document
     label: str = "",  # what it shows, for those who cannot see it
 ) -> str:
     "An SVG document as an element of the page: drawing only, ids of its own, colours from the theme."
@@ -176,18 +239,26 @@ def inline_svg(
     return ET.tostring(root, encoding="unicode")
 
 # %% ../../nbs/08b_page.ipynb #e9322993
+_OWN_CAPTION = re.compile(  # of `show`, for JupyterLab
+    r'<(caption|p) class="musicnb-caption".*?</\1>', re.S
+)
+
+
 def figure_html(
     output: dict,  # an output of an executed cell, with metadata {"musicnb": {"caption": …, "alt": …}} or without
 ) -> str | None:  # None when there is nothing to draw
     "One output as a `<figure>`: its drawing, picture or table, with its caption."
     data, meta = output.get("data", {}), output.get("metadata", {}).get("musicnb", {})
     caption, alt = meta.get("caption", ""), meta.get("alt") or meta.get("caption", "")
-    kind = next((k for k in ("image/svg+xml", "image/png", "image/jpeg", "text/html") if k in data), None)
+    kind = next(
+        (k for k in ("image/svg+xml", "image/png", "image/jpeg", "text/html") if k in data), None
+    )
     if kind is None:
         return None
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     if kind == "text/html":
-        return f'<figure class="figure of-rows">{below}{dress_tables(clean_html(data[kind]), alt)}</figure>'
+        table = dress_tables(clean_html(_OWN_CAPTION.sub("", data[kind])), alt)
+        return f'<figure class="figure of-rows">{below}{table}</figure>'
     if kind == "image/svg+xml":
         try:
             drawn = inline_svg(data[kind], alt)
@@ -223,7 +294,7 @@ def _prepare(cell, number: int, failed: bool):
         cell.source, flags = mathml(cell.source), ""
     else:
         flags = _DIRECTIVES.match(cell.source)[0]
-        cell.source = cell.source[len(flags):].strip("\n")
+        cell.source = cell.source[len(flags) :].strip("\n")
     for output in cell.get("outputs", []):
         if output.output_type == "stream":
             output.text = _readable(output.text)
@@ -232,16 +303,23 @@ def _prepare(cell, number: int, failed: bool):
                 output.data[kind] = translate(output.data[kind])
     hidden = bool(re.search(r"\|\s*hide\s*$", flags, re.M)) and not failed
     cell.metadata["page"] = {
-        "number": number, "failed": failed, "hidden": hidden, "first": cell.source.partition("\n")[0][:120],
+        "number": number,
+        "failed": failed,
+        "hidden": hidden,
+        "first": cell.source.partition("\n")[0][:120],
         "code": bool(cell.source) and not re.search(r"\|\s*(hide_input|echo:\s*false)", flags),
-        "exported": bool(re.search(r"\|\s*exports?\b", flags))}
+        "exported": bool(re.search(r"\|\s*exports?\b", flags)),
+    }
     return cell
 
 # %% ../../nbs/08b_page.ipynb #664d8734
 def shown_cells(
-    nb,                    # an executed notebook, perhaps only in part
-    at: int | None = None, # index of the cell that stopped it, when it left no error: a time limit, a dead kernel
-) -> tuple:  # a notebook of the shown cells, the failed cell or None, the number of cells in the source
+    nb,  # an executed notebook, perhaps only in part
+    at: int
+    | None = None,  # index of the cell that stopped it, when it left no error: a time limit, a dead kernel
+) -> (
+    tuple
+):  # a notebook of the shown cells, the failed cell or None, the number of cells in the source
     "The cells that belong on the page, each with its number in the source notebook in `metadata.page`."
     page = copy.deepcopy(nb)
     at = None if any(map(_failed, page.cells)) else at
@@ -255,7 +333,9 @@ def shown_cells(
         if stopped:
             continue  # only counted
         stopped = _prepare(cell, total, failed) if failed else None
-        if not failed and ("parameters" in tags or _prepare(cell, total, failed).metadata.page["hidden"]):
+        if not failed and (
+            "parameters" in tags or _prepare(cell, total, failed).metadata.page["hidden"]
+        ):
             continue
         if cell.source.strip() or cell.get("outputs"):
             shown.append(cell)
@@ -279,16 +359,20 @@ def _split_face(source: str) -> tuple[str, str, str] | None:
     title = _TITLE.search(source)
     if title is None:
         return None
-    rest = source[title.end():]
+    rest = source[title.end() :]
     promise = _PROMISE.search(rest)
     if promise is None:
-        return title[1], "", source[:title.start()] + rest
-    return title[1], re.sub(r"^>\s?", "", promise[1], flags=re.M), source[:title.start()] + rest[promise.end():]
+        return title[1], "", source[: title.start()] + rest
+    return (
+        title[1],
+        re.sub(r"^>\s?", "", promise[1], flags=re.M),
+        source[: title.start()] + rest[promise.end() :],
+    )
 
 # %% ../../nbs/08b_page.ipynb #10d9c222
 def face(
-    nb,             # a notebook, executed or not
-    name: str = "", # what to call a notebook without a title
+    nb,  # a notebook, executed or not
+    name: str = "",  # what to call a notebook without a title
 ) -> dict:  # title, promise and question, as safe HTML
     "What a chapter says of itself, for its cover and for the index."
     texts = [cell.source for cell in nb.cells if cell.cell_type == "markdown"]
@@ -318,15 +402,32 @@ def _cells_html(nb) -> tuple[str, list[str]]:
     figures = []
 
     def hold(output):
-        figures.append(figure_html(output) or f"<pre>{html.escape(output.get('data', {}).get('text/plain', ''))}</pre>")
+        figures.append(
+            figure_html(output)
+            or f"<pre>{html.escape(output.get('data', {}).get('text/plain', ''))}</pre>"
+        )
         return f"<!--figure {len(figures) - 1}-->"
 
-    order = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain"]
+    order = [
+        "text/html",
+        "text/markdown",
+        "image/svg+xml",
+        "image/png",
+        "image/jpeg",
+        "text/latex",
+        "text/plain",
+    ]
     exporter = HTMLExporter(
-        template_name="basic", template_file="cells.html.j2", extra_template_paths=[str(_assets())], sanitize_html=True,
-        exclude_anchor_links=True, exclude_input_prompt=True, exclude_output_prompt=True,
+        template_name="basic",
+        template_file="cells.html.j2",
+        extra_template_paths=[str(_assets())],
+        sanitize_html=True,
+        exclude_anchor_links=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
         filters={"clean_html": lambda text: dress_tables(clean_html(text)), "figure": hold},
-        config=Config({"NbConvertBase": {"display_data_priority": order}}))
+        config=Config({"NbConvertBase": {"display_data_priority": order}}),
+    )
     return exporter.from_notebook_node(nb)[0], figures
 
 # %% ../../nbs/08b_page.ipynb #4ce5f335
@@ -338,7 +439,9 @@ def _put_back(text: str, figures: list[str]) -> str:
         parts[i] = figures[int(parts[i])]
         size = len(parts[i].encode())
         if size > room:
-            parts[i] = '<p class="note">This figure is left out to keep the page small. The executed notebook has it.</p>'
+            parts[i] = (
+                '<p class="note">This figure is left out to keep the page small. The executed notebook has it.</p>'
+            )
         else:
             room -= size
     return "".join(parts)
@@ -354,7 +457,9 @@ def _contents(soup: BeautifulSoup) -> list[dict]:
             name, n = f"s-{stem}-{n}", n + 1
         seen.add(name)
         head["id"] = name
-        heads.append({"level": int(head.name[1]), "id": name, "text": " ".join(head.get_text().split())})
+        heads.append(
+            {"level": int(head.name[1]), "id": name, "text": " ".join(head.get_text().split())}
+        )
     return heads
 
 
@@ -365,7 +470,9 @@ def _mend_links(soup: BeautifulSoup, pages: list[str], docs_href: str | None):
         if target and target[1] in pages:
             link["href"] = f"{target[1]}.html"
         elif target and docs_href:
-            folder = "tools" if target[1].startswith("0") else "chapters"  # of the site, which docs_href's chapter is in
+            folder = (
+                "tools" if target[1].startswith("0") else "chapters"
+            )  # of the site, which docs_href's chapter is in
             link["href"] = f"{docs_href.rpartition('/')[0] or '.'}/../{folder}/{target[1]}.html"
         elif target:
             link.unwrap()
@@ -393,13 +500,28 @@ def _size(value: int) -> str:
 @functools.lru_cache(1)
 def _frame(assets: Path) -> jinja2.Environment:
     "The jinja environment of both pages, with styles, script and the script's hash for the Content-Security-Policy."
-    env = jinja2.Environment(loader=jinja2.FileSystemLoader(assets), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(assets),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     script = (assets / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    style = "\n".join((assets / name).read_text(encoding="utf-8") for name in ("theme.css", "page.css"))
-    env.globals |= {"script": Markup(script), "script_hash": f"sha256-{digest}", "style": Markup(style)}
-    env.filters |= {"value": lambda f: estimate(f["value"], f["low"], f["high"]), "interval": _interval,
-                    "seconds": _seconds, "size": _size}
+    style = "\n".join(
+        (assets / name).read_text(encoding="utf-8") for name in ("theme.css", "page.css")
+    )
+    env.globals |= {
+        "script": Markup(script),
+        "script_hash": f"sha256-{digest}",
+        "style": Markup(style),
+    }
+    env.filters |= {
+        "value": lambda f: estimate(f["value"], f["low"], f["high"]),
+        "interval": _interval,
+        "seconds": _seconds,
+        "size": _size,
+    }
     return env
 
 # %% ../../nbs/08b_page.ipynb #a7afafab
@@ -407,21 +529,28 @@ def _error(cover: dict, failed, of: int) -> dict:
     "The error for the cover: one line, the place with its source, the traceback."
     known = cover.get("error") or {}
     first = strip_ansi(str(known.get("evalue") or "")).strip().partition("\n")[0]
-    line = f"{known.get('ename') or 'Error'}: {first}" if first else str(known.get("ename") or "Error")
+    line = (
+        f"{known.get('ename') or 'Error'}: {first}" if first else str(known.get("ename") or "Error")
+    )
     trace = known.get("traceback") or ""
     trace = trace if isinstance(trace, str) else "\n".join(trace)
     source = ""
     if failed is not None:
         source = Markup(f"<pre>{html.escape(failed.source[:2000])}</pre>")
-    return {"line": line[:300], "number": failed and failed.metadata.page["number"], "of": of, "source": source,
-            "traceback": Markup(ansi2html(_readable(trace))) if trace else ""}
+    return {
+        "line": line[:300],
+        "number": failed and failed.metadata.page["number"],
+        "of": of,
+        "source": source,
+        "traceback": Markup(ansi2html(_readable(trace))) if trace else "",
+    }
 
 # %% ../../nbs/08b_page.ipynb #2ab26624
 def render_chapter(
-    nb,           # executed notebook, perhaps only in part
+    nb,  # executed notebook, perhaps only in part
     cover: dict,  # what the runner knows: chapter, status, seconds, peak_mb, profile, seed, parameters, data, findings, error, …
 ) -> str:  # HTML that needs no other file
-    "The page of one chapter. `cover[\"pages\"]` names the chapters of the same book, for links between them."
+    'The page of one chapter. `cover["pages"]` names the chapters of the same book, for links between them.'
     page, failed, total = shown_cells(nb, (cover.get("error") or {}).get("cell"))
     _drop_face(page)
     body, figures = ("", []) if cover["status"] == "skipped" else _cells_html(page)
@@ -430,16 +559,29 @@ def render_chapter(
     _mend_links(soup, cover.get("pages", []), cover.get("docs_href"))
     findings = cover.get("findings", [])
     answer = next((f for f in findings if f.get("headline")), None)
-    return _frame(_assets()).get_template("chapter.html.j2").render(
-        cover=cover, face=face(nb, cover["chapter"]), contents=contents, body=Markup(_put_back(str(soup), figures)), answer=answer,
-        error=_error(cover, failed, total), figures=[f for f in findings if f is not answer],
-        twin=any(p["kind"] == "twin" for p in cover.get("data", [])),
-        left=total - failed.metadata.page["number"] if failed else 0)
+    return (
+        _frame(_assets())
+        .get_template("chapter.html.j2")
+        .render(
+            cover=cover,
+            face=face(nb, cover["chapter"]),
+            contents=contents,
+            body=Markup(_put_back(str(soup), figures)),
+            answer=answer,
+            error=_error(cover, failed, total),
+            figures=[f for f in findings if f is not answer],
+            twin=any(p["kind"] == "twin" for p in cover.get("data", [])),
+            left=total - failed.metadata.page["number"] if failed else 0,
+        )
+    )
 
 # %% ../../nbs/08b_page.ipynb #d272f5fc
 def render_index(
     book: dict,  # title, selection, profile, seed, created, commit, versions, seconds, data, chapters, ledger_counts, docs_href, reproduce
 ) -> str:  # HTML that needs no other file
     "The page that leads to all chapters of a run."
-    return _frame(_assets()).get_template("index.html.j2").render(
-        book=book, twin=any(p["kind"] == "twin" for p in book.get("data", [])))
+    return (
+        _frame(_assets())
+        .get_template("index.html.j2")
+        .render(book=book, twin=any(p["kind"] == "twin" for p in book.get("data", [])))
+    )

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+
 from ..data import SOUND, Column, DataSet, sound_columns
 
 # %% ../../nbs/40_playlists.ipynb #6fcf6eb5

@@ -12,10 +12,11 @@ import ast
 
 import numpy as np
 import pandas as pd
+
 from ..core import DataError, UserError
 from ..data import SOUND, UNITS, Column, DataSet, sound_columns
 from ..features import UNNAMED, FeatureSets, check_columns, equal_rows
-from ..models.predict import Asked, asked_columns
+from ..models.predict import PredictionInput, needed_columns
 from ..twin import Recipe, Roles, round_significant
 
 # %% ../../nbs/20_popularity.ipynb #1646ef67
@@ -26,9 +27,8 @@ TRACK_ARTISTS = (
     "sum_artist_followers sum_artist_popularity avg_artist_followers avg_artist_popularity".split()
 )
 TRACK_COLUMNS = (
-    """id popularity duration_ms genres release_date danceability energy key loudness mode
-    speechiness acousticness"""
-    "instrumentalness liveness valence tempo time_signature"
+    "id popularity duration_ms genres release_date danceability energy key loudness mode "
+    "speechiness acousticness instrumentalness liveness valence tempo time_signature"
 ).split() + TRACK_ARTISTS
 
 # %% ../../nbs/20_popularity.ipynb #83730a5b
@@ -382,9 +382,9 @@ def _read_list(text: str) -> list[str]:
 
 # %% ../../nbs/20_popularity.ipynb #9b439e0b
 PREDICTS = {
-    "popularity": Asked(
+    "popularity": PredictionInput(
         "popularity",
-        asked_columns(POPULARITY, {c: POPULARITY.columns[c] for c in ["release_date", *SOUND]}),
+        needed_columns(POPULARITY, {c: POPULARITY.columns[c] for c in ["release_date", *SOUND]}),
         FEATURES,
         "published-13",
         derive=derive_tracks,

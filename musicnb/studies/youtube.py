@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+
 from ..core import DataError, UserError
 from musicnb.data import (
     SOUND,
@@ -25,10 +27,9 @@ from musicnb.data import (
     sound_columns,
 )
 from ..features import FeatureSets, check_columns, equal_rows
-from ..models.predict import Asked, asked_columns
+from ..models.predict import PredictionInput, needed_columns
 from .youtube_twin import VIDEO_ROLES, measure_videos, write_videos
 from ..twin import Recipe
-from sklearn.base import BaseEstimator, TransformerMixin
 
 # %% ../../nbs/10_youtube.ipynb #2c19a3d8
 def join_enriched(
@@ -593,13 +594,15 @@ def name_platform(
     )
 
 # %% ../../nbs/10_youtube.ipynb #21fa20da
-def _asked_videos(name: str, features: str, **more) -> Asked:
+def _asked_videos(name: str, features: str, **more) -> PredictionInput:
     both = replace(
         YOUTUBE, file=f"{YOUTUBE.file}, and of {ENRICHED.file} for the sizes of artist and channel"
     )
     columns = ENRICHED.columns | YOUTUBE.columns
-    asked = asked_columns(both, {c: columns[c] for c in FEATURES.columns(features)})
-    return Asked(name, asked, FEATURES, features, empty=True, trusted=(SongFacts,), **more)
+    asked = needed_columns(both, {c: columns[c] for c in FEATURES.columns(features)})
+    return PredictionInput(
+        name, asked, FEATURES, features, empty=True, trusted=(SongFacts,), **more
+    )
 
 
 PREDICTS = {

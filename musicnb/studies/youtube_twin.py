@@ -9,6 +9,7 @@ __all__ = ['VIDEO_SOUND', 'VIDEO_COLUMNS', 'CRAWL_COLUMNS', 'VIDEO_ROLES', 'CHIL
 # %% ../../nbs/10a_youtube_twin.ipynb #b75e340a
 import numpy as np
 import pandas as pd
+
 from musicnb.twin import (
     ALPHANUMERIC,
     MIN_ROWS,
@@ -25,14 +26,13 @@ VIDEO_SOUND = (
     "Duration_ms"
 ).split()
 VIDEO_COLUMNS = (
-    """row Artist Url_spotify Track Album Album_type Uri Danceability Energy Key Loudness
-    Speechiness Acousticness Instrumentalness Liveness"""
-    """Valence Tempo Duration_ms Url_youtube Title Channel Views Likes Comments Description
-    Licensed official_video Stream"""
+    "row Artist Url_spotify Track Album Album_type Uri Danceability Energy Key Loudness "
+    "Speechiness Acousticness Instrumentalness Liveness Valence Tempo Duration_ms Url_youtube "
+    "Title Channel Views Likes Comments Description Licensed official_video Stream"
 ).split()
 CRAWL_COLUMNS = (
-    """row Artist Track Uri channelId viewCount likeCount commentCount youtubeChannelSubscriber
-    spotifyPopularity spotifyFollowers"""
+    "row Artist Track Uri channelId viewCount likeCount commentCount youtubeChannelSubscriber "
+    "spotifyPopularity spotifyFollowers"
 ).split()
 _LATER = ["viewCount", "likeCount", "commentCount"]
 

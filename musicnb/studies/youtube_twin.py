@@ -9,10 +9,10 @@ __all__ = ['VIDEO_SOUND', 'VIDEO_COLUMNS', 'CRAWL_COLUMNS', 'VIDEO_ROLES', 'CHIL
 # %% ../../nbs/10a_youtube_twin.ipynb #b75e340a
 import numpy as np
 import pandas as pd
+from ..copula import MIN_ROWS
 
 from musicnb.twin import (
     ALPHANUMERIC,
-    MIN_ROWS,
     TRAPS,
     Roles,
     invent_ids,

@@ -143,7 +143,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'musicnb.copula.fit_shares': ('copula.html#fit_shares', 'musicnb/copula.py'),
                                 'musicnb.copula.grid_levels': ('copula.html#grid_levels', 'musicnb/copula.py'),
                                 'musicnb.copula.nearest_covariance': ('copula.html#nearest_covariance', 'musicnb/copula.py'),
-                                'musicnb.copula.normal_scores': ('copula.html#normal_scores', 'musicnb/copula.py')},
+                                'musicnb.copula.normal_scores': ('copula.html#normal_scores', 'musicnb/copula.py'),
+                                'musicnb.copula.round_significant': ('copula.html#round_significant', 'musicnb/copula.py')},
             'musicnb.core': { 'musicnb.core.DataError': ('core.html#dataerror', 'musicnb/core.py'),
                               'musicnb.core.Finding': ('core.html#finding', 'musicnb/core.py'),
                               'musicnb.core.Finding._repr_html_': ('core.html#finding._repr_html_', 'musicnb/core.py'),
@@ -1037,7 +1038,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'musicnb.twin.make_twin': ('twin.html#make_twin', 'musicnb/twin.py'),
                               'musicnb.twin.read_twin': ('twin.html#read_twin', 'musicnb/twin.py'),
                               'musicnb.twin.refit_twin': ('twin.html#refit_twin', 'musicnb/twin.py'),
-                              'musicnb.twin.round_significant': ('twin.html#round_significant', 'musicnb/twin.py'),
                               'musicnb.twin.save_twin': ('twin.html#save_twin', 'musicnb/twin.py'),
                               'musicnb.twin.twin_gaps': ('twin.html#twin_gaps', 'musicnb/twin.py'),
                               'musicnb.twin.twin_path': ('twin.html#twin_path', 'musicnb/twin.py')}}}

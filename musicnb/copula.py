@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MIN_ROWS', 'TAIL', 'GRID', 'LABEL_ROWS', 'grid_levels', 'fit_quantiles', 'draw_quantiles', 'fit_shares',
-           'draw_shares', 'fit_margin', 'draw_margin', 'normal_scores', 'fit_correlation', 'nearest_covariance',
-           'fit_labels', 'draw_labels']
+           'draw_shares', 'fit_margin', 'draw_margin', 'round_significant', 'normal_scores', 'fit_correlation',
+           'nearest_covariance', 'fit_labels', 'draw_labels']
 
 # %% ../nbs/02a_copula.ipynb #47004c47
 import numpy as np
@@ -100,6 +100,15 @@ def draw_margin(
 ) -> np.ndarray:
     "Values at the quantiles `u` of a fitted column."
     return draw_shares(u, cell) if "shares" in cell else draw_quantiles(u, cell)
+
+# %% ../nbs/02a_copula.ipynb #1a02d2c7
+def round_significant(
+    values: pd.Series,
+    digits: int = 3,  # significant digits
+) -> pd.Series:
+    "Numbers as the service gives them: 0.0000271, 0.912."
+    size = np.floor(np.log10(values.abs().where(values != 0, 1.0)))
+    return ((values / 10.0 ** (size - digits + 1)).round() * 10.0 ** (size - digits + 1)).round(9)
 
 # %% ../nbs/02a_copula.ipynb #204c7f50
 def normal_scores(

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['STRATUM_ROWS', 'LEAF_ROWS', 'LEAF_COUNT', 'GROUP_SHARE', 'ALPHANUMERIC', 'TRAPS', 'LEVEL_TOLERANCE',
            'CORRELATION_TOLERANCE', 'RMS_TOLERANCE', 'fit_target', 'find_leaf', 'draw_target', 'fit_rank', 'fit_boost',
-           'draw_boost', 'Roles', 'fit_strata', 'fit_twin', 'draw_table', 'draw_groups', 'Recipe', 'round_significant',
-           'invent_names', 'invent_ids', 'twin_path', 'save_twin', 'read_twin', 'refit_twin', 'make_twin', 'twin_gaps']
+           'draw_boost', 'Roles', 'fit_strata', 'fit_twin', 'draw_table', 'draw_groups', 'Recipe', 'invent_names',
+           'invent_ids', 'twin_path', 'save_twin', 'read_twin', 'refit_twin', 'make_twin', 'twin_gaps']
 
 # %% ../nbs/02b_twin.ipynb #6ff40d4f
 import json
@@ -511,15 +511,6 @@ class Recipe:
     @property
     def name(self) -> str:
         return self.parts[0]
-
-# %% ../nbs/02b_twin.ipynb #1a02d2c7
-def round_significant(
-    values: pd.Series,
-    digits: int = 3,  # significant digits
-) -> pd.Series:
-    "Numbers as the service gives them: 0.0000271, 0.912."
-    size = np.floor(np.log10(values.abs().where(values != 0, 1.0)))
-    return ((values / 10.0 ** (size - digits + 1)).round() * 10.0 ** (size - digits + 1)).round(9)
 
 # %% ../nbs/02b_twin.ipynb #c110d64f
 _SYLLABLES = (

@@ -9,15 +9,14 @@ __all__ = ['VIDEO_SOUND', 'VIDEO_COLUMNS', 'CRAWL_COLUMNS', 'VIDEO_ROLES', 'CHIL
 # %% ../../nbs/10a_youtube_twin.ipynb #b75e340a
 import numpy as np
 import pandas as pd
-from ..copula import MIN_ROWS
 
+from ..copula import MIN_ROWS, round_significant
 from musicnb.twin import (
     ALPHANUMERIC,
     TRAPS,
     Roles,
     invent_ids,
     invent_names,
-    round_significant,
 )
 
 # %% ../../nbs/10a_youtube_twin.ipynb #ac39e416

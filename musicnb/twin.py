@@ -35,9 +35,7 @@ from .core import DataError, UserError, find_root, round_floats, write_text
 STRATUM_ROWS = 5_000  # so that neighbours on the grid of 0.02 are MIN_ROWS apart
 LEAF_ROWS = 300  # of the target's tree
 LEAF_COUNT = 1_000  # at most
-GROUP_SHARE = (
-    0.005  # of a twin's rows, at most in one group: giants would make each seed another world
-)
+GROUP_SHARE = 0.005  # of a twin's rows in one group, at most: giants make each seed another world
 
 # %% ../nbs/02b_twin.ipynb #d1115ece
 def fit_target(

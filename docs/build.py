@@ -28,8 +28,10 @@ ROOT = DOCS.parent
 sys.path[:0] = [str(DOCS), str(ROOT)]
 
 import cells  # noqa: E402  (the line above makes these importable)
-from musicnb.core import UserError, cache_dir, file_sha256, write_text# noqa: E402
+
 from musicnb.book.execute import code_of, reached_modules# noqa: E402
+from musicnb.book.report import is_room# noqa: E402
+from musicnb.core import UserError, cache_dir, file_sha256, write_text# noqa: E402
 
 TIME_LIMIT = 300  # seconds for one cell of a tool's notebook
 SKIP = "skip-execution"  # tag of a cell that is shown and not run
@@ -187,8 +189,9 @@ def relink(
 
 
 def folder_of(stem: str) -> str:
-    "Tools are numbered from 00 to 09, chapters from 10 on."
-    return "tools" if stem.startswith("0") else "chapters"
+    "Tools are numbered from 00 to 09, chapters from 10 on; a study's room is a tool, too."
+    path = ROOT / "nbs" / f"{stem}.ipynb"
+    return "tools" if stem.startswith("0") or (path.is_file() and is_room(path)) else "chapters"
 
 
 def chapter_page(stem: str, source: NotebookNode, report: Report) -> NotebookNode:
@@ -295,7 +298,10 @@ def picture(match: re.Match) -> str:
 
 def write_pages(folder: Path, report: Report, fresh: bool) -> None:
     "Write what Sphinx reads. Only what changed is written, so that Sphinx reads only that."
-    tools, chapters = notebooks("0?_*"), notebooks("[1-9]?*_*")
+    book = notebooks("[0-9]?*_*")
+    tools, chapters = (
+        {s: nb for s, nb in book.items() if folder_of(s) == kind} for kind in ("tools", "chapters")
+    )
     with ThreadPoolExecutor(2) as pool:
         executed = dict(
             zip(tools, pool.map(lambda s: execute(s, tools[s], fresh), tools), strict=True)
@@ -317,7 +323,7 @@ def write_pages(folder: Path, report: Report, fresh: bool) -> None:
             tools,
         ),
         "api.md": api_page(
-            tools | {s: nb for s, nb in notebooks("[1-9]?*_*").items() if cells.default_module(nb)}
+            tools | {s: nb for s, nb in chapters.items() if cells.default_module(nb)}
         ),
         "data-cards.md": (ROOT / "data" / "CARDS.md").read_text(encoding="utf-8"),
     }

@@ -38,7 +38,10 @@ from .twin import Recipe, make_twin, twin_path
 @dataclass(frozen=True)
 class Column:
     "A column of a data set: type, range, unit, and what it means."
-    type: str  # "int", "float", "text", "bool" or "date" (YYYY, YYYY-MM or YYYY-MM-DD; its ends are years)
+
+    type: (
+        str  # "int", "float", "text", "bool" or "date" (YYYY, YYYY-MM, YYYY-MM-DD; ends are years)
+    )
     meaning: str
     unit: str = ""
     low: float | None = None  # smallest possible value
@@ -46,13 +49,18 @@ class Column:
     missing: bool = False  # may a cell be empty?
     optional: bool = False  # may the column be absent?
     unique: bool = False  # is every value its own?
-    markers: tuple[str, ...] = ()  # texts that stand for a missing number, kept for the chapter that shows them
-    errors: tuple[str, ...] = ()  # texts of a program that did not get a number: read as empty cells, and counted
+    markers: tuple[
+        str, ...
+    ] = ()  # texts that stand for a missing number, kept for the chapter that shows them
+    errors: tuple[
+        str, ...
+    ] = ()  # texts of a program that did not get a number: read as empty cells, and counted
 
 
 @dataclass(frozen=True)
 class DataSet:
     "A data set: the file that people have, what its rows are, and its columns."
+
     name: str
     file: str  # the name after download, or a glob of several files
     row: str  # what one row is
@@ -63,20 +71,40 @@ class DataSet:
     kaggle: str = ""  # handle for kagglehub, "" if Kaggle has it not
     exclusions: str = ""  # rows that are not there, known faults
     recipe: Recipe | None = field(default=None, repr=False)  # how its twin is drawn
-    read: Callable | None = field(default=None, repr=False)  # its files -> rows, where they are no table
-    compare: Callable | None = field(default=None, repr=False)  # rows, folder -> raises DataError if they do not fit the files beside them
+    read: Callable | None = field(
+        default=None, repr=False
+    )  # its files -> rows, where they are no table
+    compare: Callable | None = field(
+        default=None, repr=False
+    )  # rows, folder -> raises DataError if they do not fit the files beside them
 
 # %% ../nbs/03_data.ipynb #e1b34a6f
 SOUND = {
-    "danceability": Column("float", "how suitable for dancing: tempo, rhythm stability, beat strength", "", 0, 1),
-    "energy": Column("float", "intensity and activity: dynamic range, loudness, timbre, onset rate", "", 0, 1),
-    "key": Column("int", "pitch class, 0 = C, 1 = C♯ … 11 = B (cyclic, not ordered); -1 if none was found", "pitch class", -1, 11),
+    "danceability": Column(
+        "float", "how suitable for dancing: tempo, rhythm stability, beat strength", "", 0, 1
+    ),
+    "energy": Column(
+        "float", "intensity and activity: dynamic range, loudness, timbre, onset rate", "", 0, 1
+    ),
+    "key": Column(
+        "int",
+        "pitch class, 0 = C, 1 = C♯ … 11 = B (cyclic, not ordered); -1 if none was found",
+        "pitch class",
+        -1,
+        11,
+    ),
     "loudness": Column("float", "mean loudness of the track", "dB full scale", -60, 10),
     "mode": Column("int", "1 = major, 0 = minor", "", 0, 1),
-    "speechiness": Column("float", "spoken words: above 0.66 speech, 0.33 to 0.66 both, below 0.33 music", "", 0, 1),
+    "speechiness": Column(
+        "float", "spoken words: above 0.66 speech, 0.33 to 0.66 both, below 0.33 music", "", 0, 1
+    ),
     "acousticness": Column("float", "confidence that the track is acoustic", "", 0, 1),
-    "instrumentalness": Column("float", "confidence that there are no vocals: above 0.5 instrumental", "", 0, 1),
-    "liveness": Column("float", "an audience in the recording: from 0.8 the track is live", "", 0, 1),
+    "instrumentalness": Column(
+        "float", "confidence that there are no vocals: above 0.5 instrumental", "", 0, 1
+    ),
+    "liveness": Column(
+        "float", "an audience in the recording: from 0.8 the track is live", "", 0, 1
+    ),
     "valence": Column("float", "positiveness: high is cheerful, low is sad or angry", "", 0, 1),
     "tempo": Column("float", "estimated tempo; 0 where none was found", "BPM", 0, 300),
     "duration_ms": Column("int", "length of the track", "ms", 0, 100_000_000),
@@ -105,11 +133,17 @@ def data_home(
     root = find_root() or Path.cwd()
     if not asked:
         return root / "data" / "raw"
-    for folder in (Path(asked).expanduser(), root / asked):  # a notebook's working folder is nbs/, a user's the clone
+    for folder in (
+        Path(asked).expanduser(),
+        root / asked,
+    ):  # a notebook's working folder is nbs/, a user's the clone
         if os.path.isdir(folder):  # False for a name that is too long, where pathlib raises
             return folder
-    raise UserError(f"the data folder {asked!r} {'is a file' if os.path.isfile(asked) else 'does not exist'}", "a folder with the files of `musicnb data list`",
-                    "check --data-dir or $MUSICNB_DATA; 'twin' takes the synthetic rows")
+    raise UserError(
+        f"the data folder {asked!r} {'is a file' if os.path.isfile(asked) else 'does not exist'}",
+        "a folder with the files of `musicnb data list`",
+        "check --data-dir or $MUSICNB_DATA; 'twin' takes the synthetic rows",
+    )
 
 # %% ../nbs/03_data.ipynb #d46db2d9
 def find_files(
@@ -117,36 +151,52 @@ def find_files(
     home: Path | None,  # from data_home
     every: bool = False,  # all the forms that are there, not only the preferred one
 ) -> list[Path]:  # one file, all slices of a glob, or nothing
-    "The files of a data set in a folder: `tracks.csv`, `.csv.gz`, `.csv.zip`, `.zip`, `.csv.parquet` or `.parquet`."
+    """The files of a data set in a folder: `tracks.csv`, `.csv.gz`, `.csv.zip`, `.zip`,
+    `.csv.parquet` or `.parquet`."""
     if home is None:
         return []
     if "*" in dataset.file:
         return sorted(home.glob(dataset.file))
     stem = dataset.file.removesuffix(".csv")
-    names = [dataset.file + e for e in ("", ".gz", ".zip", ".parquet")] + [stem + e for e in (".zip", ".parquet")]
-    return [home / n for n in names if (home / n).is_file()][:None if every else 1]
+    names = [dataset.file + e for e in ("", ".gz", ".zip", ".parquet")] + [
+        stem + e for e in (".zip", ".parquet")
+    ]
+    return [home / n for n in names if (home / n).is_file()][: None if every else 1]
 
 # %% ../nbs/03_data.ipynb #77884c6b
 _AGAIN = "download the file again, or see `musicnb data list`"
 
 
 def _read_csv(handle, **options) -> pd.DataFrame:
-    # read_csv's own fast path; the type of a column is checked afterwards, where row and value can be named
-    frame = pd.read_csv(handle, keep_default_na=False, na_values=[""], low_memory=False, encoding="utf-8", **options)
+    # read_csv's own fast path; types are checked afterwards, where row and value can be named
+    frame = pd.read_csv(
+        handle, keep_default_na=False, na_values=[""], low_memory=False, encoding="utf-8", **options
+    )
     return _name_index(frame)
 
 
 def _name_index(frame: pd.DataFrame) -> pd.DataFrame:
-    "The nameless column is the row number; a copy that was saved with both keeps the one that has a name."
-    return frame.drop(columns="Unnamed: 0", errors="ignore") if "row" in frame else frame.rename(columns={"Unnamed: 0": "row"})
+    """The nameless column is the row number; a copy that was saved with both keeps the one that
+    has a name."""
+    return (
+        frame.drop(columns="Unnamed: 0", errors="ignore")
+        if "row" in frame
+        else frame.rename(columns={"Unnamed: 0": "row"})
+    )
 
 
 def _read_zip(path: Path, file: str) -> pd.DataFrame:
     with zipfile.ZipFile(path) as z:
-        tables = [n for n in z.namelist() if n.lower().endswith(".csv") and not n.startswith("__MACOSX")]
+        tables = [
+            n for n in z.namelist() if n.lower().endswith(".csv") and not n.startswith("__MACOSX")
+        ]
         named = [n for n in tables if Path(n).name == file] or tables
         if len(named) != 1:
-            raise DataError(f"'{path.name}' holds {', '.join(tables) or 'no csv file'}", f"one file {file}", _AGAIN)
+            raise DataError(
+                f"'{path.name}' holds {', '.join(tables) or 'no csv file'}",
+                f"one file {file}",
+                _AGAIN,
+            )
         with z.open(named[0]) as f:
             return _read_csv(f)
 
@@ -154,8 +204,10 @@ def _read_zip(path: Path, file: str) -> pd.DataFrame:
 def read_file(
     dataset: DataSet,
     paths: list[Path],  # from find_files
-) -> pd.DataFrame:      # as in the file, nothing checked
-    "Read the files of a data set. Raises `DataError` for what is empty, cut off, packed wrongly or not a table."
+) -> pd.DataFrame:  # as in the file, nothing checked
+    """Read the files of a data set.
+
+    Raises `DataError` for what is empty, cut off, packed wrongly or not a table."""
     path = paths[0]
     try:
         if dataset.read:
@@ -167,10 +219,25 @@ def read_file(
         return _read_csv(path, compression="gzip" if path.suffix == ".gz" else None)
     except pd.errors.EmptyDataError as e:
         raise DataError(f"'{path.name}' is empty", "a header and at least one row", _AGAIN) from e
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, RuntimeError) as e:  # zipfile raises the last for a password
-        raise DataError(f"'{path.name}' is cut off or not a {path.suffix} file that can be opened ({e})", "a whole archive", _AGAIN) from e
-    except (ValueError, KeyError) as e:  # what parsers of text, CSV, JSON and Parquet raise are kinds of ValueError
-        raise DataError(f"'{path.name}' cannot be read as a table ({e})", f"the file {dataset.file}", _AGAIN) from e
+    except (
+        EOFError,
+        zlib.error,
+        gzip.BadGzipFile,
+        zipfile.BadZipFile,
+        RuntimeError,
+    ) as e:  # zipfile raises the last for a password
+        raise DataError(
+            f"'{path.name}' is cut off or not a {path.suffix} file that can be opened ({e})",
+            "a whole archive",
+            _AGAIN,
+        ) from e
+    except (
+        ValueError,
+        KeyError,
+    ) as e:  # what parsers of text, CSV, JSON and Parquet raise are kinds of ValueError
+        raise DataError(
+            f"'{path.name}' cannot be read as a table ({e})", f"the file {dataset.file}", _AGAIN
+        ) from e
 
 # %% ../nbs/03_data.ipynb #48b2c3d8
 _BOOL = {"True": True, "False": False, "true": True, "false": False, True: True, False: False}
@@ -188,10 +255,16 @@ def _typed(values: pd.Series, column: Column) -> tuple[pd.Series, str]:
     bad = good.isna() & values.notna() & ~values.isin(column.markers)
     if column.type == "int":
         bad |= good % 1 > 0
-        good = good if bad.any() or good.isna().any() else good.astype("int64")  # a copy may write 58.0
+        good = (
+            good if bad.any() or good.isna().any() else good.astype("int64")
+        )  # a copy may write 58.0
     if bad.any():
         row = int(bad.to_numpy().argmax())
-        return values, f"{_quoted(values.iloc[row])} in row {row + 1}; expected {_WORDS[column.type]}{f' ({column.unit})' if column.unit else ''}"
+        return (
+            values,
+            f"{_quoted(values.iloc[row])} in row {row + 1}; "
+            f"expected {_WORDS[column.type]}{f' ({column.unit})' if column.unit else ''}",
+        )
     return (values if column.markers and values.isin(column.markers).any() else good), ""
 
 # %% ../nbs/03_data.ipynb #3ffed16d
@@ -204,7 +277,11 @@ def _number(values: pd.Series) -> pd.Series:
     "As numpy numbers, what is no number as NaN."
     good = pd.to_numeric(values, errors="coerce")
     plain = isinstance(good.dtype, np.dtype) and good.dtype != bool
-    return good if plain else pd.Series(good.to_numpy("float64", na_value=np.nan), index=good.index, name=good.name)
+    return (
+        good
+        if plain
+        else pd.Series(good.to_numpy("float64", na_value=np.nan), index=good.index, name=good.name)
+    )
 
 
 def _text(values: pd.Series) -> pd.Series:
@@ -212,8 +289,14 @@ def _text(values: pd.Series) -> pd.Series:
     if pd.api.types.is_datetime64_any_dtype(values):
         return values.dt.strftime("%Y-%m-%d")
     if pd.api.types.is_numeric_dtype(values):
-        return values.map(lambda v: f"{v:04.0f}" if v % 1 == 0 else str(v), na_action="ignore").astype("str")
-    return values if pd.api.types.is_string_dtype(values) else values.astype("str").where(values.notna())
+        return values.map(
+            lambda v: f"{v:04.0f}" if v % 1 == 0 else str(v), na_action="ignore"
+        ).astype("str")
+    return (
+        values
+        if pd.api.types.is_string_dtype(values)
+        else values.astype("str").where(values.notna())
+    )
 
 
 def _bad_dates(values: pd.Series, low: float, high: float) -> pd.Series:
@@ -232,26 +315,64 @@ def schema(
 
     def checks(c: Column) -> list:
         found = []
-        if c.type in ("int", "float") and not c.markers and (c.low is not None or c.high is not None):
-            low, high = (float("-inf") if c.low is None else c.low), (float("inf") if c.high is None else c.high)
-            found.append(pandera.Check.in_range(low, high, error=f"{'' if c.low is None else c.low} to {'' if c.high is None else c.high} {c.unit}".strip()))
+        if (
+            c.type in ("int", "float")
+            and not c.markers
+            and (c.low is not None or c.high is not None)
+        ):
+            low, high = (
+                (float("-inf") if c.low is None else c.low),
+                (float("inf") if c.high is None else c.high),
+            )
+            found.append(
+                pandera.Check.in_range(
+                    low,
+                    high,
+                    error=(
+                        f"{'' if c.low is None else c.low} to "
+                        f"{'' if c.high is None else c.high} {c.unit}"
+                    ).strip(),
+                )
+            )
         if c.type == "date":
-            found.append(pandera.Check(lambda s: ~_bad_dates(s, c.low, c.high), error=f"a date YYYY, YYYY-MM or YYYY-MM-DD from {c.low} to {c.high}"))
+            found.append(
+                pandera.Check(
+                    lambda s: ~_bad_dates(s, c.low, c.high),
+                    error=f"a date YYYY, YYYY-MM or YYYY-MM-DD from {c.low} to {c.high}",
+                )
+            )
         return found
 
-    return pandera.DataFrameSchema({
-        name: pandera.Column(None, checks(c), nullable=c.missing, unique=c.unique, required=not c.optional, description=c.meaning)
-        for name, c in dataset.columns.items()})
+    return pandera.DataFrameSchema(
+        {
+            name: pandera.Column(
+                None,
+                checks(c),
+                nullable=c.missing,
+                unique=c.unique,
+                required=not c.optional,
+                description=c.meaning,
+            )
+            for name, c in dataset.columns.items()
+        }
+    )
 
 # %% ../nbs/03_data.ipynb #067ad7b0
 def check_frame(
     frame: pd.DataFrame,
     dataset: DataSet,
-) -> tuple[pd.DataFrame, list[str]]:  # the table in its types; one line for each thing that is wrong
-    "Check a table against its data set's schema. Cells with a column's `errors` become empty, and `attrs[\"failed\"]` counts them."
+) -> tuple[
+    pd.DataFrame, list[str]
+]:  # the table in its types; one line for each thing that is wrong
+    """Check a table against its data set's schema.
+
+    Cells with a column's `errors` become empty, and `attrs["failed"]` counts them."""
     lacking = [n for n, c in dataset.columns.items() if not c.optional and n not in frame]
     if lacking:
-        return frame, [f"no column {', '.join(map(repr, lacking))}; expected the columns of {dataset.file}, seen {', '.join(map(repr, frame.columns[:8]))}"]
+        return frame, [
+            f"no column {', '.join(map(repr, lacking))}; expected the columns of {dataset.file}, "
+            f"seen {', '.join(map(repr, frame.columns[:8]))}"
+        ]
     if frame.empty:
         return frame, ["a header without rows; expected at least one row"]
     faults, typed, failed = [], {}, {}
@@ -271,17 +392,23 @@ def _schema_faults(frame: pd.DataFrame, dataset: DataSet) -> list[str]:
     import pandera.pandas as pandera
 
     try:
-        schema(dataset).validate(frame, lazy=True, inplace=True)  # nothing is coerced, so no copy is needed
+        schema(dataset).validate(
+            frame, lazy=True, inplace=True
+        )  # nothing is coerced, so no copy is needed
         return []
     except pandera.errors.SchemaErrors as e:
         cases = e.failure_cases
     lines = []
     for (column, check), group in cases.groupby(["column", "check"], sort=False):
         first = group.iloc[0]
-        want = {"not_nullable": "no empty cells", "field_uniqueness": "each value once"}.get(check, check)
+        want = {"not_nullable": "no empty cells", "field_uniqueness": "each value once"}.get(
+            check, check
+        )
         more = f" and {len(group) - 1:,} more" if len(group) > 1 else ""
         seen = "an empty cell" if check == "not_nullable" else _quoted(first["failure_case"])
-        lines.append(f"column {column!r}: {seen} in row {int(first['index']) + 1}{more}; expected {want}")
+        lines.append(
+            f"column {column!r}: {seen} in row {int(first['index']) + 1}{more}; expected {want}"
+        )
     return lines
 
 # %% ../nbs/03_data.ipynb #353fb04b
@@ -307,14 +434,20 @@ def load_checked(
     dataset: DataSet,
     paths: list[Path],  # from find_files
 ) -> tuple[pd.DataFrame, str]:  # the table and its sha256
-    "The checked table, from the cache if it is there. Raises `DataError` naming the first fault and the number of others."
+    """The checked table, from the cache if it is there.
+
+    Raises `DataError` naming the first fault and the number of others."""
     sha, cached = _cached_table(dataset, paths)
     if cached.is_file():
         with suppress(pa.ArrowException, OSError):  # a damaged copy is made again
-            return pq.ParquetFile(cached, memory_map=True).read().to_pandas(split_blocks=True, self_destruct=True), sha  # no second copy
+            return pq.ParquetFile(cached, memory_map=True).read().to_pandas(
+                split_blocks=True, self_destruct=True
+            ), sha  # no second copy
     frame, faults = check_frame(read_file(dataset, paths), dataset)
     if faults:
-        others = f"; {len(faults) - 1} more: `musicnb data check {paths[0]}`" if len(faults) > 1 else ""
+        others = (
+            f"; {len(faults) - 1} more: `musicnb data check {paths[0]}`" if len(faults) > 1 else ""
+        )
         raise DataError(f"'{paths[0].name}' has {faults[0]}{others}")
     with atomic_path(cached) as aside:
         pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), aside, compression="lz4")
@@ -325,14 +458,20 @@ def prepare(
     dataset: DataSet,
     data_dir: str = "",  # as for load
 ) -> str:  # sha256 of the content; for a twin the reason and its sha256; or "missing"
-    "Check a data set ahead of its use. Raises `DataError` as `load` does, but not for a file that is not there."
+    """Check a data set ahead of its use.
+
+    Raises `DataError` as `load` does, but not for a file that is not there."""
     home = data_home(data_dir)
     if paths := find_files(dataset, home):
         sha, cached = _cached_table(dataset, paths)
         if not cached.is_file():
             load_checked(dataset, paths)
         return sha
-    return f"twin, {_why_twin(dataset, home)}: {file_sha256(twin_path(dataset.recipe))}" if has_twin(dataset) else "missing"
+    return (
+        f"twin, {_why_twin(dataset, home)}: {file_sha256(twin_path(dataset.recipe))}"
+        if has_twin(dataset)
+        else "missing"
+    )
 
 
 def is_file_of(
@@ -340,14 +479,17 @@ def is_file_of(
     path: Path,
 ) -> bool:
     "Has the file one of the names under which the data set is known?"
-    return path.is_file() and (path.match(dataset.file) or path in find_files(dataset, path.parent, every=True))
+    return path.is_file() and (
+        path.match(dataset.file) or path in find_files(dataset, path.parent, every=True)
+    )
 
 
 def check_file(
     dataset: DataSet,
     path: Path,
 ) -> tuple[int, list[str]]:  # rows; one line for each thing that is wrong
-    "Check one file against its data set, and against the files beside it where the data set says how."
+    """Check one file against its data set, and against the files beside it where the data set says
+    how."""
     try:
         frame, faults = check_frame(read_file(dataset, [path]), dataset)
         if dataset.compare and not faults:
@@ -360,13 +502,13 @@ def check_file(
 def load(
     dataset: DataSet,
     data_dir: str = "",  # folder, "twin", or "" for $MUSICNB_DATA, else data/raw
-    sample: int = 0,     # rows to draw, 0 for all
-    seed: int = 1,       # draws the sample, and the rows of a twin
+    sample: int = 0,  # rows to draw, 0 for all
+    seed: int = 1,  # draws the sample, and the rows of a twin
 ) -> pd.DataFrame:  # with attrs["provenance"]
     """Load a data set, or its synthetic twin where there is no file.
 
-    Raises `UserError` for an unknown folder and `DataError` for a file that is not what its name says,
-    or if there is neither a file nor a twin."""
+    Raises `UserError` for an unknown folder and `DataError` for a file that is not what its name
+    says, or if there is neither a file nor a twin."""
     if sample < 0:
         raise UserError(f"sample is {sample}", "0 for all rows, or a number of rows above 0")
     home = data_home(data_dir)
@@ -376,10 +518,23 @@ def load(
     frame, sha = load_checked(dataset, paths)
     kind = "real"
     if 0 < sample < len(frame):
-        frame, kind = frame.sample(sample, random_state=seed).sort_index().reset_index(drop=True), "sample"
-    failed = ", ".join(f"{count:,} of {column}" for column, count in frame.attrs.get("failed", {}).items())
-    frame.attrs["provenance"] = Provenance(dataset.name, kind, len(frame), sha, paths[0].name, dataset.date, dataset.licence,
-                                           note=failed and f"cells that say Error read as empty: {failed}")
+        frame, kind = (
+            frame.sample(sample, random_state=seed).sort_index().reset_index(drop=True),
+            "sample",
+        )
+    failed = ", ".join(
+        f"{count:,} of {column}" for column, count in frame.attrs.get("failed", {}).items()
+    )
+    frame.attrs["provenance"] = Provenance(
+        dataset.name,
+        kind,
+        len(frame),
+        sha,
+        paths[0].name,
+        dataset.date,
+        dataset.licence,
+        note=failed and f"cells that say Error read as empty: {failed}",
+    )
     return frame
 
 # %% ../nbs/03_data.ipynb #31fc741c
@@ -397,12 +552,22 @@ def _why_twin(dataset: DataSet, home: Path | None) -> str:
 def _load_twin(dataset: DataSet, home: Path | None, sample: int, seed: int) -> pd.DataFrame:
     why = _why_twin(dataset, home)
     if not has_twin(dataset):
-        seen = f"{why} for {dataset.name!r}, and there is no twin of it yet" if home else f"there is no twin of {dataset.name!r} yet"
+        seen = (
+            f"{why} for {dataset.name!r}, and there is no twin of it yet"
+            if home
+            else f"there is no twin of {dataset.name!r} yet"
+        )
         raise DataError(seen, dataset.file, f"get it from {dataset.source}")
     rows, path = min(sample, 20_000) if sample else 20_000, twin_path(dataset.recipe)
     frame = make_twin(dataset.recipe, dataset.name, rows, seed)
     frame.attrs["provenance"] = Provenance(
-        dataset.name, "twin", len(frame), file_sha256(path), path.name, licence="made by musicnb", note=f"synthetic: {why}"
+        dataset.name,
+        "twin",
+        len(frame),
+        file_sha256(path),
+        path.name,
+        licence="made by musicnb",
+        note=f"synthetic: {why}",
     )
     return frame
 
@@ -411,21 +576,33 @@ def fetch(
     dataset: DataSet,
     target: Path | None = None,  # folder; data/raw of the clone by default
 ) -> Path:  # the file in its place
-    """Download a data set with kagglehub. Raises `UserError` if Kaggle has it not or cannot be reached, and `DataError` if the
-    download does not hold the file."""
+    """Download a data set with kagglehub.
+
+    Raises `UserError` if Kaggle has it not or cannot be reached, and `DataError` if the download
+    does not hold the file."""
     if not dataset.kaggle:
-        raise UserError(f"{dataset.name!r} cannot be fetched", "a data set that Kaggle has", f"get {dataset.file} from {dataset.source}")
+        raise UserError(
+            f"{dataset.name!r} cannot be fetched",
+            "a data set that Kaggle has",
+            f"get {dataset.file} from {dataset.source}",
+        )
     import kagglehub
 
     target = target or (find_root() or Path.cwd()) / "data" / "raw"
     try:
         folder = Path(kagglehub.dataset_download(dataset.kaggle))
     except Exception as e:  # kagglehub passes on whatever its HTTP library raised
-        raise UserError(f"Kaggle did not give {dataset.kaggle} ({type(e).__name__})", "a network that reaches kaggle.com",
-                        f"download {dataset.file} by hand into {target}") from e
+        raise UserError(
+            f"Kaggle did not give {dataset.kaggle} ({type(e).__name__})",
+            "a network that reaches kaggle.com",
+            f"download {dataset.file} by hand into {target}",
+        ) from e
     found = sorted(folder.rglob(dataset.file))
     if not found:
-        raise DataError(f"the download of {dataset.kaggle} holds {', '.join(p.name for p in folder.iterdir())}", dataset.file)
+        raise DataError(
+            f"the download of {dataset.kaggle} holds {', '.join(p.name for p in folder.iterdir())}",
+            dataset.file,
+        )
     with atomic_path(target / dataset.file) as aside:
         shutil.copyfile(found[0], aside)
     return target / dataset.file

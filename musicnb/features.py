@@ -81,20 +81,36 @@ def select_features(
 # %% ../nbs/04_features.ipynb #5099a94d
 def check_training(
     X: pd.DataFrame,  # features of the training rows
-    groups=None,      # artist of each row, -1 = unnamed; None where artists are unknown
+    groups=None,  # artist of each row, -1 = unnamed; None where artists are unknown
 ) -> None:
-    "Raise `UserError` where the training rows are of one artist, of one year, or have a column with a single value."
+    """Raise `UserError` where the training rows are of one artist, of one year, or have a column
+    with a single value."""
     if X.empty:
-        raise UserError("there are no training rows", "rows on both sides of the split", "take a smaller test part, or more tracks")
+        raise UserError(
+            "there are no training rows",
+            "rows on both sides of the split",
+            "take a smaller test part, or more tracks",
+        )
     single = {c: X[c].iloc[0] for c in X if X[c].nunique(dropna=False) == 1}
     if groups is not None and len(np.unique(groups)) == 1 and np.max(groups) >= 0:
-        raise UserError(f"all {len(X):,} training rows are of one artist", "two artists or more", "take tracks of more artists")
+        raise UserError(
+            f"all {len(X):,} training rows are of one artist",
+            "two artists or more",
+            "take tracks of more artists",
+        )
     if "year" in single:
-        raise UserError(f"all {len(X):,} training rows are of the year {single['year']:.0f}", "two years or more",
-                        "take tracks of more years, or a feature set without the year")
+        raise UserError(
+            f"all {len(X):,} training rows are of the year {single['year']:.0f}",
+            "two years or more",
+            "take tracks of more years, or a feature set without the year",
+        )
     if single:
         seen = ", ".join(f"{name} ({value})" for name, value in single.items())
-        raise UserError(f"the training rows have one value only in {seen}", "columns that vary", "take more tracks, or leave the columns out")
+        raise UserError(
+            f"the training rows have one value only in {seen}",
+            "columns that vary",
+            "take more tracks, or leave the columns out",
+        )
 
 # %% ../nbs/04_features.ipynb #ee4f63b1
 UNNAMED = -1
@@ -112,62 +128,98 @@ def equal_rows(
 
 # %% ../nbs/04_features.ipynb #c9d3e744
 class WordAxes(TransformerMixin, BaseEstimator):
-    """Replaces a text column by the main axes of its words (Deerwester and others 1990, JASIS 41, 391–407). A table in, a table out.
+    """Replaces a text column by the main axes of its words. A table in, a table out.
+
+    Latent semantic analysis (Deerwester and others 1990, JASIS 41, 391–407).
 
     Raises `UserError` where no word is frequent enough."""
 
-    def __init__(self,
-                 column: str = "genres",  # a text column: words separated by |
-                 axes: int = 16,          # columns that come out; fewer where there are fewer words
-                 at_least: int = 50,      # training rows that have the word; rarer ones are not counted
-                 letters: bool = False,   # count pieces of words instead, for titles
-                 seed: int = 1,           # of the singular value decomposition
-                 ):
-        self.column, self.axes, self.at_least, self.letters, self.seed = column, axes, at_least, letters, seed
+    def __init__(
+        self,
+        column: str = "genres",  # a text column: words separated by |
+        axes: int = 16,  # columns that come out; fewer where there are fewer words
+        at_least: int = 50,  # training rows that have the word; rarer ones are not counted
+        letters: bool = False,  # count pieces of words instead, for titles
+        seed: int = 1,  # of the singular value decomposition
+    ):
+        self.column, self.axes, self.at_least, self.letters, self.seed = (
+            column,
+            axes,
+            at_least,
+            letters,
+            seed,
+        )
 
     def fit(self, X: pd.DataFrame, y=None) -> "WordAxes":
-        self.count_ = (TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), min_df=self.at_least, sublinear_tf=True) if self.letters
-                       else CountVectorizer(token_pattern=r"[^|]+", lowercase=False, binary=True, min_df=self.at_least))
+        self.count_ = (
+            TfidfVectorizer(
+                analyzer="char_wb", ngram_range=(3, 5), min_df=self.at_least, sublinear_tf=True
+            )
+            if self.letters
+            else CountVectorizer(
+                token_pattern=r"[^|]+", lowercase=False, binary=True, min_df=self.at_least
+            )
+        )
         try:
             counts = self.count_.fit_transform(X[self.column])
         except ValueError as e:  # an empty vocabulary
-            raise UserError(f"no word of {self.column!r} stands in {self.at_least} of the {len(X):,} training rows",
-                            "some words that are shared", "take more tracks, or leave the column out") from e
-        self.svd_ = TruncatedSVD(min(self.axes, counts.shape[1]), random_state=self.seed).fit(counts)
+            raise UserError(
+                f"no word of {self.column!r} stands in {self.at_least} of the "
+                f"{len(X):,} training rows",
+                "some words that are shared",
+                "take more tracks, or leave the column out",
+            ) from e
+        self.svd_ = TruncatedSVD(min(self.axes, counts.shape[1]), random_state=self.seed).fit(
+            counts
+        )
         return self
 
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame:  # the other columns, and "genres axis 0" …
-        rows, texts = pd.factorize(X[self.column], use_na_sentinel=False)  # many tracks have the same genres: each text is read once
+    def transform(
+        self, X: pd.DataFrame
+    ) -> pd.DataFrame:  # the other columns, and "genres axis 0" …
+        rows, texts = pd.factorize(
+            X[self.column], use_na_sentinel=False
+        )  # many tracks have the same genres: each text is read once
         found = self.svd_.transform(self.count_.transform(texts))[rows]
         names = [f"{self.column} axis {i}" for i in range(found.shape[1])]
         return X.drop(columns=self.column).join(pd.DataFrame(found, X.index, names))
 
 # %% ../nbs/04_features.ipynb #groups02
 class GroupTargetEncoder(TransformerMixin, BaseEstimator):
-    """Adds what the training rows of each row's group tell of it: their distance above a line in logarithms, their size, their number, and how
-    far the row's first column of the line lies above theirs (target encoding: Micci-Barreca 2001, SIGKDD Explorations 3, 27–32).
+    """Adds what the training rows of each row's group tell of it.
 
-    `fit_transform` takes the means from other folds, so it is not `fit` and then `transform`. Targets and the columns of the line are 0 and above."""
+    These are their distance above a line in logarithms, their size, their number, and how far the
+    row's first column of the line lies above theirs (target encoding: Micci-Barreca 2001, SIGKDD
+    Explorations 3, 27–32). `fit_transform` takes the means from other folds: it is not `fit` and
+    then `transform`. Targets and the columns of the line are 0 and above."""
 
-    def __init__(self,
-                 group: str,           # a text column; an empty text is no group
-                 by: tuple[str, ...],  # number columns of the line; an empty cell counts as the median
-                 folds: int = 10,
-                 few: float = 2,       # average rows that are added to each group
-                 seed: int = 1,        # of the folds
-                 ):
-        self.group, self.by, self.folds, self.few, self.seed = group, by, folds, few, seed
+    def __init__(
+        self,
+        group: str,  # a text column; an empty text is no group
+        by: tuple[str, ...],  # number columns of the line; an empty cell counts as the median
+        folds: int = 10,
+        smoothing: float = 2,  # average rows that are added to each group
+        random_state: int = 1,  # of the folds
+    ):
+        self.group, self.by, self.folds = group, by, folds
+        self.smoothing, self.random_state = smoothing, random_state
 
     def fit(self, X: pd.DataFrame, y) -> "GroupTargetEncoder":
         self.fill_ = X[list(self.by)].median().fillna(0).to_numpy()
-        self.line_ = np.linalg.lstsq(self._terms(X), np.log1p(np.asarray(y, dtype=float)), rcond=None)[0]
+        self.line_ = np.linalg.lstsq(
+            self._terms(X), np.log1p(np.asarray(y, dtype=float)), rcond=None
+        )[0]
         self.known_ = self._means(X[self.group], self._rows(X, y))
         return self
 
     def fit_transform(self, X: pd.DataFrame, y) -> pd.DataFrame:
         rows, parts = self.fit(X, y)._rows(X, y), []
-        for others, part in KFold(min(self.folds, len(X)), shuffle=True, random_state=self.seed).split(X):
-            parts.append(self._told(X.iloc[part], self._means(X[self.group].iloc[others], rows.iloc[others])))
+        for others, part in KFold(
+            min(self.folds, len(X)), shuffle=True, random_state=self.random_state
+        ).split(X):
+            parts.append(
+                self._told(X.iloc[part], self._means(X[self.group].iloc[others], rows.iloc[others]))
+            )
         return X.join(pd.concat(parts))
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:  # the columns of X and four more
@@ -188,21 +240,47 @@ def above(self: GroupTargetEncoder, X: pd.DataFrame, y) -> np.ndarray:
 
 @patch
 def _rows(self: GroupTargetEncoder, X: pd.DataFrame, y) -> pd.DataFrame:  # what is averaged
-    return pd.DataFrame({"above": self.above(X, y), "root": np.sqrt(np.asarray(y, dtype=float)), "first": self._terms(X)[:, 1]}, index=X.index)
+    return pd.DataFrame(
+        {
+            "above": self.above(X, y),
+            "root": np.sqrt(np.asarray(y, dtype=float)),
+            "first": self._terms(X)[:, 1],
+        },
+        index=X.index,
+    )
 
 
 @patch
-def _means(self: GroupTargetEncoder, group: pd.Series, rows: pd.DataFrame) -> dict[str, np.ndarray]:  # arrays, which skops stores without code
+def _means(
+    self: GroupTargetEncoder, group: pd.Series, rows: pd.DataFrame
+) -> dict[str, np.ndarray]:  # arrays, which skops stores without code
     codes, names = pd.factorize(group.where(group != ""))  # -1 for none
     codes, rows = codes[codes >= 0], rows[codes >= 0]
     size = np.bincount(codes, minlength=len(names)).astype(float)
     sums = {c: np.bincount(codes, rows[c], len(names)) for c in rows}
-    return {"names": np.asarray(names, dtype=str), "rows": size, "first": sums["first"] / size, "above": sums["above"] / (size + self.few),
-            "root": (sums["root"] + self.few * rows["root"].mean()) / (size + self.few)}
+    return {
+        "names": np.asarray(names, dtype=str),
+        "rows": size,
+        "first": sums["first"] / size,
+        "above": sums["above"] / (size + self.smoothing),
+        "root": (sums["root"] + self.smoothing * rows["root"].mean()) / (size + self.smoothing),
+    }
 
 
 @patch
-def _told(self: GroupTargetEncoder, X: pd.DataFrame, known: dict[str, np.ndarray]) -> pd.DataFrame:  # empty for a group that is not known
+def _told(
+    self: GroupTargetEncoder, X: pd.DataFrame, known: dict[str, np.ndarray]
+) -> pd.DataFrame:  # empty for a group that is not known
     place = pd.Index(known["names"]).get_indexer(X[self.group].astype(str))
-    told = {f"{self.group} {what}": np.append(known[what], np.nan)[place] for what in ("above", "root", "rows")}
-    return pd.DataFrame(told | {f"{self.group} {self.by[0]} above": self._terms(X)[:, 1] - np.append(known["first"], np.nan)[place]}, index=X.index)
+    told = {
+        f"{self.group} {what}": np.append(known[what], np.nan)[place]
+        for what in ("above", "root", "rows")
+    }
+    return pd.DataFrame(
+        told
+        | {
+            f"{self.group} {self.by[0]} above": self._terms(X)[:, 1]
+            - np.append(known["first"], np.nan)[place]
+        },
+        index=X.index,
+    )

@@ -18,8 +18,7 @@ import pytest
 from conftest import ROOT
 
 from musicnb.book import cli as report
-from musicnb.studies.popularity import PREDICTS
-from musicnb.studies.registry import make_twin
+from musicnb.studies.registry import PREDICTS, make_twin
 
 COMMAND = [sys.executable, "-c", "from musicnb.book.cli import main; main()"]
 
@@ -517,10 +516,10 @@ def test_a_network_is_stored_in_keras_own_format(predict, songs, monkeypatch, tm
 
     from musicnb.core import Run
     from musicnb.features import select_features
-    from musicnb.studies.popularity import FEATURES, derive_tracks
     from musicnb.models.estimators import Blend, NeighborTargetFeatures
-    from musicnb.models.predict import load_blend, read_card, store_blend
     from musicnb.models.networks import best_network
+    from musicnb.models.predict import load_blend, read_card, store_blend
+    from musicnb.studies.popularity import FEATURES, derive_tracks
 
     tracks = derive_tracks(make_twin("popularity", rows=600, seed=3))
     X, y = select_features(tracks, FEATURES, "published-13"), tracks["popularity"].astype(float)

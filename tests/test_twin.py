@@ -5,17 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from musicnb.copula import MIN_ROWS
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import train_test_split
 
-from musicnb import twin
+from musicnb import copula, twin
 from musicnb.core import DataError, UserError
 from musicnb.studies import popularity, youtube_twin
 from musicnb.studies.popularity import TRACKS
 from musicnb.studies.registry import check_file, load, make_twin
 from musicnb.studies.youtube import VIDEOS, join_enriched
-from musicnb.twin import CORRELATION_TOLERANCE, LEVEL_TOLERANCE, MIN_ROWS, RMS_TOLERANCE
+from musicnb.twin import CORRELATION_TOLERANCE, LEVEL_TOLERANCE, RMS_TOLERANCE
 
 FEATURES = ["year", "duration_ms", *popularity.TRACK_SOUND, "key", "mode"]
 
@@ -117,7 +118,7 @@ def test_the_seed_decides(rows):
 def test_aggregates_hold_no_small_cell(recipe):
     fitted = twin.read_twin(recipe)
     assert min(fitted["strata"]) * fitted["rows"] >= twin.STRATUM_ROWS - 1
-    assert all(rows >= twin.LABEL_ROWS for rows, *_ in fitted["labels"].values())
+    assert all(rows >= copula.LABEL_ROWS for rows, *_ in fitted["labels"].values())
     for name, cells in fitted["cells"].items():
         for cell in cells if isinstance(cells[0], dict) else []:
             assert cell["rows"] >= twin.STRATUM_ROWS // 2

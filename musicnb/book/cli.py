@@ -178,15 +178,15 @@ def predict(
     platform and its probability, too.
     """
     from musicnb.models.predict import stored_model, write_predictions
-    from musicnb.studies.registry import PREDICTS, parts_of
+    from musicnb.studies.registry import STUDIES
 
-    known = [part for part in PREDICTS if "/" not in part]
+    known = [name for name, brings in STUDIES.items() if brings.predicts]
     if study not in known:
         raise UserError(f"there is no prediction for {study!r}", "one of " + ", ".join(known))
     if output:
         _check_new(output)
-    inputs = [PREDICTS[part] for part in parts_of(study)]
-    said = write_predictions(inputs, source, output, model or stored_model(study))
+    models, folder = STUDIES[study].predicts, model or stored_model(study)
+    said = write_predictions(models, source, output, folder)
     print(f"musicnb: {said}", file=sys.stderr)
 
 

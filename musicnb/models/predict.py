@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'store_blend', 'feature_ranges', 'card_text', 'study_of', 'read_card', 'check_stored', 'load_blend',
-           'PredictionInput', 'asked_columns', 'read_rows', 'check_rows', 'write_rows', 'stream_rows', 'skip_reason',
+           'PredictionInput', 'needed_columns', 'read_rows', 'check_rows', 'write_rows', 'stream_rows', 'skip_reason',
            'stored_model', 'write_predictions', 'ask_model', 'prediction_line']
 
 # %% ../../nbs/06g_predict.ipynb #07a1ffd7
@@ -41,10 +41,8 @@ from musicnb.models.estimators import (
 
 # %% ../../nbs/06g_predict.ipynb #e5b260ec
 FORMAT = 3  # of the card
-_TRUSTED = (
-    NeighborTargetFeatures,
-    GroupTargetEncoder,
-)  # beside scikit-learn's and numpy's own types, which skops knows
+# beside scikit-learn's and numpy's own types, which skops knows, and those of the study
+_TRUSTED = (NeighborTargetFeatures, GroupTargetEncoder)
 _WRITTEN_BY = {
     ".skops": ("scikit-learn", "skops", "numpy"),
     ".txt": ("lightgbm",),
@@ -421,7 +419,8 @@ def load_blend(
     )
     try:
         blend.features_ = _Chain(folder, parts["features"], trusted)
-        blend.members_ = {m["name"]: _load_member(folder, m, trusted) for m in parts["members"]}
+        members = ((m["name"], _load_member(folder, m, trusted)) for m in parts["members"])
+        blend.members_ = dict(members)
         blend.ends_ = [_Chain(folder, steps, trusted) for steps in parts["ends"]]
     except (
         Exception
@@ -455,24 +454,18 @@ class PredictionInput(NamedTuple):
     features: str  # the feature set that is made of them
     derive: Callable = lambda table: table  # makes derived columns
     empty: bool = False  # may numbers be empty? Where the schema allows it
-    within: tuple[str, str] | None = (
-        None  # feature that has to be within what the model has seen; the column that tells it
-    )
+    within: tuple[str, str] | None = None  # feature that stays in its training range; its column
     adds: tuple[str, ...] = ("prediction", "low", "high")  # columns
-    answer: Callable | None = (
-        None  # of a classifier: probabilities of class 1 -> the columns that are added
-    )
+    answer: Callable | None = None  # of a classifier: probabilities of class 1 -> these columns
     trusted: tuple[type, ...] = ()  # the study's own estimators in the stored model
 
 
-def asked_columns(
+def needed_columns(
     dataset: DataSet,
     columns: dict[str, Column],
 ) -> DataSet:  # with these columns alone
-    "A data set's schema for a table of one's own: all the columns are needed, and a song may stand there twice."
-    needed = {
-        name: replace(column, optional=False, unique=False) for name, column in columns.items()
-    }
+    "A schema for a table of one's own: all columns are needed, and a song may stand there twice."
+    needed = {n: replace(column, optional=False, unique=False) for n, column in columns.items()}
     return replace(dataset, columns=needed)
 
 # %% ../../nbs/06g_predict.ipynb #asked002
@@ -598,8 +591,9 @@ def skip_reason(
     "Why a second model cannot be asked of a table."
     if lacking := [c for c in asked.dataset.columns if c not in header]:
         return f"the table has no column {', '.join(map(repr, lacking))}"
-    there = (folder / "card.json").is_file()
-    return "" if there else f"no such model is stored beside this one, {_remake(asked.name)}"
+    if (folder / "card.json").is_file():
+        return ""
+    return f"no such model is stored beside this one, {_remake(asked.name)}"
 
 # %% ../../nbs/06g_predict.ipynb #5b6b4c51
 def stored_model(
@@ -618,14 +612,18 @@ def stored_model(
 
 
 def write_predictions(
-    inputs: list[PredictionInput],  # of the study's own model, and of those beside it
+    models: tuple[PredictionInput, ...],  # the study's own model, and those beside it
     source: Path,  # the user's table
     output: Path | None,  # a new file, or None for standard output
     folder: Path,  # of the stored model
 ) -> str:  # one line on the models, for the user
     "Read, check, predict, write. Raises `UserError` for a table that the models cannot read."
     header, rows, encoding = read_rows(source)
-    asked = [ask_model(i, header, rows, source, folder / i.name.partition("/")[2]) for i in inputs]
+    places = [folder / asked.name.removeprefix(models[0].name).lstrip("/") for asked in models]
+    asked = [
+        ask_model(model, header, rows, source, place)
+        for model, place in zip(models, places, strict=True)
+    ]
     tables, said = zip(*(answer() for answer in asked), strict=True)  # after all were checked
     joined = pd.concat([table for table in tables if table is not None], axis=1)
     if output:
@@ -642,10 +640,10 @@ def ask_model(
     header: list[str],
     rows: list[list[str]],
     source: Path,  # the table that they are from
-    folder: Path,  # of the part's model
+    folder: Path,  # of its model
 ) -> Callable:  # () -> the columns that are added or None, what to say of them
     "Check the rows for one model, before anything slow is loaded."
-    beside = asked.name.partition("/")[2]
+    _, _, beside = asked.name.partition("/")
     if beside and (why := skip_reason(header, asked, folder)):
         return lambda: (None, f"{beside} not predicted: {why}")
     card = read_card(folder, asked.name)
@@ -675,7 +673,9 @@ def prediction_line(card: dict, X: pd.DataFrame) -> str:  # a part of one line
         line = f"{len(X):,} rows; a model {trained}; {kept} of {held['n']:,} held-out tracks"
     else:
         held = card["calibration"]["measured"][0]
-        given = f"it expected {held['given']:.1%} of {held['n']:,} held-out tracks on {card['unit']}"
+        given = (
+            f"it expected {held['given']:.1%} of {held['n']:,} held-out tracks on {card['unit']}"
+        )
         line = f"{card['target']}: a model {trained}; {given}, and {held['came']:.1%} were there"
     return line + _strange_rows(card["features"], X)
 

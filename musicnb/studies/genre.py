@@ -10,19 +10,44 @@ from ..data import Column, DataSet, sound_columns
 
 # %% ../../nbs/30_genre.ipynb #b447a45d
 GENRE = DataSet(
-    "genre", "music_genre.csv", "a track with one of ten genres", "Kaggle: vicsuperman/prediction-of-music-genre",
-    "1 to 5 April; the year is not stated", "not stated", kaggle="vicsuperman/prediction-of-music-genre",
-    exclusions="50,005 rows, 5 of them empty; 5,000 for each genre. tempo is ? in 4,980, duration_ms is -1 in 4,939, artist_name is empty_field in 2,489.",
+    "genre",
+    "music_genre.csv",
+    "a track with one of ten genres",
+    "Kaggle: vicsuperman/prediction-of-music-genre",
+    "1 to 5 April; the year is not stated",
+    "not stated",
+    kaggle="vicsuperman/prediction-of-music-genre",
+    exclusions=(
+        "50,005 rows, 5 of them empty; 5,000 for each genre. tempo is ? in 4,980, duration_ms is"
+        " -1 in 4,939, artist_name is empty_field in 2,489."
+    ),
     columns={
         "instance_id": Column("float", "number of the row", low=0, missing=True),
         "artist_name": Column("text", "artist; empty_field where unknown", missing=True),
         "track_name": Column("text", "title", missing=True),
         "popularity": Column("float", "Spotify's popularity", "points", 0, 100, missing=True),
-        **sound_columns(["acousticness", "danceability", "energy", "instrumentalness", "liveness", "loudness", "speechiness", "valence"], missing=True),
-        "duration_ms": Column("float", "length of the track; -1 where unknown", "ms", -1, 100_000_000, missing=True),
+        **sound_columns(
+            [
+                "acousticness",
+                "danceability",
+                "energy",
+                "instrumentalness",
+                "liveness",
+                "loudness",
+                "speechiness",
+                "valence",
+            ],
+            missing=True,
+        ),
+        "duration_ms": Column(
+            "float", "length of the track; -1 where unknown", "ms", -1, 100_000_000, missing=True
+        ),
         "key": Column("text", "pitch class, as a letter", missing=True),
         "mode": Column("text", "Major or Minor", missing=True),
-        "tempo": Column("float", "estimated tempo; ? where unknown", "BPM", 0, 300, missing=True, markers=("?",)),
+        "tempo": Column(
+            "float", "estimated tempo; ? where unknown", "BPM", 0, 300, missing=True, markers=("?",)
+        ),
         "obtained_date": Column("text", "day of collection, such as 4-Apr", missing=True),
         "music_genre": Column("text", "the genre", missing=True),
-    })
+    },
+)

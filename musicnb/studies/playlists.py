@@ -20,38 +20,70 @@ _PLAYLIST = ["pid", "name", "collaborative", "modified_at", "num_followers", "nu
 def read_slices(
     paths: list[Path],  # of slices
 ) -> pd.DataFrame:  # a row a track of a playlist
-    "Read slices of the Million Playlist Dataset. Raises `ValueError` or `KeyError` for what is none."
+    """Read slices of the Million Playlist Dataset.
+
+    Raises `ValueError` or `KeyError` for what is none."""
     slices = (json.loads(path.read_text(encoding="utf-8"))["playlists"] for path in paths)
-    frame = pd.concat([pd.json_normalize(lists, "tracks", _PLAYLIST) for lists in slices], ignore_index=True)
+    frame = pd.concat(
+        [pd.json_normalize(lists, "tracks", _PLAYLIST) for lists in slices], ignore_index=True
+    )
     whole = ("pid", "modified_at", "num_followers", "num_edits")
     return frame.astype(dict.fromkeys(whole, "int64"))[list(PLAYLISTS.columns)]
 
 # %% ../../nbs/40_playlists.ipynb #f2165c64
 SONGS = DataSet(
-    "playlist-songs", "spotify_songs.csv", "a track in a playlist", "TidyTuesday, 21 January 2020", "January 2020", "CC0",
-    exclusions="32,833 rows, 28,356 tracks, 471 playlists of 6 genres and 24 subgenres. No follower counts.",
+    "playlist-songs",
+    "spotify_songs.csv",
+    "a track in a playlist",
+    "TidyTuesday, 21 January 2020",
+    "January 2020",
+    "CC0",
+    exclusions=(
+        "32,833 rows, 28,356 tracks, 471 playlists of 6 genres and 24 subgenres. No follower "
+        "counts."
+    ),
     columns={
         "track_id": Column("text", "Spotify's id of the track"),
-        "track_name": Column("text", "title", missing=True), "track_artist": Column("text", "artist", missing=True),
+        "track_name": Column("text", "title", missing=True),
+        "track_artist": Column("text", "artist", missing=True),
         "track_popularity": Column("int", "Spotify's popularity", "points", 0, 100),
-        "track_album_id": Column("text", "id of the album"), "track_album_name": Column("text", "album", missing=True),
+        "track_album_id": Column("text", "id of the album"),
+        "track_album_name": Column("text", "album", missing=True),
         "track_album_release_date": Column("date", "release of the album", "year", 1860, 2100),
-        "playlist_name": Column("text", "title of the playlist"), "playlist_id": Column("text", "id of the playlist"),
-        "playlist_genre": Column("text", "genre of the playlist"), "playlist_subgenre": Column("text", "subgenre"),
+        "playlist_name": Column("text", "title of the playlist"),
+        "playlist_id": Column("text", "id of the playlist"),
+        "playlist_genre": Column("text", "genre of the playlist"),
+        "playlist_subgenre": Column("text", "subgenre"),
         **sound_columns(list(SOUND)),
-    })
+    },
+)
 
 PLAYLISTS = DataSet(
-    "playlists", "mpd.slice.*.json", "a track at a position of a playlist", "Spotify Million Playlist Dataset, AIcrowd",
-    "2010 to 2017", "research use, may not be passed on", read=read_slices,
-    exclusions="1,000 files of 1,000 playlists each, one million in all; public playlists with 5 to 250 tracks.",
+    "playlists",
+    "mpd.slice.*.json",
+    "a track at a position of a playlist",
+    "Spotify Million Playlist Dataset, AIcrowd",
+    "2010 to 2017",
+    "research use, may not be passed on",
+    read=read_slices,
+    exclusions=(
+        "1,000 files of 1,000 playlists each, one million in all; public playlists with 5 to 250"
+        " tracks."
+    ),
     columns={
-        "pid": Column("int", "number of the playlist", low=0), "name": Column("text", "title of the playlist"),
-        "collaborative": Column("text", "true or false"), "modified_at": Column("int", "last change", "s since 1970", 0),
-        "num_followers": Column("int", "followers", "accounts", 0), "num_edits": Column("int", "editing sessions", "edits", 0),
+        "pid": Column("int", "number of the playlist", low=0),
+        "name": Column("text", "title of the playlist"),
+        "collaborative": Column("text", "true or false"),
+        "modified_at": Column("int", "last change", "s since 1970", 0),
+        "num_followers": Column("int", "followers", "accounts", 0),
+        "num_edits": Column("int", "editing sessions", "edits", 0),
         "pos": Column("int", "position in the playlist, from 0", "", 0),
-        "track_uri": Column("text", "Spotify's URI of the track"), "track_name": Column("text", "title"),
-        "artist_uri": Column("text", "Spotify's URI of the artist"), "artist_name": Column("text", "artist"),
-        "album_uri": Column("text", "Spotify's URI of the album"), "album_name": Column("text", "album"),
+        "track_uri": Column("text", "Spotify's URI of the track"),
+        "track_name": Column("text", "title"),
+        "artist_uri": Column("text", "Spotify's URI of the artist"),
+        "artist_name": Column("text", "artist"),
+        "album_uri": Column("text", "Spotify's URI of the album"),
+        "album_name": Column("text", "album"),
         "duration_ms": SOUND["duration_ms"],
-    })
+    },
+)

@@ -13,17 +13,24 @@ import ast
 import numpy as np
 import pandas as pd
 
+from ..copula import round_significant
 from ..core import DataError, UserError
 from ..data import SOUND, UNITS, Column, DataSet, sound_columns
 from ..features import UNNAMED, FeatureSets, check_columns, equal_rows
-from ..models.predict import PredictionInput, asked_columns
-from ..twin import Recipe, Roles, round_significant
+from ..models.predict import PredictionInput, needed_columns
+from ..twin import Recipe, Roles
 
 # %% ../../nbs/20_popularity.ipynb #1646ef67
-TRACK_SOUND = "danceability energy loudness speechiness acousticness instrumentalness liveness valence tempo".split()
-TRACK_ARTISTS = "sum_artist_followers sum_artist_popularity avg_artist_followers avg_artist_popularity".split()
-TRACK_COLUMNS = ("id popularity duration_ms genres release_date danceability energy key loudness mode speechiness acousticness "
-                 "instrumentalness liveness valence tempo time_signature").split() + TRACK_ARTISTS
+TRACK_SOUND = (
+    "danceability energy loudness speechiness acousticness instrumentalness liveness valence tempo"
+).split()
+TRACK_ARTISTS = (
+    "sum_artist_followers sum_artist_popularity avg_artist_followers avg_artist_popularity".split()
+)
+TRACK_COLUMNS = (
+    "id popularity duration_ms genres release_date danceability energy key loudness mode "
+    "speechiness acousticness instrumentalness liveness valence tempo time_signature"
+).split() + TRACK_ARTISTS
 
 # %% ../../nbs/20_popularity.ipynb #83730a5b
 def measure_tracks(
@@ -31,11 +38,28 @@ def measure_tracks(
 ) -> pd.DataFrame:  # numbers, faults, group, labels, target
     "The table that the tracks' twin is fitted on. Raises `DataError` if a column is missing."
     if missing := [c for c in TRACK_COLUMNS if c not in tracks and c != "id"]:
-        raise DataError(f"the tracks have no column {', '.join(map(repr, missing))}", "genres and the artists' followers and popularity",
-                        "fit the twin on a file that has them")
-    year, month, day = (tracks["release_date"].str[a:b].astype(int) for a, b in ((0, 4), (5, 7), (8, 10)))
-    table = tracks[["popularity", "duration_ms", *TRACK_SOUND, "key", "mode", "time_signature", *TRACK_ARTISTS[2:]]].assign(year=year, month=month, day=day)
-    ratio = tracks["sum_artist_followers"] / tracks["avg_artist_followers"].where(tracks["avg_artist_followers"] > 0)
+        raise DataError(
+            f"the tracks have no column {', '.join(map(repr, missing))}",
+            "genres and the artists' followers and popularity",
+            "fit the twin on a file that has them",
+        )
+    year, month, day = (
+        tracks["release_date"].str[a:b].astype(int) for a, b in ((0, 4), (5, 7), (8, 10))
+    )
+    table = tracks[
+        [
+            "popularity",
+            "duration_ms",
+            *TRACK_SOUND,
+            "key",
+            "mode",
+            "time_signature",
+            *TRACK_ARTISTS[2:],
+        ]
+    ].assign(year=year, month=month, day=day)
+    ratio = tracks["sum_artist_followers"] / tracks["avg_artist_followers"].where(
+        tracks["avg_artist_followers"] > 0
+    )
     table["n_artists"] = ratio.round().fillna(1).astype(int)
     table["genres"] = tracks["genres"].str.split("|")
     table["n_genres"] = table["genres"].str.len().fillna(0).astype(int)
@@ -51,14 +75,37 @@ def write_tracks(
     rng: np.random.Generator,
 ) -> tuple[pd.DataFrame]:  # as in the file
     "Rows with the columns and formats of the real file."
-    whole = lambda c: table[c].round().astype("int64")
+
+    def whole(c):
+        return table[c].round().astype("int64")
+
     table = table.loc[rng.permutation(len(table))].reset_index(drop=True)
     rows = pd.DataFrame({"id": [f"twin{k:07d}" for k in range(1, len(table) + 1)]}, dtype="str")
-    rows = rows.assign(**{c: whole(c) for c in ("popularity", "duration_ms", "key", "mode", "time_signature")})
-    rows = rows.assign(**{c: table[c].round(3) if c in ("loudness", "tempo") else round_significant(table[c]) for c in TRACK_SOUND})
-    day = np.minimum(whole("day"), pd.Series([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]).loc[whole("month") - 1].to_numpy())
-    day = day.mask((whole("month") == 1) & (day == 1) & ~table["year_only"], 2)  # else it would read as known to the year only
-    rows["release_date"] = pd.Series([f"{y:04d}-{m:02d}-{d:02d}" for y, m, d in zip(whole("year"), whole("month"), day)], dtype="str")
+    rows = rows.assign(
+        **{c: whole(c) for c in ("popularity", "duration_ms", "key", "mode", "time_signature")}
+    )
+    rows = rows.assign(
+        **{
+            c: table[c].round(3) if c in ("loudness", "tempo") else round_significant(table[c])
+            for c in TRACK_SOUND
+        }
+    )
+    day = np.minimum(
+        whole("day"),
+        pd.Series([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+        .loc[whole("month") - 1]
+        .to_numpy(),
+    )
+    day = day.mask(
+        (whole("month") == 1) & (day == 1) & ~table["year_only"], 2
+    )  # else it would read as known to the year only
+    rows["release_date"] = pd.Series(
+        [
+            f"{y:04d}-{m:02d}-{d:02d}"
+            for y, m, d in zip(whole("year"), whole("month"), day, strict=True)
+        ],
+        dtype="str",
+    )
     rows["genres"] = table["genres"].astype("str").where(table["genres"] != "")
     artists = whole("n_artists")
     for what in ("followers", "popularity"):
@@ -68,69 +115,144 @@ def write_tracks(
 
 # %% ../../nbs/20_popularity.ipynb #d52a319e
 TRACK_ROLES = Roles(
-    targets={"popularity": ["year", "duration_ms", *TRACK_SOUND, "key", "mode", "avg_artist_popularity"]}, group="artist", labels="genres",
-    group_columns=["avg_artist_followers", "avg_artist_popularity", "n_artists", "n_genres", "unknown_artist"],
+    targets={
+        "popularity": ["year", "duration_ms", *TRACK_SOUND, "key", "mode", "avg_artist_popularity"]
+    },
+    group="artist",
+    labels="genres",
+    group_columns=[
+        "avg_artist_followers",
+        "avg_artist_popularity",
+        "n_artists",
+        "n_genres",
+        "unknown_artist",
+    ],
     discrete="year month day key mode time_signature n_artists n_genres".split(),
-    faults={"unknown_artist": dict(artist=-1, avg_artist_followers=0, avg_artist_popularity=0, n_artists=1, n_genres=0),
-            "silent": dict(tempo=0, time_signature=0, danceability=0, speechiness=0, valence=0),
-            "year_only": dict(month=1, day=1)},
+    faults={
+        "unknown_artist": dict(
+            artist=-1, avg_artist_followers=0, avg_artist_popularity=0, n_artists=1, n_genres=0
+        ),
+        "silent": dict(tempo=0, time_signature=0, danceability=0, speechiness=0, valence=0),
+        "year_only": dict(month=1, day=1),
+    },
 )
 TRACKS = Recipe(TRACK_ROLES, measure_tracks, write_tracks, ("popularity",))
 
 # %% ../../nbs/20_popularity.ipynb #7e77ae5a
 POPULARITY = DataSet(
-    "popularity", "tracks.csv", "a track on Spotify", "Kaggle: yamaerenay/spotify-dataset-19212020-600k-tracks",
-    "April 2021", "CDLA-Sharing-1.0", kaggle="yamaerenay/spotify-dataset-19212020-600k-tracks", recipe=TRACKS,
-    exclusions="The full download has 586,672 rows. A bare year of release is written as 1 January in some copies. "
-               "Followers and genres of artists are in copies that were joined with artists.csv.",
+    "popularity",
+    "tracks.csv",
+    "a track on Spotify",
+    "Kaggle: yamaerenay/spotify-dataset-19212020-600k-tracks",
+    "April 2021",
+    "CDLA-Sharing-1.0",
+    kaggle="yamaerenay/spotify-dataset-19212020-600k-tracks",
+    recipe=TRACKS,
+    exclusions=(
+        "The full download has 586,672 rows. A bare year of release is written as 1 January in "
+        "some copies. "
+        "Followers and genres of artists are in copies that were joined with artists.csv."
+    ),
     columns={
         "id": Column("text", "Spotify's id of the track", unique=True),
         "name": Column("text", "title", missing=True, optional=True),
-        "popularity": Column("int", "Spotify's popularity on the day of collection, mostly from recent plays", "points", 0, 100),
+        "popularity": Column(
+            "int",
+            "Spotify's popularity on the day of collection, mostly from recent plays",
+            "points",
+            0,
+            100,
+        ),
         "explicit": Column("int", "1 = explicit lyrics", "", 0, 1, optional=True),
         "artists": Column("text", "names of the artists, as a list in text", optional=True),
         "id_artists": Column("text", "ids of the artists, as a list in text", optional=True),
-        "genres": Column("text", "genres of the track's artists, separated by |", missing=True, optional=True),
-        "release_date": Column("date", "release of the album; a date on 1 January often means that only the year is known", "year", 1860, 2100),
+        "genres": Column(
+            "text", "genres of the track's artists, separated by |", missing=True, optional=True
+        ),
+        "release_date": Column(
+            "date",
+            "release of the album; a date on 1 January often means that only the year is known",
+            "year",
+            1860,
+            2100,
+        ),
         **sound_columns(list(SOUND)),
         "time_signature": Column("int", "beats in a bar; 0 where none was found", "beats", 0, 7),
-        "sum_artist_followers": Column("float", "followers of the track's artists, summed", "accounts", 0, optional=True),
-        "sum_artist_popularity": Column("float", "popularity of the track's artists, summed", "points", 0, optional=True),
-        "avg_artist_followers": Column("float", "followers of the track's artists, mean", "accounts", 0, optional=True),
-        "avg_artist_popularity": Column("float", "popularity of the track's artists, mean", "points", 0, 100, optional=True),
-    })
+        "sum_artist_followers": Column(
+            "float", "followers of the track's artists, summed", "accounts", 0, optional=True
+        ),
+        "sum_artist_popularity": Column(
+            "float", "popularity of the track's artists, summed", "points", 0, optional=True
+        ),
+        "avg_artist_followers": Column(
+            "float", "followers of the track's artists, mean", "accounts", 0, optional=True
+        ),
+        "avg_artist_popularity": Column(
+            "float", "popularity of the track's artists, mean", "points", 0, 100, optional=True
+        ),
+    },
+)
 
 ARTISTS = DataSet(
-    "artists", "artists.csv", "an artist on Spotify", POPULARITY.source, POPULARITY.date, POPULARITY.licence,
-    kaggle=POPULARITY.kaggle, exclusions="Most of the artists have no genre.",
+    "artists",
+    "artists.csv",
+    "an artist on Spotify",
+    POPULARITY.source,
+    POPULARITY.date,
+    POPULARITY.licence,
+    kaggle=POPULARITY.kaggle,
+    exclusions="Most of the artists have no genre.",
     columns={
         "id": Column("text", "Spotify's id of the artist", unique=True),
         "followers": Column("float", "followers", "accounts", 0, missing=True),
         "genres": Column("text", "genres, as a list in text"),
         "name": Column("text", "name", missing=True),
         "popularity": Column("int", "Spotify's popularity of the artist", "points", 0, 100),
-    })
+    },
+)
 
 # %% ../../nbs/20_popularity.ipynb #0fc2c593
 def derive_tracks(
     df: pd.DataFrame,  # from `load("popularity")`
-) -> pd.DataFrame:     # a copy with year, date_known, duration_s; loudness_db and tempo_bpm instead of loudness and tempo
-    "Add what the models use, and give names their units. A date without a readable year gives the year NaN."
+) -> pd.DataFrame:  # a copy with year, date_known, duration_s, loudness_db and tempo_bpm
+    """Add what the models use, and give names their units.
+
+    A date without a readable year gives the year NaN."""
     check_columns(df, ["release_date", "duration_ms"], "the tracks")
     date = df["release_date"].astype("str")
     known = pd.Series("day", index=df.index)
     known[date.str.len().lt(10) | date.str[7:10].eq("-00")] = "month"  # 1985-03
-    known[date.str.len().lt(7) | date.str[4:7].eq("-00") | date.str[4:10].eq("-01-01")] = "year"  # 1985, or 1 January
+    known[date.str.len().lt(7) | date.str[4:7].eq("-00") | date.str[4:10].eq("-01-01")] = (
+        "year"  # 1985, or 1 January
+    )
     year = pd.to_numeric(date.str.extract(r"^(\d{4})", expand=False), errors="coerce")
     return df.rename(columns=UNITS).assign(
         year=year if year.isna().any() else year.astype("int64"),
         date_known=pd.Categorical(known, ["day", "month", "year"]),
-        duration_s=df["duration_ms"] // 1000)
+        duration_s=df["duration_ms"] // 1000,
+    )
 
 # %% ../../nbs/20_popularity.ipynb #52f9210f
-_SOUND = ["danceability", "energy", "key", "loudness_db", "mode", "speechiness", "acousticness",
-          "instrumentalness", "liveness", "valence", "tempo_bpm", "duration_s"]
-_ARTIST = ["sum_artist_followers", "avg_artist_followers", "sum_artist_popularity", "avg_artist_popularity"]
+_SOUND = [
+    "danceability",
+    "energy",
+    "key",
+    "loudness_db",
+    "mode",
+    "speechiness",
+    "acousticness",
+    "instrumentalness",
+    "liveness",
+    "valence",
+    "tempo_bpm",
+    "duration_s",
+]
+_ARTIST = [
+    "sum_artist_followers",
+    "avg_artist_followers",
+    "sum_artist_popularity",
+    "avg_artist_popularity",
+]
 
 FEATURES = FeatureSets(
     {
@@ -150,9 +272,13 @@ _ARTIST_PROXY = ["genres", *_ARTIST]
 
 
 def artist_groups(
-    df: pd.DataFrame,  # tracks with id_artists, or with genres and the artists' followers and popularity
-) -> pd.Series:  # int64 codes in order of appearance, named "artist"; -1 where the artist is unnamed
-    "Which tracks count as one artist's. Raises `UserError` where the file has no column that tells."
+    df: pd.DataFrame,  # tracks with id_artists, or with genres and the artists' numbers
+) -> (
+    pd.Series
+):  # int64 codes in order of appearance, named "artist"; -1 where the artist is unnamed
+    """Which tracks count as one artist's.
+
+    Raises `UserError` where the file has no column that tells."""
     if "id_artists" in df:
         lead = df["id_artists"].astype("str").str.extract(r"(\w+)", expand=False)
         codes = pd.factorize(lead)[0]  # a missing id becomes -1
@@ -160,16 +286,28 @@ def artist_groups(
         unnamed = df["genres"].fillna("").eq("") & df["sum_artist_followers"].fillna(0).eq(0)
         codes = np.where(unnamed, UNNAMED, equal_rows(df, _ARTIST_PROXY, empty=True))
     else:
-        raise UserError("the table does not tell artists apart", "id_artists, or genres with the artists' followers and popularity")
+        raise UserError(
+            "the table does not tell artists apart",
+            "id_artists, or genres with the artists' followers and popularity",
+        )
     return pd.Series(np.asarray(codes, dtype="int64"), index=df.index, name="artist")
 
 # %% ../../nbs/20_popularity.ipynb #609a7170
 def credited_artists(
     df: pd.DataFrame,  # as for artist_groups
-) -> pd.Series:        # a code for each credit, indexed by the row's position; a row of three artists stands there three times
-    "All artists of each track; the codes of `artist_groups` where the file has no artist ids. Unnamed ones are left out."
+) -> pd.Series:  # a code for each credit, indexed by the row's position: three for three artists
+    """All artists of each track; the codes of `artist_groups` where the file has no artist ids.
+
+    Unnamed ones are left out."""
     if "id_artists" in df:
-        names = df["id_artists"].astype("str").reset_index(drop=True).str.findall(r"\w+").explode().dropna()
+        names = (
+            df["id_artists"]
+            .astype("str")
+            .reset_index(drop=True)
+            .str.findall(r"\w+")
+            .explode()
+            .dropna()
+        )
         return pd.Series(pd.factorize(names)[0], index=names.index, name="artist")
     codes = artist_groups(df).reset_index(drop=True)
     return codes[codes != UNNAMED]
@@ -185,42 +323,69 @@ def recordings(
 # %% ../../nbs/20_popularity.ipynb #b2a1dcfa
 def known_artists(
     df: pd.DataFrame,  # tracks with derived columns
-) -> tuple[pd.Series | None, tuple[pd.Series, ...], str]:  # artist of each row, or None; keys for `drop_shared`; why there are no artists
-    "Who made each track, and what ties tracks of different artists together: recordings and guests."
+) -> tuple[
+    pd.Series | None, tuple[pd.Series, ...], str
+]:  # artist of each row, or None; keys for `drop_shared`; why there are no artists
+    """Who made each track, and what ties tracks of different artists together: recordings and
+    guests."""
     try:
-        return artist_groups(df).reset_index(drop=True), (recordings(df).reset_index(drop=True), credited_artists(df)), ""
+        return (
+            artist_groups(df).reset_index(drop=True),
+            (recordings(df).reset_index(drop=True), credited_artists(df)),
+            "",
+        )
     except UserError as error:
         return None, (), error.seen
 
 # %% ../../nbs/20_popularity.ipynb #37e94184
 def join_artists(
-    tracks: pd.DataFrame,   # with id_artists
+    tracks: pd.DataFrame,  # with id_artists
     artists: pd.DataFrame,  # from `load("artists")`: id, followers, popularity, genres
-) -> pd.DataFrame:          # the tracks in their order, with sum_ and avg_ of followers and popularity, and genres
-    "Add the artists' numbers and genres to their tracks. Raises `UserError` without id_artists, `DataError` for genres that are no list."
+) -> (
+    pd.DataFrame
+):  # the tracks in their order, with sum_ and avg_ of followers and popularity, and genres
+    """Add the artists' numbers and genres to their tracks.
+
+    Raises `UserError` without id_artists, `DataError` for genres that are no list."""
     check_columns(tracks, ["id_artists"], "the tracks")
     check_columns(artists, ["id", "followers", "popularity", "genres"], "the artists")
-    credits = tracks["id_artists"].astype("str").reset_index(drop=True).str.findall(r"\w+").explode()
+    credits = (
+        tracks["id_artists"].astype("str").reset_index(drop=True).str.findall(r"\w+").explode()
+    )
     known = artists[artists["id"].isin(credits.unique())].set_index("id")
     known = known.assign(genres=[_read_list(g) for g in known["genres"]])
-    rows = credits.to_frame("id").join(known[["followers", "popularity", "genres"]], on="id").fillna({"followers": 0, "popularity": 0})
+    rows = (
+        credits.to_frame("id")
+        .join(known[["followers", "popularity", "genres"]], on="id")
+        .fillna({"followers": 0, "popularity": 0})
+    )
     sums = rows.groupby(level=0)[["followers", "popularity"]].agg(["sum", "mean"])
-    sums.columns = [f"{'avg' if how == 'mean' else how}_artist_{what}" for what, how in sums.columns]
-    words = rows["genres"].explode().dropna().groupby(level=0).agg(lambda g: "|".join(sorted(set(g))))
-    return tracks.assign(**{c: sums[c].to_numpy("float64") for c in _ARTIST}, genres=words.reindex(range(len(tracks))).to_numpy())
+    sums.columns = [
+        f"{'avg' if how == 'mean' else how}_artist_{what}" for what, how in sums.columns
+    ]
+    words = (
+        rows["genres"].explode().dropna().groupby(level=0).agg(lambda g: "|".join(sorted(set(g))))
+    )
+    return tracks.assign(
+        **{c: sums[c].to_numpy("float64") for c in _ARTIST},
+        genres=words.reindex(range(len(tracks))).to_numpy(),
+    )
 
 
 def _read_list(text: str) -> list[str]:
     try:
         return [str(item) for item in ast.literal_eval(text)]
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as e:
-        raise DataError(f"the artists' genres have {str(text)[:60]!r}", "a list in text, such as ['pop', 'rock']") from e
+        raise DataError(
+            f"the artists' genres have {str(text)[:60]!r}",
+            "a list in text, such as ['pop', 'rock']",
+        ) from e
 
 # %% ../../nbs/20_popularity.ipynb #9b439e0b
 PREDICTS = {
     "popularity": PredictionInput(
         "popularity",
-        asked_columns(POPULARITY, {c: POPULARITY.columns[c] for c in ["release_date", *SOUND]}),
+        needed_columns(POPULARITY, {c: POPULARITY.columns[c] for c in ["release_date", *SOUND]}),
         FEATURES,
         "published-13",
         derive=derive_tracks,

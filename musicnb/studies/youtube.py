@@ -27,29 +27,53 @@ from musicnb.data import (
     sound_columns,
 )
 from ..features import FeatureSets, check_columns, equal_rows
-from ..models.predict import PredictionInput, asked_columns
+from ..models.predict import PredictionInput, needed_columns
 from .youtube_twin import VIDEO_ROLES, measure_videos, write_videos
 from ..twin import Recipe
 
 # %% ../../nbs/10_youtube.ipynb #2c19a3d8
 def join_enriched(
-    tracks: pd.DataFrame,    # youtube, all of it or a sample
+    tracks: pd.DataFrame,  # youtube, all of it or a sample
     enriched: pd.DataFrame,  # youtube-enriched
 ) -> pd.DataFrame:  # the tracks' rows, with what the crawl added where it has the row
-    "Put the crawl's columns beside the tracks. Raises `DataError` naming the first row of the enrichment that matches no track."
-    kinds = {df.attrs["provenance"].kind == "twin" for df in (tracks, enriched) if "provenance" in df.attrs}
+    """Put the crawl's columns beside the tracks.
+
+    Raises `DataError` naming the first row of the enrichment that matches no track."""
+    kinds = {
+        df.attrs["provenance"].kind == "twin"
+        for df in (tracks, enriched)
+        if "provenance" in df.attrs
+    }
     if len(kinds) == 2:
-        raise DataError("of tracks and enrichment one is real and the other a twin", "both from the same folder")
+        raise DataError(
+            "of tracks and enrichment one is real and the other a twin", "both from the same folder"
+        )
     left = tracks if "row" in tracks else tracks.assign(row=np.arange(len(tracks)))
     whole = getattr(tracks.attrs.get("provenance"), "kind", "") != "sample"
-    named = enriched.merge(left[["row", "Artist", "Track"]], on="row", how="left" if whole else "inner", suffixes=("", "_there"))
+    named = enriched.merge(
+        left[["row", "Artist", "Track"]],
+        on="row",
+        how="left" if whole else "inner",
+        suffixes=("", "_there"),
+    )
     other = (named["Artist"] != named["Artist_there"]) | (named["Track"] != named["Track_there"])
     if other.any():
         first = named[other].iloc[0]
-        there = "there is no such row" if pd.isna(first["Artist_there"]) else f"the track there is {first['Track_there']!r} by {first['Artist_there']!r}"
-        raise DataError(f"row number {first['row']} of the enrichment is {first['Track']!r} by {first['Artist']!r}, {there}; {other.sum():,} rows match no track",
-                        "the enrichment of these tracks, with their row numbers")
-    joined = left.merge(enriched[["row", *enriched.columns.difference(left.columns, sort=False)]], on="row", how="left")
+        there = (
+            "there is no such row"
+            if pd.isna(first["Artist_there"])
+            else f"the track there is {first['Track_there']!r} by {first['Artist_there']!r}"
+        )
+        raise DataError(
+            f"row number {first['row']} of the enrichment is {first['Track']!r} "
+            f"by {first['Artist']!r}, {there}; {other.sum():,} rows match no track",
+            "the enrichment of these tracks, with their row numbers",
+        )
+    joined = left.merge(
+        enriched[["row", *enriched.columns.difference(left.columns, sort=False)]],
+        on="row",
+        how="left",
+    )
     joined.index, joined.attrs = tracks.index, dict(tracks.attrs)
     return joined
 
@@ -64,20 +88,41 @@ VIDEOS = Recipe(VIDEO_ROLES, _measure, write_videos, ("youtube", "youtube-enrich
 _COUNT = dict(low=0, missing=True)
 
 YOUTUBE = DataSet(
-    "youtube", "Spotify_Youtube.csv", "a track among an artist's ten most popular, with its video on YouTube",
-    "Kaggle: salvatorerastelli/spotify-and-youtube", "February 2023", "CC0", kaggle="salvatorerastelli/spotify-and-youtube", recipe=VIDEOS,
-    exclusions="20,718 rows of 2,079 artists. A song by two artists stands there twice. Rows without a video have empty cells.",
+    "youtube",
+    "Spotify_Youtube.csv",
+    "a track among an artist's ten most popular, with its video on YouTube",
+    "Kaggle: salvatorerastelli/spotify-and-youtube",
+    "February 2023",
+    "CC0",
+    kaggle="salvatorerastelli/spotify-and-youtube",
+    recipe=VIDEOS,
+    exclusions=(
+        "20,718 rows of 2,079 artists. A song by two artists stands there twice. Rows without a "
+        "video have empty cells."
+    ),
     columns={
-        "row": Column("int", "row number; the file gives this column no name", low=0, unique=True, optional=True),
+        "row": Column(
+            "int",
+            "row number; the file gives this column no name",
+            low=0,
+            unique=True,
+            optional=True,
+        ),
         "Artist": Column("text", "name of the artist; names such as None and NA are names"),
         "Url_spotify": Column("text", "page of the artist on Spotify", missing=True, optional=True),
         "Track": Column("text", "title of the song on Spotify"),
         "Album": Column("text", "album"),
         "Album_type": Column("text", "album, single or compilation"),
         "Uri": Column("text", "Spotify's URI of the track", missing=True, optional=True),
-        **sound_columns([n for n in SOUND if n not in ("mode", "key", "duration_ms")], str.capitalize, missing=True),
+        **sound_columns(
+            [n for n in SOUND if n not in ("mode", "key", "duration_ms")],
+            str.capitalize,
+            missing=True,
+        ),
         "Key": Column("float", SOUND["key"].meaning, SOUND["key"].unit, -1, 11, missing=True),
-        "Duration_ms": Column("float", SOUND["duration_ms"].meaning, "ms", 0, 100_000_000, missing=True),
+        "Duration_ms": Column(
+            "float", SOUND["duration_ms"].meaning, "ms", 0, 100_000_000, missing=True
+        ),
         "Url_youtube": Column("text", "address of the video", missing=True, optional=True),
         "Title": Column("text", "title of the video", missing=True),
         "Channel": Column("text", "channel of the video", missing=True),
@@ -86,9 +131,12 @@ YOUTUBE = DataSet(
         "Comments": Column("float", "comments on the video", "comments", **_COUNT),
         "Description": Column("text", "description of the video", missing=True, optional=True),
         "Licensed": Column("bool", "does the video hold licensed content?", missing=True),
-        "official_video": Column("bool", "was the video found by the official title?", missing=True),
+        "official_video": Column(
+            "bool", "was the video found by the official title?", missing=True
+        ),
         "Stream": Column("float", "plays of the track on Spotify", "streams", **_COUNT),
-    })
+    },
+)
 
 # %% ../../nbs/10_youtube.ipynb #c717b75a
 def _compare_with_songs(
@@ -103,29 +151,58 @@ def _compare_with_songs(
 _CRAWLED = _COUNT | dict(errors=("Error", "error"))
 
 ENRICHED = DataSet(
-    "youtube-enriched", "Spotify_Youtube_enriched.csv", "a row of the youtube data set, with what a later crawl adds",
-    "a crawl of YouTube and Spotify", "counts October 2025; subscribers, popularity and followers November 2023", "API terms apply",
-    recipe=VIDEOS, compare=_compare_with_songs,
-    exclusions="Counts are there for the rows whose address was known. No date of publication. Older crawls wrote Error where a call had failed; "
-               "such cells are read as empty, and the badge counts them.",
+    "youtube-enriched",
+    "Spotify_Youtube_enriched.csv",
+    "a row of the youtube data set, with what a later crawl adds",
+    "a crawl of YouTube and Spotify",
+    "counts October 2025; subscribers, popularity and followers November 2023",
+    "API terms apply",
+    recipe=VIDEOS,
+    compare=_compare_with_songs,
+    exclusions=(
+        "Counts are there for the rows whose address was known. No date of publication. Older "
+        "crawls wrote Error where a call had failed; "
+        "such cells are read as empty, and the badge counts them."
+    ),
     columns={
         "row": Column("int", "row number in the youtube data set", low=0, unique=True),
-        "Artist": Column("text", "as there"), "Track": Column("text", "as there"),
+        "Artist": Column("text", "as there"),
+        "Track": Column("text", "as there"),
         "Uri": Column("text", "as there", missing=True, optional=True),
         "channelId": Column("text", "YouTube's id of the channel", missing=True),
         "viewCount": Column("float", "views at the crawl", "views", **_CRAWLED),
         "likeCount": Column("float", "likes at the crawl", "likes", **_CRAWLED),
         "commentCount": Column("float", "comments at the crawl", "comments", **_CRAWLED),
-        "youtubeChannelSubscriber": Column("float", "subscribers of the channel", "accounts", **_CRAWLED),
-        "spotifyPopularity": Column("float", "popularity of the artist", "points", **_CRAWLED | {"high": 100}),
+        "youtubeChannelSubscriber": Column(
+            "float", "subscribers of the channel", "accounts", **_CRAWLED
+        ),
+        "spotifyPopularity": Column(
+            "float", "popularity of the artist", "points", **_CRAWLED | {"high": 100}
+        ),
         "spotifyFollowers": Column("float", "followers of the artist", "accounts", **_CRAWLED),
-        "published_at": Column("date", "publication of the video", "year", 2005, 2100, missing=True, optional=True),
-        "published_year": Column("float", "year of publication", "year", 2005, 2100, missing=True, optional=True),
-    })
+        "published_at": Column(
+            "date", "publication of the video", "year", 2005, 2100, missing=True, optional=True
+        ),
+        "published_year": Column(
+            "float", "year of publication", "year", 2005, 2100, missing=True, optional=True
+        ),
+    },
+)
 
 # %% ../../nbs/10_youtube.ipynb #4d720391
-_AUDIO = ["Danceability", "Energy", "Key", "Loudness", "Speechiness", "Acousticness", "Instrumentalness",
-          "Liveness", "Valence", "Tempo", "Duration_ms"]
+_AUDIO = [
+    "Danceability",
+    "Energy",
+    "Key",
+    "Loudness",
+    "Speechiness",
+    "Acousticness",
+    "Instrumentalness",
+    "Liveness",
+    "Valence",
+    "Tempo",
+    "Duration_ms",
+]
 _SIZE = ["youtubeChannelSubscriber", "spotifyPopularity", "spotifyFollowers"]
 _WORDS = ["Album_type", "Album", "Track", "Title", "Channel"]
 
@@ -144,7 +221,15 @@ FEATURES = FeatureSets(
         "year": ["published_year"],
         "published-14": [*_AUDIO, "Stream", "published_year", "is_children"],
         "published-21": [
-            "Artist", *_AUDIO, "Likes", "Comments", "Licensed", "official_video", "is_children", "published_year", *_SIZE
+            "Artist",
+            *_AUDIO,
+            "Likes",
+            "Comments",
+            "Licensed",
+            "official_video",
+            "is_children",
+            "published_year",
+            *_SIZE,
         ],
     },
     text=("Artist", *_WORDS),
@@ -155,40 +240,66 @@ def load_songs(
     data_dir: str = "",  # as for `load`
     sample: int = 0,  # rows taken, 0 takes all
     seed: int = 1,
-) -> tuple[pd.DataFrame, list[pd.DataFrame]]:  # songs with derived columns; the tables that they came from, for `run.use`
+) -> tuple[
+    pd.DataFrame, list[pd.DataFrame]
+]:  # songs with derived columns; the tables that they came from, for `run.use`
     """The songs with their videos, and what a crawl added where it is there.
 
     Raises `DataError` if the crawl is of other songs."""
-    tracks, enriched = (load(d, data_dir=data_dir, sample=sample, seed=seed) for d in (YOUTUBE, ENRICHED))
+    tracks, enriched = (
+        load(d, data_dir=data_dir, sample=sample, seed=seed) for d in (YOUTUBE, ENRICHED)
+    )
     made_up = [table.attrs["provenance"].kind == "twin" for table in (tracks, enriched)]
     if made_up[0] != made_up[1]:  # one file is there, and the other is not
         return derive_songs(tracks), [tracks]
     return derive_songs(join_enriched(tracks, enriched)), [tracks, enriched]
 
 # %% ../../nbs/10_youtube.ipynb #01ffd331
-_GROWTH = {"delta_view": ("viewCount", "Views"), "delta_like": ("likeCount", "Likes"), "delta_comment": ("commentCount", "Comments")}  # new -> later, earlier
-_RATIOS = {"views_per_stream": ("Views", "Stream"), "likes_per_view": ("Likes", "Views"), "comments_per_view": ("Comments", "Views")}
+_GROWTH = {
+    "delta_view": ("viewCount", "Views"),
+    "delta_like": ("likeCount", "Likes"),
+    "delta_comment": ("commentCount", "Comments"),
+}  # new -> later, earlier
+_RATIOS = {
+    "views_per_stream": ("Views", "Stream"),
+    "likes_per_view": ("Likes", "Views"),
+    "comments_per_view": ("Comments", "Views"),
+}
 
 
 def derive_songs(
     df: pd.DataFrame,  # from `load("youtube")`, joined with the crawl where there is one
-) -> pd.DataFrame:     # a copy with is_children, views_per_stream, likes_per_view, comments_per_view, and delta_view … where a crawl counted again
-    "Add ratios, growth and flags. A ratio to nothing is empty. Raises `UserError` where a column is missing."
-    check_columns(df, ["Title", "Channel", *dict.fromkeys(c for pair in _RATIOS.values() for c in pair)], "the songs")
+) -> (
+    pd.DataFrame
+):  # a copy with is_children, three ratios, and delta_view … if a crawl counted again
+    """Add ratios, growth and flags.
+
+    A ratio to nothing is empty. Raises `UserError` where a column is missing."""
+    check_columns(
+        df,
+        ["Title", "Channel", *dict.fromkeys(c for pair in _RATIOS.values() for c in pair)],
+        "the songs",
+    )
     made = {new: df[a] / df[b].where(df[b] > 0) for new, (a, b) in _RATIOS.items()}
     made |= {new: df[a] - df[b] for new, (a, b) in _GROWTH.items() if a in df}
     if "published_at" in df and "published_year" not in df:
-        made["published_year"] = pd.to_numeric(df["published_at"].astype("str").str[:4], errors="coerce")
+        made["published_year"] = pd.to_numeric(
+            df["published_at"].astype("str").str[:4], errors="coerce"
+        )
     return df.assign(**made, is_children=for_children(df))
 
 # %% ../../nbs/10_youtube.ipynb #7cbc2b7a
-CHILDREN = r"nursery rhymes|kids (?:songs?|music)|songs? for (?:kids|children)|kinderlieder|kidz ?bop"
+CHILDREN = (
+    r"nursery rhymes|kids (?:songs?|music)|songs? for (?:kids|children)|kinderlieder|kidz ?bop"
+)
 
 
 def for_children(
     df: pd.DataFrame,  # with Channel and Title
-) -> pd.Series:        # bool
-    "Songs whose channel or title says that they are for children, in English or German. Never made from counts."
+) -> pd.Series:  # bool
+    """Songs whose channel or title says that they are for children, in English or German.
+
+    Never made from counts."""
     said = [df[c].fillna("").str.contains(CHILDREN, case=False) for c in ("Channel", "Title")]
     return (said[0] | said[1]).astype(bool)
 
@@ -198,30 +309,47 @@ _FEWEST = 10  # rows of the rarer class: below it no split can test and train it
 
 
 def class_target(
-    songs: pd.DataFrame,     # from `load_songs`
+    songs: pd.DataFrame,  # from `load_songs`
     target: str = "platform",  # platform, growth or high_views
-    views_of: str = "Views",  # of platform and high_views: Views (February 2023) or viewCount (the later crawl)
-    level: float = 1e8,      # of high_views, in views
-) -> pd.Series:              # 0 or 1, with the index of the songs whose answer is known
-    "Which side of a line a song is on. Raises `UserError` for another target, counts that no crawl brought, and a class with fewer than ten songs."
+    views_of: str = "Views",  # Views (February 2023) or viewCount (the later crawl); not for growth
+    level: float = 1e8,  # of high_views, in views
+) -> pd.Series:  # 0 or 1, with the index of the songs whose answer is known
+    """Which side of a line a song is on.
+
+    Raises `UserError` for another target, counts that no crawl brought, and a class with fewer
+    than ten songs."""
     if target not in CLASS_TARGETS or views_of not in ("Views", "viewCount"):
-        raise UserError(f"target {target!r} with the views of {views_of!r}", f"{', '.join(CLASS_TARGETS)}; Views or viewCount")
+        raise UserError(
+            f"target {target!r} with the views of {views_of!r}",
+            f"{', '.join(CLASS_TARGETS)}; Views or viewCount",
+        )
     views = "delta_view" if target == "growth" else views_of
     if views not in songs or songs[views].notna().sum() == 0:
-        raise UserError(f"no later count of views, which {target!r} needs", "an enriched file with viewCount", "run musicnb crawl, or ask for the views of Views")
+        raise UserError(
+            f"no later count of views, which {target!r} needs",
+            "an enriched file with viewCount",
+            "run musicnb crawl, or ask for the views of Views",
+        )
     check_columns(songs, ["Stream"], "the songs")
-    line = {"platform": songs["Stream"], "growth": songs[views].median(), "high_views": level}[target]
+    line = {"platform": songs["Stream"], "growth": songs[views].median(), "high_views": level}[
+        target
+    ]
     known = songs[views].notna() & (songs["Stream"].notna() if target == "platform" else True)
     side = (songs[views] > line)[known].astype("int64").rename(target)
     ones = int(side.sum())
     if min(ones, len(side) - ones) < _FEWEST:
-        raise UserError(f"target {target!r} has {ones:,} songs of class 1 and {len(side) - ones:,} of class 0", f"{_FEWEST} or more of each")
+        raise UserError(
+            f"target {target!r} has {ones:,} songs of class 1 and {len(side) - ones:,} of class 0",
+            f"{_FEWEST} or more of each",
+        )
     return side
 
 # %% ../../nbs/10_youtube.ipynb #78a0ac88
 def song_keys(
     df: pd.DataFrame,  # songs
-) -> tuple[pd.Series, pd.Series]:  # codes of tracks and of videos, indexed by the row's position; -1 where a part is empty
+) -> tuple[
+    pd.Series, pd.Series
+]:  # codes of tracks and of videos, indexed by the row's position; -1 where a part is empty
     "Which rows are the same track, and which have the same video."
     check_columns(df, ["Track", "Stream", "Title", "Channel"], "the songs")
     pairs = (["Track", "Stream"], ["Title", "Channel"])
@@ -233,46 +361,152 @@ def _oddities(df: pd.DataFrame) -> dict[str, tuple[str, str, pd.Series]]:
     later = df[[new for new in _GROWTH if new in df]]
     track, video = (codes.ge(0) & codes.duplicated() for codes in song_keys(df))
     return {
-        "song for children": ("the channel or the title says so: is_children", "flagged", df["is_children"]),
-        "no audio features": ("a model of sound imputes them or leaves the row out", "counted", df[_AUDIO].isna().any(axis=1)),
-        "tempo of 0": ("no beat was found, and danceability is 0 with it: a marker, not a number", "counted", df["Tempo"].eq(0)),
-        "no streams": ("Spotify shows no count; ratios to streams are empty", "counted", df["Stream"].isna()),
-        "hidden counts": ("likes or comments are hidden or closed; rates are empty", "counted", df[["Likes", "Comments"]].isna().any(axis=1)),
-        "impossible counts": ("more likes or comments than views: counts of different things", "counted", df[["Likes", "Comments"]].max(axis=1) > df["Views"]),
-        "repeated video": ("title and channel of an earlier row, so its views: a random split puts them on both sides", "counted", video),
+        "song for children": (
+            "the channel or the title says so: is_children",
+            "flagged",
+            df["is_children"],
+        ),
+        "no audio features": (
+            "a model of sound imputes them or leaves the row out",
+            "counted",
+            df[_AUDIO].isna().any(axis=1),
+        ),
+        "tempo of 0": (
+            "no beat was found, and danceability is 0 with it: a marker, not a number",
+            "counted",
+            df["Tempo"].eq(0),
+        ),
+        "no streams": (
+            "Spotify shows no count; ratios to streams are empty",
+            "counted",
+            df["Stream"].isna(),
+        ),
+        "hidden counts": (
+            "likes or comments are hidden or closed; rates are empty",
+            "counted",
+            df[["Likes", "Comments"]].isna().any(axis=1),
+        ),
+        "impossible counts": (
+            "more likes or comments than views: counts of different things",
+            "counted",
+            df[["Likes", "Comments"]].max(axis=1) > df["Views"],
+        ),
+        "repeated video": (
+            "title and channel of an earlier row, so its views: a random split puts them on "
+            "both sides",
+            "counted",
+            video,
+        ),
         "repeated track": ("title and streams of an earlier row", "counted", track),
-        "lower later count": ("taken back, deleted or corrected", "counted", later.lt(0).any(axis=1)),
-        "no later count": ("growth is unknown", "counted", later.reindex(columns=["delta_view"])["delta_view"].isna())}
+        "lower later count": (
+            "taken back, deleted or corrected",
+            "counted",
+            later.lt(0).any(axis=1),
+        ),
+        "no later count": (
+            "growth is unknown",
+            "counted",
+            later.reindex(columns=["delta_view"])["delta_view"].isna(),
+        ),
+    }
 
 # %% ../../nbs/10_youtube.ipynb #6300d01c
 def clean_songs(
     songs: pd.DataFrame,  # from `load_songs`
-) -> tuple[pd.DataFrame, pd.DataFrame]:  # the rows with an official video, numbered anew; the log: rule, why, what, rows, before, after
+) -> tuple[
+    pd.DataFrame, pd.DataFrame
+]:  # the rows with an official video, numbered anew; the log: rule, why, what, rows, before, after
     "Keep the official videos, and count what else is odd. Raises `UserError` where no row has one."
-    check_columns(songs, ["official_video", "is_children", *_AUDIO, "Views", "Likes", "Comments"], "the songs")
+    check_columns(
+        songs, ["official_video", "is_children", *_AUDIO, "Views", "Likes", "Comments"], "the songs"
+    )
     official, log, before = songs["official_video"].astype("boolean"), [], len(songs)
-    for rule, why, rows in (("no video", "nothing was found on YouTube, so there is nothing to explain", official.isna()),
-                            ("video not official", "the views are a fan's, a lyric video's or another song's", ~official.fillna(True))):
-        log.append({"rule": rule, "why": why, "what": "dropped", "rows": int(rows.sum()), "before": before, "after": before - int(rows.sum())})
+    for rule, why, rows in (
+        (
+            "no video",
+            "nothing was found on YouTube, so there is nothing to explain",
+            official.isna(),
+        ),
+        (
+            "video not official",
+            "the views are a fan's, a lyric video's or another song's",
+            ~official.fillna(True),
+        ),
+    ):
+        log.append(
+            {
+                "rule": rule,
+                "why": why,
+                "what": "dropped",
+                "rows": int(rows.sum()),
+                "before": before,
+                "after": before - int(rows.sum()),
+            }
+        )
         before = log[-1]["after"]
     if not before:
-        raise UserError(f"none of {len(songs):,} rows has an official video", "rows where official_video is true")
+        raise UserError(
+            f"none of {len(songs):,} rows has an official video",
+            "rows where official_video is true",
+        )
     kept = songs[official.fillna(False).astype(bool)].reset_index(drop=True)
-    log += [{"rule": rule, "why": why, "what": what, "rows": int(rows.sum()), "before": before, "after": before}
-            for rule, (why, what, rows) in _oddities(kept).items()]
+    log += [
+        {
+            "rule": rule,
+            "why": why,
+            "what": what,
+            "rows": int(rows.sum()),
+            "before": before,
+            "after": before,
+        }
+        for rule, (why, what, rows) in _oddities(kept).items()
+    ]
     return kept, pd.DataFrame(log)
 
 # %% ../../nbs/10_youtube.ipynb #facts002
 _TELLS = {  # column -> what is looked for in it, as a pattern for lower-case text
-    "Title": {"official": "official|oficial", "video": r"video|\bmv\b|m/v", "lyrics": "lyric|letra", "audio": r"\baudio\b", "visualizer": "visuali",
-              "live": r"\blive\b|en vivo|ao vivo|concert|unplugged|session", "remix": r"remix|\bmix\b", "guest": r"\bfeat\b|\bft\b|featuring|\bcon\b",
-              "film": "soundtrack|motion picture|from the|movie|film", "children": "kids|nursery|children|rhymes|baby", "dance": "dance|choreo|performance",
-              "4k": r"\bhd\b|\b4k\b"},
-    "Track": {"live": r"\blive\b|en vivo|ao vivo", "remix": "remix|mix\\b", "guest": r"\bfeat\b|\bft\b|\bwith\b", "remaster": "remaster", "film": r"\(from|from \""},
-    "Album": {"film": "soundtrack|motion picture|film", "live": r"\blive\b", "christmas": "christmas|navidad", "deluxe": "deluxe|expanded|edition|remaster"},
-    "Channel": {"vevo": "vevo$", "topic": " - topic$", "label": r"record|label|music|tv\b|entertainment|series|films", "children": "kids|children|nursery|baby"},
+    "Title": {
+        "official": "official|oficial",
+        "video": r"video|\bmv\b|m/v",
+        "lyrics": "lyric|letra",
+        "audio": r"\baudio\b",
+        "visualizer": "visuali",
+        "live": r"\blive\b|en vivo|ao vivo|concert|unplugged|session",
+        "remix": r"remix|\bmix\b",
+        "guest": r"\bfeat\b|\bft\b|featuring|\bcon\b",
+        "film": "soundtrack|motion picture|from the|movie|film",
+        "children": "kids|nursery|children|rhymes|baby",
+        "dance": "dance|choreo|performance",
+        "4k": r"\bhd\b|\b4k\b",
+    },
+    "Track": {
+        "live": r"\blive\b|en vivo|ao vivo",
+        "remix": "remix|mix\\b",
+        "guest": r"\bfeat\b|\bft\b|\bwith\b",
+        "remaster": "remaster",
+        "film": r"\(from|from \"",
+    },
+    "Album": {
+        "film": "soundtrack|motion picture|film",
+        "live": r"\blive\b",
+        "christmas": "christmas|navidad",
+        "deluxe": "deluxe|expanded|edition|remaster",
+    },
+    "Channel": {
+        "vevo": "vevo$",
+        "topic": " - topic$",
+        "label": r"record|label|music|tv\b|entertainment|series|films",
+        "children": "kids|children|nursery|baby",
+    },
 }
-_SCRIPTS = {"accented": "à-ɏ", "cyrillic": "Ѐ-ӿ", "arabic": "֐-ۿ", "indic": "ऀ-෿", "kana or han": "぀-ヿ一-鿿", "hangul": "가-힯"}
+_SCRIPTS = {
+    "accented": "à-ɏ",
+    "cyrillic": "Ѐ-ӿ",
+    "arabic": "֐-ۿ",
+    "indic": "ऀ-෿",
+    "kana or han": "぀-ヿ一-鿿",
+    "hangul": "가-힯",
+}
 
 # %% ../../nbs/10_youtube.ipynb #facts006
 def _bare(text: pd.Series) -> pd.Series:
@@ -282,37 +516,62 @@ def _bare(text: pd.Series) -> pd.Series:
 
 def table_words(
     X: pd.DataFrame,  # Title, Track, Album, Album_type, Channel; empty cells as empty texts
-) -> pd.DataFrame:    # floats, a column for each thing that is looked for
+) -> pd.DataFrame:  # floats, a column for each thing that is looked for
     "What the words around a song tell."
     low = {column: X[column].str.lower() for column in _TELLS}
-    told = {f"{column} {name}": low[column].str.contains(pattern) for column, tells in _TELLS.items() for name, pattern in tells.items()}
+    told = {
+        f"{column} {name}": low[column].str.contains(pattern)
+        for column, tells in _TELLS.items()
+        for name, pattern in tells.items()
+    }
     length = X["Title"].str.len().clip(lower=1)
-    told |= {f"Title {name}": low["Title"].str.count(f"[{letters}]") / length for name, letters in _SCRIPTS.items()}
+    told |= {
+        f"Title {name}": low["Title"].str.count(f"[{letters}]") / length
+        for name, letters in _SCRIPTS.items()
+    }
     title, track, album, channel = (_bare(X[c]) for c in ("Title", "Track", "Album", "Channel"))
     owner = channel.str.replace("vevo$|official|music|topic$", "", regex=True)
-    told |= {"Title length": length, "Title capitals": X["Title"].str.count("[A-Z]") / length, "Title bars": X["Title"].str.count(r"\|"),
-             "Title names": low["Title"].str.count(r",|&| x |\bft\b|\bfeat\b"), "Title year": pd.to_numeric(X["Title"].str.extract(r"\b((?:19|20)\d\d)\b")[0]),
-             "Track length": X["Track"].str.len(), "Album length": X["Album"].str.len(),
-             "Title has the track": [a != "" and a in b for a, b in zip(track, title, strict=True)],
-             "Title has the channel": [a != "" and a in b for a, b in zip(owner, title, strict=True)], "Album is the track": album == track}
+    told |= {
+        "Title length": length,
+        "Title capitals": X["Title"].str.count("[A-Z]") / length,
+        "Title bars": X["Title"].str.count(r"\|"),
+        "Title names": low["Title"].str.count(r",|&| x |\bft\b|\bfeat\b"),
+        "Title year": pd.to_numeric(X["Title"].str.extract(r"\b((?:19|20)\d\d)\b")[0]),
+        "Track length": X["Track"].str.len(),
+        "Album length": X["Album"].str.len(),
+        "Title has the track": [a != "" and a in b for a, b in zip(track, title, strict=True)],
+        "Title has the channel": [a != "" and a in b for a, b in zip(owner, title, strict=True)],
+        "Album is the track": album == track,
+    }
     told |= {f"Album_type {kind}": X["Album_type"] == kind for kind in ("single", "compilation")}
     return pd.DataFrame(told, index=X.index).astype("float64")
 
 # %% ../../nbs/10_youtube.ipynb #facts003
 class SongFacts(TransformerMixin, BaseEstimator):
-    "Replaces the words around a song by what they tell, and adds how its streams, its channel and its artist compare. It learns nothing."
+    """Replaces the words around a song by what they tell, and adds how its streams, its channel
+    and its artist compare. It learns nothing."""
 
-    def __init__(self,
-                 counts: tuple[str, str, str] = ("Stream", "youtubeChannelSubscriber", "spotifyFollowers"),  # of the song, its channel, its artist
-                 ):
+    def __init__(
+        self,
+        counts: tuple[str, str, str] = (
+            "Stream",
+            "youtubeChannelSubscriber",
+            "spotifyFollowers",
+        ),  # of the song, its channel, its artist
+    ):
         self.counts = counts
 
     def fit(self, X: pd.DataFrame, y=None) -> "SongFacts":
         return self
 
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame:  # the numbers of X, what the words tell, and three ratios as logarithms
+    def transform(
+        self, X: pd.DataFrame
+    ) -> pd.DataFrame:  # the numbers of X, what the words tell, and three ratios as logarithms
         song, channel, artist = self.counts
-        ratios = {f"{a} by {b}": np.log1p(X[a]) - np.log1p(X[b]) for a, b in ((song, artist), (channel, artist), (song, channel))}
+        ratios = {
+            f"{a} by {b}": np.log1p(X[a]) - np.log1p(X[b])
+            for a, b in ((song, artist), (channel, artist), (song, channel))
+        }
         return X.select_dtypes("number").join(table_words(X)).assign(**ratios)
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -327,17 +586,23 @@ def name_platform(
 ) -> pd.DataFrame:  # platform, platform_probability
     "The likelier platform and its probability, 0.5 or above."
     likelier = chance >= 0.5
-    return pd.DataFrame({
-        "platform": PLATFORMS[likelier.astype(int)],
-        "platform_probability": np.where(likelier, chance, 1 - chance),
-    })
+    return pd.DataFrame(
+        {
+            "platform": PLATFORMS[likelier.astype(int)],
+            "platform_probability": np.where(likelier, chance, 1 - chance),
+        }
+    )
 
 # %% ../../nbs/10_youtube.ipynb #21fa20da
 def _asked_videos(name: str, features: str, **more) -> PredictionInput:
-    both = replace(YOUTUBE, file=f"{YOUTUBE.file}, and of {ENRICHED.file} for the sizes of artist and channel")
+    both = replace(
+        YOUTUBE, file=f"{YOUTUBE.file}, and of {ENRICHED.file} for the sizes of artist and channel"
+    )
     columns = ENRICHED.columns | YOUTUBE.columns
-    asked = asked_columns(both, {c: columns[c] for c in FEATURES.columns(features)})
-    return PredictionInput(name, asked, FEATURES, features, empty=True, trusted=(SongFacts,), **more)
+    asked = needed_columns(both, {c: columns[c] for c in FEATURES.columns(features)})
+    return PredictionInput(
+        name, asked, FEATURES, features, empty=True, trusted=(SongFacts,), **more
+    )
 
 
 PREDICTS = {

@@ -10,21 +10,23 @@ __all__ = ['VIDEO_SOUND', 'VIDEO_COLUMNS', 'CRAWL_COLUMNS', 'VIDEO_ROLES', 'CHIL
 import numpy as np
 import pandas as pd
 
-from musicnb.twin import (
-    ALPHANUMERIC,
-    MIN_ROWS,
-    TRAPS,
-    Roles,
-    invent_ids,
-    invent_names,
-    round_significant,
-)
+from ..copula import MIN_ROWS, round_significant
+from ..twin import ALPHANUMERIC, TRAPS, Roles, invent_ids, invent_names
 
 # %% ../../nbs/10a_youtube_twin.ipynb #ac39e416
-VIDEO_SOUND = "Danceability Energy Loudness Speechiness Acousticness Instrumentalness Liveness Valence Tempo Duration_ms".split()
-VIDEO_COLUMNS = ("row Artist Url_spotify Track Album Album_type Uri Danceability Energy Key Loudness Speechiness Acousticness Instrumentalness Liveness "
-                 "Valence Tempo Duration_ms Url_youtube Title Channel Views Likes Comments Description Licensed official_video Stream").split()
-CRAWL_COLUMNS = ("row Artist Track Uri channelId viewCount likeCount commentCount youtubeChannelSubscriber spotifyPopularity spotifyFollowers").split()
+VIDEO_SOUND = (
+    "Danceability Energy Loudness Speechiness Acousticness Instrumentalness Liveness Valence Tempo "
+    "Duration_ms"
+).split()
+VIDEO_COLUMNS = (
+    "row Artist Url_spotify Track Album Album_type Uri Danceability Energy Key Loudness "
+    "Speechiness Acousticness Instrumentalness Liveness Valence Tempo Duration_ms Url_youtube "
+    "Title Channel Views Likes Comments Description Licensed official_video Stream"
+).split()
+CRAWL_COLUMNS = (
+    "row Artist Track Uri channelId viewCount likeCount commentCount youtubeChannelSubscriber "
+    "spotifyPopularity spotifyFollowers"
+).split()
 _LATER = ["viewCount", "likeCount", "commentCount"]
 
 
@@ -33,14 +35,18 @@ def _log(counts: pd.Series) -> pd.Series:
 
 
 def _count(logs: pd.Series) -> pd.Series:
-    return (10 ** logs - 1).clip(lower=0).round()
+    return (10**logs - 1).clip(lower=0).round()
 
 # %% ../../nbs/10a_youtube_twin.ipynb #4f59bf5c
 def measure_videos(
     both: pd.DataFrame,  # youtube and youtube-enriched, as loaded and joined
 ) -> pd.DataFrame:  # numbers, faults, group, targets
     "The table that the twin of songs and videos is fitted on."
-    table = both[VIDEO_SOUND].fillna(both[VIDEO_SOUND].median()).assign(Key=both["Key"].fillna(0), no_audio=both["Key"].isna())
+    table = (
+        both[VIDEO_SOUND]
+        .fillna(both[VIDEO_SOUND].median())
+        .assign(Key=both["Key"].fillna(0), no_audio=both["Key"].isna())
+    )
     table["repeated"] = both.duplicated(["Track", *VIDEO_SOUND]) & ~table["no_audio"]
     table["log_stream"], table["no_stream"] = _log(both["Stream"]).fillna(0), both["Stream"].isna()
     table["no_video"], table["crawled_again"] = both["Views"].isna(), both["viewCount"].notna()
@@ -49,8 +55,14 @@ def measure_videos(
     table["unlicensed"] = table["official"] & ~both["Licensed"].fillna(False).astype(bool)
     table["album_type"] = both["Album_type"].map({"album": 0, "single": 1, "compilation": 2})
     table["title_track"] = both["Album"] == both["Track"]
-    table["hidden_likes"], table["hidden_comments"] = (both[c].isna() & ~table["no_video"] for c in ("Likes", "Comments"))
-    table["artist"], table["followers"], table["popularity"] = both.groupby("Artist").ngroup(), _log(both["spotifyFollowers"]), both["spotifyPopularity"]
+    table["hidden_likes"], table["hidden_comments"] = (
+        both[c].isna() & ~table["no_video"] for c in ("Likes", "Comments")
+    )
+    table["artist"], table["followers"], table["popularity"] = (
+        both.groupby("Artist").ngroup(),
+        _log(both["spotifyFollowers"]),
+        both["spotifyPopularity"],
+    )
     return _measure_counts(_measure_channels(table, both), both)
 
 # %% ../../nbs/10a_youtube_twin.ipynb #934adaa4
@@ -58,10 +70,19 @@ def _measure_channels(table: pd.DataFrame, both: pd.DataFrame) -> pd.DataFrame:
     "Which songs are on the artist's main channel, and the subscribers of that and of the others."
     artist, subscribers = table["artist"], _log(both["youtubeChannelSubscriber"])
     songs = both.groupby(["Artist", "channelId"])["channelId"].transform("size").fillna(0)
-    main = both["channelId"].where(songs == songs.groupby(artist).transform("max")).groupby(artist).transform("first")
+    main = (
+        both["channelId"]
+        .where(songs == songs.groupby(artist).transform("max"))
+        .groupby(artist)
+        .transform("first")
+    )
     own = (both["channelId"] == main) & (songs > 1) & ~table["repeated"]
     channel = subscribers.where(both["channelId"] == main).groupby(artist).transform("max")
-    return table.assign(own_channel=own, own_subscribers=channel.fillna(channel.median()), other_subscribers=subscribers.mask(own).fillna(0))
+    return table.assign(
+        own_channel=own,
+        own_subscribers=channel.fillna(channel.median()),
+        other_subscribers=subscribers.mask(own).fillna(0),
+    )
 
 
 def _measure_counts(table: pd.DataFrame, both: pd.DataFrame) -> pd.DataFrame:
@@ -69,22 +90,61 @@ def _measure_counts(table: pd.DataFrame, both: pd.DataFrame) -> pd.DataFrame:
     now = {c: _log(both[c]) for c in ("Views", "Likes", "Comments")}
     later = {c: _log(both[c]) for c in _LATER}
     return table.assign(
-        log_views=now["Views"], like_rate=now["Likes"] - now["Views"], comment_rate=now["Comments"] - now["Likes"],
-        **{f"{name}_growth": (later[c] - now[old]).clip(lower=-0.3) for name, c, old in zip(("view", "like", "comment"), _LATER, now)})
+        log_views=now["Views"],
+        like_rate=now["Likes"] - now["Views"],
+        comment_rate=now["Comments"] - now["Likes"],
+        **{
+            f"{name}_growth": (later[c] - now[old]).clip(lower=-0.3)
+            for name, c, old in zip(("view", "like", "comment"), _LATER, now, strict=True)
+        },
+    )
 
 # %% ../../nbs/10a_youtube_twin.ipynb #cec192df
-_SEEN = ["log_stream", "followers", "popularity", "own_subscribers", "other_subscribers", "own_channel", "official", "unlicensed", "album_type",
-         "title_track", *VIDEO_SOUND]
+_SEEN = [
+    "log_stream",
+    "followers",
+    "popularity",
+    "own_subscribers",
+    "other_subscribers",
+    "own_channel",
+    "official",
+    "unlicensed",
+    "album_type",
+    "title_track",
+    *VIDEO_SOUND,
+]
 VIDEO_ROLES = Roles(
-    targets={"log_views": _SEEN, "like_rate": ["log_views", *_SEEN], "comment_rate": ["like_rate", "log_views", *_SEEN],
-             "view_growth": ["comment_rate", "like_rate", "log_views", *_SEEN], "like_growth": ["view_growth", "like_rate", "log_views", *_SEEN],
-             "comment_growth": ["like_growth", "view_growth", "comment_rate", "log_views", *_SEEN]},
-    group="artist", group_columns=["followers", "popularity", "own_subscribers"],
-    rounds={"log_views": 300, "like_rate": 60, "comment_rate": 60, "view_growth": 40, "like_growth": 40, "comment_growth": 40}, leaf_rows=MIN_ROWS,
-    discrete=["Key", "album_type", "title_track", "official", "unlicensed", "crawled_again"], heavy=["log_stream", "log_views"],
-    faults={"repeated": {"own_channel": False}, "no_channel": {"other_subscribers": 0, "own_channel": False},
-            "no_video": {"own_channel": False, "other_subscribers": 0, "official": 0, "unlicensed": 0}, "own_channel": {"other_subscribers": 0},
-            "no_stream": {"log_stream": 0}, "no_audio": {}, "hidden_likes": {}, "hidden_comments": {}},
+    targets={
+        "log_views": _SEEN,
+        "like_rate": ["log_views", *_SEEN],
+        "comment_rate": ["like_rate", "log_views", *_SEEN],
+        "view_growth": ["comment_rate", "like_rate", "log_views", *_SEEN],
+        "like_growth": ["view_growth", "like_rate", "log_views", *_SEEN],
+        "comment_growth": ["like_growth", "view_growth", "comment_rate", "log_views", *_SEEN],
+    },
+    group="artist",
+    group_columns=["followers", "popularity", "own_subscribers"],
+    rounds={
+        "log_views": 300,
+        "like_rate": 60,
+        "comment_rate": 60,
+        "view_growth": 40,
+        "like_growth": 40,
+        "comment_growth": 40,
+    },
+    leaf_rows=MIN_ROWS,
+    discrete=["Key", "album_type", "title_track", "official", "unlicensed", "crawled_again"],
+    heavy=["log_stream", "log_views"],
+    faults={
+        "repeated": {"own_channel": False},
+        "no_channel": {"other_subscribers": 0, "own_channel": False},
+        "no_video": {"own_channel": False, "other_subscribers": 0, "official": 0, "unlicensed": 0},
+        "own_channel": {"other_subscribers": 0},
+        "no_stream": {"log_stream": 0},
+        "no_audio": {},
+        "hidden_likes": {},
+        "hidden_comments": {},
+    },
 )
 
 # %% ../../nbs/10a_youtube_twin.ipynb #3167ee8d
@@ -94,18 +154,39 @@ _ARTISTS_OWN = ["artist", "followers", "popularity", "own_subscribers", "repeate
 def repeat_songs(
     table: pd.DataFrame,  # as drawn
 ) -> pd.DataFrame:  # the same rows; "song" says whose song each has, as a row number
-    "Let each row with `repeated` take over the song of the nearest row of another artist, in streams, views, sound and popularity."
+    """Let each row with `repeated` take over the song of the nearest row of another artist, in
+    streams, views, sound and popularity."""
     from scipy.spatial import cKDTree
 
-    place = table[["log_stream", "log_views", "popularity", "Energy", "Acousticness", "album_type", "crawled_again"]].rank(pct=True).to_numpy()
+    place = (
+        table[
+            [
+                "log_stream",
+                "log_views",
+                "popularity",
+                "Energy",
+                "Acousticness",
+                "album_type",
+                "crawled_again",
+            ]
+        ]
+        .rank(pct=True)
+        .to_numpy()
+    )
     again, artist = table["repeated"].to_numpy(), table["artist"].to_numpy()
     firsts, copies = np.flatnonzero(~again), np.flatnonzero(again)
     song = np.arange(len(table))
     if len(firsts) and len(copies):
-        near = firsts[cKDTree(place[firsts]).query(place[copies], k=range(1, min(12, len(firsts)) + 1))[1]]
+        near = firsts[
+            cKDTree(place[firsts]).query(place[copies], k=range(1, min(12, len(firsts)) + 1))[1]
+        ]
         other = artist[near] != artist[copies, None]
-        chosen = pd.Series(near[np.arange(len(copies)), other.argmax(axis=1)], index=copies)[other.any(axis=1)]
-        chosen = chosen[~pd.DataFrame({"artist": artist[chosen.index], "song": chosen}).duplicated()]
+        chosen = pd.Series(near[np.arange(len(copies)), other.argmax(axis=1)], index=copies)[
+            other.any(axis=1)
+        ]
+        chosen = chosen[
+            ~pd.DataFrame({"artist": artist[chosen.index], "song": chosen}).duplicated()
+        ]
         song[chosen.index] = chosen
     songs = table.columns.difference(_ARTISTS_OWN, sort=False)
     return table.assign(song=song, **{c: table[c].to_numpy()[song] for c in songs})
@@ -116,36 +197,65 @@ _CHILDREN = np.array([" - Nursery Rhymes", " - Kids Songs", " - Kinderlieder"], 
 
 
 def _name_children(
-    source: pd.DataFrame,   # the rows whose songs are sung
-    own: np.ndarray,        # is it on the artist's own channel?
+    source: pd.DataFrame,  # the rows whose songs are sung
+    own: np.ndarray,  # is it on the artist's own channel?
 ) -> pd.Series:  # artist -> ending of the channel's name
-    "The artists whose channels are for children: three songs there or more, and the most views per stream."
-    lead = (source["log_views"] - source["log_stream"]).where(own & ~(source["no_stream"] | source["no_video"]))
+    """The artists whose channels are for children: three songs there or more, and the most views
+    per stream."""
+    lead = (source["log_views"] - source["log_stream"]).where(
+        own & ~(source["no_stream"] | source["no_video"])
+    )
     songs = lead.groupby(source["artist"]).agg(["median", "count"]).query("count >= 3")["median"]
     chosen = songs.nlargest(int(np.ceil(CHILDREN_SHARE * source["artist"].nunique()))).index
     return pd.Series(np.resize(_CHILDREN, len(chosen)), index=chosen, dtype=object)
 
 # %% ../../nbs/10a_youtube_twin.ipynb #512d2e78
 def _name_channels(
-    table: pd.DataFrame,   # from repeat_songs, with artist names in "Artist"
+    table: pd.DataFrame,  # from repeat_songs, with artist names in "Artist"
     rng: np.random.Generator,
 ) -> pd.DataFrame:  # with channelId, Channel and youtubeChannelSubscriber
-    "An artist's own channel has its name; other videos of about as many subscribers share a channel, 1.6 on average."
-    source = table.loc[table["song"]].reset_index(drop=True)  # a song that is repeated has one video, and that has one channel
-    own, size = source["own_channel"].astype(bool).to_numpy(), source["other_subscribers"].to_numpy()
+    """An artist's own channel has its name; other videos of about as many subscribers share a
+    channel, 1.6 on average."""
+    source = table.loc[table["song"]].reset_index(
+        drop=True
+    )  # a song that is repeated has one video, and that has one channel
+    own, size = (
+        source["own_channel"].astype(bool).to_numpy(),
+        source["other_subscribers"].to_numpy(),
+    )
     order = np.lexsort([rng.uniform(size=len(table)), size])
     begins = (np.diff(size[order], prepend=-1) > 0) & (rng.uniform(size=len(table)) < 0.64)
     shared = np.empty(len(table), dtype=int)
     shared[order] = begins.cumsum()
     channel = pd.factorize(np.where(own, -1 - source["artist"], shared))[0][table["song"]]
     count = channel.max() + 1
-    subscribers = source["own_subscribers"].where(own, source["other_subscribers"]).groupby(channel).transform("first")
-    labels = invent_names(rng, count, 2) + rng.choice(np.array(["", " Records", " Music", " - Topic"], dtype=object), count)
-    endings = rng.choice(np.array(["", " Official", "VEVO"], dtype=object), len(table), p=[0.35, 0.2, 0.45])[source["artist"] % len(table)]
-    endings = source["artist"].map(_name_children(source, own)).astype(object).fillna(pd.Series(endings)).to_numpy()
-    ids = np.array(["UC" + i for i in invent_ids(rng, count, 22, ALPHANUMERIC + "-_")], dtype=object)
-    return table.assign(channelId=ids[channel], Channel=np.where(own, source["Artist"] + endings, labels[channel]),
-                        youtubeChannelSubscriber=round_significant(_count(subscribers)).clip(lower=1))
+    subscribers = (
+        source["own_subscribers"]
+        .where(own, source["other_subscribers"])
+        .groupby(channel)
+        .transform("first")
+    )
+    labels = invent_names(rng, count, 2) + rng.choice(
+        np.array(["", " Records", " Music", " - Topic"], dtype=object), count
+    )
+    endings = rng.choice(
+        np.array(["", " Official", "VEVO"], dtype=object), len(table), p=[0.35, 0.2, 0.45]
+    )[source["artist"] % len(table)]
+    endings = (
+        source["artist"]
+        .map(_name_children(source, own))
+        .astype(object)
+        .fillna(pd.Series(endings))
+        .to_numpy()
+    )
+    ids = np.array(
+        ["UC" + i for i in invent_ids(rng, count, 22, ALPHANUMERIC + "-_")], dtype=object
+    )
+    return table.assign(
+        channelId=ids[channel],
+        Channel=np.where(own, source["Artist"] + endings, labels[channel]),
+        youtubeChannelSubscriber=round_significant(_count(subscribers)).clip(lower=1),
+    )
 
 # %% ../../nbs/10a_youtube_twin.ipynb #de373f00
 _OFFICIAL = ["Official Video", "Official Music Video", "Official Audio", "Video Oficial"]
@@ -153,42 +263,77 @@ _OTHERS = ["lyrics", "Live", "Ao Vivo", "slowed + reverb"]
 
 
 def _name_songs(
-    table: pd.DataFrame,   # from repeat_songs
+    table: pd.DataFrame,  # from repeat_songs
     rng: np.random.Generator,
 ) -> pd.DataFrame:  # with names, ids and addresses
     "Names of artists, songs, albums and videos, a few of them traps, and addresses."
     count, song, artist = len(table), table["song"].to_numpy(), table["artist"].to_numpy()
     artists = artist.max() + 1
     names = pd.unique(invent_names(rng, 3 * artists + 20, 2))[:artists]
-    names[3:7:2] = ["None", "NA"][:len(names[3:7:2])]
+    names[3:7:2] = ["None", "NA"][: len(names[3:7:2])]
     tracks, albums = invent_names(rng, count, 4), invent_names(rng, 8 * artists, 3)
     tracks[7::500] = np.resize(np.array(TRAPS, dtype=object), len(tracks[7::500]))
-    guests = {s: names[a] for s, a, k in zip(song, artist, range(count)) if s != k}
-    tracks = np.array([f"{t} (feat. {guests[k]})" if k in guests else t for k, t in enumerate(tracks)], dtype=object)
-    album = np.where(table["title_track"] == 1, tracks, albums[8 * artist + rng.integers(0, 8, count)])
-    kind = np.where(table["official"] == 1, rng.choice(_OFFICIAL, count), rng.choice(_OTHERS, count))
-    title = np.where(rng.uniform(size=count) < 0.8, names[artist] + " - " + tracks, tracks) + " (" + kind.astype(object) + ")"
+    guests = {s: names[a] for s, a, k in zip(song, artist, range(count), strict=True) if s != k}
+    tracks = np.array(
+        [f"{t} (feat. {guests[k]})" if k in guests else t for k, t in enumerate(tracks)],
+        dtype=object,
+    )
+    album = np.where(
+        table["title_track"] == 1, tracks, albums[8 * artist + rng.integers(0, 8, count)]
+    )
+    kind = np.where(
+        table["official"] == 1, rng.choice(_OFFICIAL, count), rng.choice(_OTHERS, count)
+    )
+    title = (
+        np.where(rng.uniform(size=count) < 0.8, names[artist] + " - " + tracks, tracks)
+        + " ("
+        + kind.astype(object)
+        + ")"
+    )
     tracked, watched = invent_ids(rng, count, 22), invent_ids(rng, count, 11, ALPHANUMERIC + "-_")
-    text = np.array([f"{t}\n\nListen: https://example.org/{i}" for t, i in zip(title, tracked)], dtype=object)
+    text = np.array(
+        [f"{t}\n\nListen: https://example.org/{i}" for t, i in zip(title, tracked, strict=True)],
+        dtype=object,
+    )
     text[rng.uniform(size=count) < 0.02] = None
-    return table.assign(Artist=names[artist], Url_spotify="https://open.spotify.com/artist/" + invent_ids(rng, artists, 22)[artist],
-                        Track=tracks[song], Album=album[song], Uri=("spotify:track:" + tracked)[song], Title=title[song], Description=text[song],
-                        Url_youtube=("https://www.youtube.com/watch?v=" + watched)[song])
+    return table.assign(
+        Artist=names[artist],
+        Url_spotify="https://open.spotify.com/artist/" + invent_ids(rng, artists, 22)[artist],
+        Track=tracks[song],
+        Album=album[song],
+        Uri=("spotify:track:" + tracked)[song],
+        Title=title[song],
+        Description=text[song],
+        Url_youtube=("https://www.youtube.com/watch?v=" + watched)[song],
+    )
 
 # %% ../../nbs/10a_youtube_twin.ipynb #74a0cf54
 def _write_counts(
     table: pd.DataFrame,
     rng: np.random.Generator,
 ) -> pd.DataFrame:  # as in the files, with what nobody could see left empty
-    "Counts from their logarithms. A song's second row was counted some minutes later, in four cases of five."
+    """Counts from their logarithms.
+
+    A song's second row was counted some minutes later, in four cases of five."""
     logs = {"Views": table["log_views"]}
-    for new, base, by in (("Likes", "Views", "like_rate"), ("Comments", "Likes", "comment_rate"), ("viewCount", "Views", "view_growth"),
-                          ("likeCount", "Likes", "like_growth"), ("commentCount", "Comments", "comment_growth")):
+    for new, base, by in (
+        ("Likes", "Views", "like_rate"),
+        ("Comments", "Likes", "comment_rate"),
+        ("viewCount", "Views", "view_growth"),
+        ("likeCount", "Likes", "like_growth"),
+        ("commentCount", "Comments", "comment_growth"),
+    ):
         logs[new] = logs[base] + table[by]
     counts = {c: _count(x).mask(table["no_video"]) for c, x in logs.items()}
     later = (table["song"] != table.index) & (rng.uniform(size=len(table)) < 0.8)
-    counts["Views"] = counts["Views"].mask(later, (counts["Views"] * (1 + 1e-5 * rng.uniform(size=len(table)))).round())
-    hidden = {"Likes": table["hidden_likes"], "Comments": table["hidden_comments"], **dict.fromkeys(_LATER, ~table["crawled_again"].astype(bool))}
+    counts["Views"] = counts["Views"].mask(
+        later, (counts["Views"] * (1 + 1e-5 * rng.uniform(size=len(table)))).round()
+    )
+    hidden = {
+        "Likes": table["hidden_likes"],
+        "Comments": table["hidden_comments"],
+        **dict.fromkeys(_LATER, ~table["crawled_again"].astype(bool)),
+    }
     counts |= {c: counts[c].mask(where) for c, where in hidden.items()}
     return table.assign(**counts, Stream=_count(table["log_stream"]).mask(table["no_stream"]))
 
@@ -197,20 +342,39 @@ def write_videos(
     table: pd.DataFrame,  # as drawn
     rng: np.random.Generator,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # rows of youtube and of youtube-enriched
-    "Rows with the columns and formats of the real files, the songs of an artist one after the other."
+    """Rows with the columns and formats of the real files, the songs of an artist one after the
+    other."""
     order = np.argsort(rng.permutation(len(table))[table["artist"]], kind="stable")
     table = repeat_songs(table.iloc[order].reset_index(drop=True))
     rows = _write_counts(_name_channels(_name_songs(table, rng), rng), rng)
     seen, heard = ~rows["no_video"], ~rows["no_audio"]
     rows["row"] = np.arange(len(rows))
-    rows["Album_type"] = np.array(["album", "single", "compilation"], dtype=object)[rows["album_type"].astype(int)]
+    rows["Album_type"] = np.array(["album", "single", "compilation"], dtype=object)[
+        rows["album_type"].astype(int)
+    ]
     for c in VIDEO_SOUND:
-        rows[c] = (rows[c].round(3) if c in ("Loudness", "Tempo") else rows[c].round() if c == "Duration_ms" else round_significant(rows[c])).where(heard)
+        rows[c] = (
+            rows[c].round(3)
+            if c in ("Loudness", "Tempo")
+            else rows[c].round()
+            if c == "Duration_ms"
+            else round_significant(rows[c])
+        ).where(heard)
     rows["Key"] = rows["Key"].astype(float).where(heard)
     rows["official_video"] = rows["official"].astype("boolean").where(seen)
-    rows["Licensed"] = (rows["official"].astype(bool) & ~rows["unlicensed"].astype(bool)).astype("boolean").where(seen)
-    rows["spotifyPopularity"], rows["spotifyFollowers"] = rows["popularity"].round().astype("int64"), _count(rows["followers"]).astype("int64")
-    for columns, where in ((["Url_youtube", "Title", "Channel", "Description"], seen), (["channelId", "youtubeChannelSubscriber"], seen & ~rows["no_channel"])):
+    rows["Licensed"] = (
+        (rows["official"].astype(bool) & ~rows["unlicensed"].astype(bool))
+        .astype("boolean")
+        .where(seen)
+    )
+    rows["spotifyPopularity"], rows["spotifyFollowers"] = (
+        rows["popularity"].round().astype("int64"),
+        _count(rows["followers"]).astype("int64"),
+    )
+    for columns, where in (
+        (["Url_youtube", "Title", "Channel", "Description"], seen),
+        (["channelId", "youtubeChannelSubscriber"], seen & ~rows["no_channel"]),
+    ):
         rows[columns] = rows[columns].where(where)
     rows = rows.astype({c: "str" for c in rows if rows[c].dtype == object})
     return rows[VIDEO_COLUMNS], rows[CRAWL_COLUMNS]

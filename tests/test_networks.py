@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from musicnb.core import UserError
-from musicnb.models.networks import WEIGHTS, TabPFNClassifier, TabPFNRegressor, find_tabpfn_weights
+from musicnb.models.tabular import WEIGHTS, TabPFNClassifier, TabPFNRegressor, find_tabpfn_weights
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("tabpfn") is None, reason="TabPFN is not installed")
 RNG = np.random.default_rng(1)

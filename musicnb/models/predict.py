@@ -253,12 +253,12 @@ def _told(
     )
 
 # %% ../../nbs/06g_predict.ipynb #e5b260ec
-FORMAT = 3  # of the card
-_TRUSTED = [
+FORMAT = 4  # of the card
+_TRUSTED = [  # beside scikit-learn's and numpy's own types, which skops knows
     "musicnb.models.estimators.NeighborTargetFeatures",
     "musicnb.models.predict.SongFacts",
     "musicnb.models.predict.GroupTargetEncoder",
-]  # beside scikit-learn's and numpy's own types, which skops knows
+]
 _WRITTEN_BY = {
     ".skops": ("scikit-learn", "skops", "numpy"),
     ".txt": ("lightgbm",),
@@ -270,9 +270,8 @@ def _steps(model, name: str) -> list[tuple[str, object]]:  # file name, what goe
     "A fitted model as the files that it takes, in the order in which they are applied."
     if isinstance(model, Pipeline):
         *before, last = [step for _, step in model.steps]
-        return [
-            file for i, step in enumerate(before) for file in _steps(step, f"{name}-{i + 1}")
-        ] + _steps(last, name)
+        parts = [_steps(step, f"{name}-{i}") for i, step in enumerate(before, 1)]
+        return [file for part in parts for file in part] + _steps(last, name)
     if type(model).__module__.startswith("lightgbm"):
         return [(f"{name}.txt", model.booster_)]
     if type(getattr(model, "model_", None)).__module__.startswith("keras"):
@@ -281,7 +280,7 @@ def _steps(model, name: str) -> list[tuple[str, object]]:  # file name, what goe
 
 # %% ../../nbs/06g_predict.ipynb #store001
 def _skops():
-    "skops.io. It looks into every module of scikit-learn, one of which would import torch, for seconds and for nothing."
+    "skops.io, without a module of scikit-learn that it would open, and that imports torch."
     unwanted = "sklearn.externals.array_api_compat.torch"
     blocked = sys.modules.setdefault(unwanted, None) is None
     import skops.io
@@ -292,11 +291,12 @@ def _skops():
 
 
 def _write_step(thing, path: Path) -> None:
-    {
-        ".txt": lambda: thing.save_model(path),
-        ".keras": lambda: thing.save(path),
-        ".skops": lambda: _skops().dump(thing, path, compression=ZIP_DEFLATED),
-    }[path.suffix]()
+    if path.suffix == ".txt":
+        thing.save_model(path)
+    elif path.suffix == ".keras":
+        thing.save(path)
+    else:
+        _skops().dump(thing, path, compression=ZIP_DEFLATED)
 
 
 def _read_step(path: Path):  # a function of the table
@@ -308,9 +308,8 @@ def _read_step(path: Path):  # a function of the table
         from keras.models import load_model
 
         net = load_model(path, compile=False, safe_mode=True)
-        return lambda table: net.predict(
-            np.asarray(table, dtype="float32"), batch_size=8_192, verbose=0
-        )[:, 0]
+        how = dict(batch_size=8_192, verbose=0)
+        return lambda table: net.predict(np.asarray(table, dtype="float32"), **how)[:, 0]
     made = _skops().load(path, trusted=_TRUSTED)
     return getattr(made, "transform", None) or made.predict
 
@@ -319,9 +318,7 @@ def _keeper(run: Run, part: str) -> Callable:  # file name -> what `Run.keep` gi
     return lambda name: run.keep(f"{part}/{name}".lstrip("/"))
 
 
-def _keep_steps(
-    keep: Callable, steps: list[tuple[str, object]], files: dict[str, str]
-) -> list[str]:  # file names
+def _keep_steps(keep: Callable, steps: list, files: dict[str, str]) -> list[str]:  # file names
     "Write the files of one part, and note their hashes."
     for name, thing in steps:
         with keep(name) as path:
@@ -339,58 +336,49 @@ def _keep_member(keep: Callable, name: str, weight: float, model, files: dict[st
     return {"name": name, "weight": weight, "steps": steps} | back
 
 # %% ../../nbs/06g_predict.ipynb #store002
-def store_blend(
-    run: Run,  # keeps the files in models/<study>/
-    model: "Blend | CalibratedBlend",  # fitted and calibrated
-    card: dict,  # what people should know: title, data, split, features, scores, interval or calibration, limits
-    part: str = "",  # a folder of its own inside, for a second model of the study
-) -> dict:  # the whole card
-    "Store a model with its card, the card last: without it the files are no model."
-    files: dict[str, str] = {}
-    blend, keep = getattr(model, "blend_", model), _keeper(run, part)
-    parts = {
+def _keep_blend(keep: Callable, blend: Blend, files: dict[str, str]) -> dict:
+    "Write the files of a blend; what the card says of them."
+    named = zip(("low", "high"), blend.ends_, strict=False)
+    fitted = blend.members_
+    return {
         "features": _keep_steps(keep, _steps(blend.features_, "features"), files),
-        "members": [
-            _keep_member(keep, n, w, blend.members_[n], files) for n, w, _ in blend.members
-        ],
-        "ends": [
-            _keep_steps(keep, _steps(end, name), files)
-            for name, end in zip(("low", "high"), blend.ends_, strict=False)
-        ],
+        "members": [_keep_member(keep, n, w, fitted[n], files) for n, w, _ in blend.members],
+        "ends": [_keep_steps(keep, _steps(end, name), files) for name, end in named],
         "margin": getattr(blend, "margin_", None),
         "bounds": list(blend.bounds),
         "scale": blend.scale,
     }
-    if model is not blend:
+
+
+def store_blend(
+    run: Run,  # keeps the files in models/<study>/
+    model: "Blend | CalibratedBlend",  # fitted and calibrated
+    card: dict,  # title, data, split, features, scores, interval or calibration, limits
+    part: str = "",  # a folder of its own inside, for a second model of the study
+) -> dict:  # the whole card
+    "Store a model with its card, the card last: without it the files are no model."
+    files: dict[str, str] = {}
+    keep = _keeper(run, part)
+    parts = _keep_blend(keep, getattr(model, "blend_", model), files)
+    if isinstance(model, CalibratedBlend):
         parts |= {"line": list(model.line_), "threshold": model.threshold_}
-    card = {
-        "format": FORMAT,
-        "study": f"{run.study}/{part}".rstrip("/"),
-        **card,
-        "model": parts,
-        "versions": _installed(files),
-        "files": files,
-    }
-    with keep("card.md") as path:
-        path.write_text(card_text(card), encoding="utf-8")
-    with keep("card.json") as path:
-        path.write_text(dump_json(card), encoding="utf-8")
+    study = f"{run.study}/{part}".rstrip("/")
+    own = {"model": parts, "versions": _installed(files), "files": files}
+    card = {"format": FORMAT, "study": study, **card, **own}
+    for name, text in (("card.md", card_text(card)), ("card.json", dump_json(card))):
+        with keep(name) as path:
+            path.write_text(text, encoding="utf-8")
     return card
 
 # %% ../../nbs/06g_predict.ipynb #01946ad9
 def feature_ranges(
-    X: pd.DataFrame,  # (n, features) training rows; columns of words are passed over
-) -> (
-    dict
-):  # ranges: feature -> [smallest, largest]; filled: feature -> share of rows with a number, 0 to 1
-    "What a card says of the numbers that trained a model, so that a prediction can say where it leaves them."
-    seen = X.select_dtypes("number")
-    return {
-        "ranges": {
-            c: [float(seen[c].min()), float(seen[c].max())] for c in seen if seen[c].notna().any()
-        },
-        "filled": {c: float(seen[c].notna().mean()) for c in seen},
-    }
+    X: pd.DataFrame,  # (n, features) training rows; text columns are passed over
+) -> dict:  # ranges: feature -> [smallest, largest]; filled: feature -> share of rows, 0 to 1
+    "The numbers that trained a model, so that a prediction can say where it leaves them."
+    numbers = X.select_dtypes("number")
+    some = [c for c in numbers if numbers[c].notna().any()]
+    ranges = {c: [float(numbers[c].min()), float(numbers[c].max())] for c in some}
+    return {"ranges": ranges, "filled": {c: float(numbers[c].notna().mean()) for c in numbers}}
 
 # %% ../../nbs/06g_predict.ipynb #32870515
 def _installed(files) -> dict[str, str]:
@@ -406,102 +394,97 @@ def _installed(files) -> dict[str, str]:
 # %% ../../nbs/06g_predict.ipynb #0ccbd55f
 def _markdown(header: str, rows) -> list[str]:
     "A table: names separated by |, and one text a row of the same kind."
-    return [
-        f"| {header} |",
-        "|" + "---|" * (header.count("|") + 1),
-        *(f"| {row} |" for row in rows),
-        "",
-    ]
+    line = "|" + "---|" * (header.count("|") + 1)
+    return [f"| {header} |", line, *(f"| {row} |" for row in rows), ""]
 
 
 def _card_head(card: dict) -> list[str]:
-    "What the model predicts, and what it has seen."
+    "What the model predicts, and from what data."
     data, split, (low, high) = card["data"], card["split"], card["model"]["bounds"]
     weights = ", ".join(f"{m['name']} {m['weight']:.3g}" for m in card["model"]["members"])
-    twin = (
-        ["**Trained on the synthetic twin: what it predicts says nothing about real tracks.**", ""]
-        if data["kind"] == "twin"
-        else []
-    )
+    warning = "**Trained on the synthetic twin: what it predicts says nothing about real tracks.**"
+    ends = f"{low:g} {'and above' if high is None else f'to {high:g}'}"
     return [
         f"# {card['title']}",
         "",
-        *twin,
-        f"Predicts {card['target']} ({card['unit']}, {low:g} {'and above' if high is None else f'to {high:g}'}) from {card['features']['set']}. A weighted mean of {weights}.",
+        *([warning, ""] if data["kind"] == "twin" else []),
+        f"Predicts {card['target']} ({card['unit']}, {ends}) from {card['features']['set']}. "
+        f"A weighted mean of {weights}.",
         "",
         "## Data",
         "",
-        f"{data['kind']}: {data['rows']:,} rows, {data['source']}, {data['date'] or 'no date'}, {data['licence']}, sha256 `{data['sha256']}`.",
+        f"{data['kind']}: {data['rows']:,} rows, {data['source']}, {data['date'] or 'no date'}, "
+        f"{data['licence']}, sha256 `{data['sha256']}`.",
         "",
-        f"Split: {split['name']}, {split['test_share']:.0%} held out, seed {split['seed']}; {split['n_train']:,} rows trained it, "
-        f"{split['n_calibration']:,} calibrated it, {split['n_measured']:,} measured it.",
+        f"Split: {split['name']}, {split['test_share']:.0%} held out, seed {split['seed']}; "
+        f"{split['n_train']:,} rows trained it, {split['n_calibration']:,} calibrated it, "
+        f"{split['n_measured']:,} measured it.",
         "",
     ]
+
+
+def _card_interval(inside: dict) -> list[str]:
+    rows = (
+        f"{c['split']} | {c['coverage']:.1%} | {c['low']:.1%} to {c['high']:.1%} "
+        f"| {c['width']:.1f} | {c['n']:,}"
+        for c in inside["measured"]
+    )
+    header = f"split | coverage | 95 % interval | {inside.get('width', 'mean width')} | n"
+    held = f"Conformal, {inside['level']:.0%}: {inside['method']}. What it held:"
+    return ["## Interval", "", held, "", *_markdown(header, rows)]
+
+
+def _card_probability(known: dict, threshold: float) -> list[str]:
+    rows = (
+        f"{c['split']} | {c['given']:.1%} | {c['came']:.1%} | {c['n']:,}" for c in known["measured"]
+    )
+    told = (
+        f"{known['method']}. Both classes are found about equally well from {threshold:.3f} on. "
+        "Mean probability, and what came:"
+    )
+    return ["## Probability", "", told, "", *_markdown("split | given | came | n", rows)]
 
 
 def _card_certainty(card: dict) -> list[str]:
-    "How sure the model is, and how sure it was right to be."
+    "How certain the model is, and how right it was to be."
     if inside := card.get("interval"):
-        held = (
-            f"{c['split']} | {c['coverage']:.1%} | {c['low']:.1%} to {c['high']:.1%} | {c['width']:.1f} | {c['n']:,}"
-            for c in inside["measured"]
-        )
-        return [
-            "## Interval",
-            "",
-            f"Conformal, {inside['level']:.0%}: {inside['method']}. What it held:",
-            "",
-            *_markdown(
-                f"split | coverage | 95 % interval | {inside.get('width', 'mean width')} | n", held
-            ),
-        ]
-    known = card["calibration"]
-    given = (
-        f"{c['split']} | {c['given']:.1%} | {c['came']:.1%} | {c['n']:,}" for c in known["measured"]
-    )
-    return [
-        "## Probability",
-        "",
-        f"{known['method']}. Both classes are found about equally well from {card['model']['threshold']:.3f} on. Mean probability, and what came:",
-        "",
-        *_markdown("split | given | came | n", given),
-    ]
+        return _card_interval(inside)
+    return _card_probability(card["calibration"], card["model"]["threshold"])
 
 # %% ../../nbs/06g_predict.ipynb #store003
+def _card_scores(scores: list[dict]) -> list[str]:
+    rows = (
+        f"{s['split']} | {s['model']} | {s['metric']} "
+        f"| {estimate(s['value'], s['low'], s['high'])} "
+        f"| {estimate_ends(s['low'], s['high'])} | {s['n_test']:,.0f}"
+        for s in scores
+    )
+    header = "split | model | metric | value | 95 % interval | n"
+    return ["## Scores", "", *_markdown(header, rows)]
+
+
+def _card_features(seen: dict) -> list[str]:
+    rows = (f"{name} | {low:.6g} | {high:.6g}" for name, (low, high) in seen["ranges"].items())
+    words = [f"It also reads {', '.join(seen['words'])}.", ""] if seen.get("words") else []
+    header = "feature | smallest in training | largest"
+    return ["## Features", "", *_markdown(header, rows), *words]
+
+
 def card_text(
     card: dict,  # from store_blend
 ) -> str:  # Markdown
     "The card for people."
-    seen = card["features"]
-    scores = (
-        f"{s['split']} | {s['model']} | {s['metric']} | {estimate(s['value'], s['low'], s['high'])} | {estimate_ends(s['low'], s['high'])} | {s['n_test']:,.0f}"
-        for s in card["scores"]
-    )
-    ranges = (f"{name} | {low:.6g} | {high:.6g}" for name, (low, high) in seen["ranges"].items())
-    words = [f"It also reads {', '.join(seen['words'])}.", ""] if seen.get("words") else []
-    return "\n".join(
-        [
-            *_card_head(card),
-            "## Scores",
-            "",
-            *_markdown("split | model | metric | value | 95 % interval | n", scores),
-            *_card_certainty(card),
-            "## Features",
-            "",
-            *_markdown("feature | smallest in training | largest", ranges),
-            *words,
-            "## Limits",
-            "",
-            *(f"- {limit}" for limit in card["limits"]),
-            "",
-            "## Files and versions",
-            "",
-            ", ".join(f"{p} {v}" for p, v in card["versions"].items()),
-            "",
-            *(f"- `{name}`: sha256 `{sha}`" for name, sha in card["files"].items()),
-            "",
-        ]
-    )
+    versions = ", ".join(f"{package} {number}" for package, number in card["versions"].items())
+    lines = [
+        *_card_head(card),
+        *_card_scores(card["scores"]),
+        *_card_certainty(card),
+        *_card_features(card["features"]),
+        *["## Limits", "", *(f"- {limit}" for limit in card["limits"]), ""],
+        *["## Files and versions", "", versions, ""],
+        *(f"- `{name}`: sha256 `{sha}`" for name, sha in card["files"].items()),
+    ]
+    return "\n".join([*lines, ""])
 
 # %% ../../nbs/06g_predict.ipynb #f4db0df6
 class _Chain:
@@ -532,67 +515,52 @@ def read_card(
     folder: Path,  # of a stored model
     study: str,
 ) -> dict:
-    "The card of a stored model. Raises `UserError` if there is none, or if it is of another study or format."
-    again = _remake(study)
+    """The card of a stored model. Raises `UserError` if there is none, or if it is of another study
+    or format."""
+    again, place = _remake(study), repr(str(folder))
     if not (folder / "card.json").is_file():
-        raise UserError(
-            f"there is no model in {str(folder)!r}",
-            "a folder with card.json and the files that it names",
-            again,
-        )
+        wanted = "a folder with card.json and the files that it names"
+        raise UserError(f"there is no model in {place}", wanted, again)
     try:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        seen = card["format"], card["study"]
-        (
-            card["model"],
-            card["files"],
-            card["versions"],
-            card["features"]["ranges"],
-            card["data"]["kind"],
-        )
+        kind = card["format"], card["study"]
+        card["model"], card["files"], card["versions"]
+        card["features"]["ranges"], card["data"]["kind"]
     except (OSError, ValueError, KeyError, TypeError) as e:
-        raise UserError(
-            f"card.json in {str(folder)!r} is no model card ({type(e).__name__}: {e})",
-            "the card as it was written",
-            again,
-        ) from e
-    if seen != (FORMAT, study):
-        raise UserError(
-            f"the model in {str(folder)!r} is of study {seen[1]!r} in format {seen[0]!r}",
-            f"{study!r} in format {FORMAT}",
-            again,
-        )
+        seen = f"card.json in {place} is no model card ({type(e).__name__}: {e})"
+        raise UserError(seen, "the card as it was written", again) from e
+    if kind != (FORMAT, study):
+        seen = f"the model in {place} is of study {kind[1]!r} in format {kind[0]!r}"
+        raise UserError(seen, f"{study!r} in format {FORMAT}", again)
     return card
 
 # %% ../../nbs/06g_predict.ipynb #f8437e70
+def _check_files(folder: Path, card: dict) -> None:
+    again, place = _remake(card["study"]), f"the model in {str(folder)!r}"
+    for name, sha in card["files"].items():
+        file = folder / name
+        if Path(name).name != name or not file.is_file():
+            seen = f"{name!r} of {place} is missing"
+            raise UserError(seen, "all files that card.json names", again)
+        if hashlib.sha256(file.read_bytes()).hexdigest() != sha:
+            seen = f"{name!r} of {place} is not the file that was stored: its sha256 is another"
+            raise UserError(seen, sha, again)
+
+
 def check_stored(
     folder: Path,
     card: dict,  # from read_card
 ) -> None:
-    "Are these the files that the card names, and the versions that wrote them? Raises `UserError` if not."
-    again = _remake(card["study"])
-    for name, sha in card["files"].items():
-        file = folder / name
-        if Path(name).name != name or not file.is_file():
-            raise UserError(
-                f"{name!r} of the model in {str(folder)!r} is missing",
-                "all files that card.json names",
-                again,
-            )
-        if hashlib.sha256(file.read_bytes()).hexdigest() != sha:
-            raise UserError(
-                f"{name!r} of the model in {str(folder)!r} is not the file that was stored: its sha256 is another",
-                sha,
-                again,
-            )
+    """Are these the files that the card names, and the versions that wrote them? Raises `UserError`
+    if not."""
+    _check_files(folder, card)
     here = _installed(card["files"])
     for package, there in card["versions"].items():
         if package != "python" and _minor(here.get(package, "")) != _minor(there):
-            raise UserError(
-                f"the model in {str(folder)!r} was stored with {package} {there}, and here is {here.get(package) or 'none'}",
-                f"{package} {_minor(there)}",
-                f"install that, or {again}",
-            )
+            seen = f"the model in {str(folder)!r} was stored with {package} {there}"
+            seen += f", and here is {here.get(package) or 'none'}"
+            wanted = f"{package} {_minor(there)}"
+            raise UserError(seen, wanted, f"install that, or {_remake(card['study'])}")
 
 
 def _minor(version: str) -> str:
@@ -620,39 +588,27 @@ def load_blend(
     folder: Path,  # of a stored model
     card: dict,  # from read_card
 ) -> "Blend | CalibratedBlend":  # ready to predict
-    "Load a stored model. Raises `UserError` for files or versions that are not the card's, and for types that are not on the list."
+    """Load a stored model. Raises `UserError` for files or versions that are not the card's, and
+    for types that are not on the list."""
     check_stored(folder, card)
-    parts, study = card["model"], card["study"]
-    blend = Blend(
-        None,
-        tuple((m["name"], m["weight"], None) for m in parts["members"]),
-        bounds=tuple(parts["bounds"]),
-        scale=parts["scale"],
-    )
+    parts = card["model"]
+    members = tuple((m["name"], m["weight"], None) for m in parts["members"])
+    blend = Blend(None, members, bounds=tuple(parts["bounds"]), scale=parts["scale"])
     try:
         blend.features_ = _Chain(folder, parts["features"])
         blend.members_ = {m["name"]: _load_member(folder, m) for m in parts["members"]}
         blend.ends_ = [_Chain(folder, steps) for steps in parts["ends"]]
-    except (
-        Exception
-    ) as e:  # each of three libraries has exceptions of its own for what it will not load
-        raise UserError(
-            f"the model in {str(folder)!r} cannot be loaded ({type(e).__name__}: {e})",
-            "the files as they were stored",
-            _remake(study),
-        ) from e
+    except Exception as e:  # each of three libraries has its own for what it will not load
+        seen = f"the model in {str(folder)!r} cannot be loaded ({type(e).__name__}: {e})"
+        raise UserError(seen, "the files as they were stored", _remake(card["study"])) from e
     blend.margin_ = parts["margin"]
     return blend if "line" not in parts else _load_calibrated(blend, parts)
 
 
 def _load_calibrated(blend: Blend, parts: dict) -> CalibratedBlend:
     made = CalibratedBlend(blend)
-    made.blend_, made.line_, made.threshold_, made.classes_ = (
-        blend,
-        tuple(parts["line"]),
-        parts["threshold"],
-        np.array([0, 1]),
-    )
+    made.blend_, made.classes_ = blend, np.array([0, 1])
+    made.line_, made.threshold_ = tuple(parts["line"]), parts["threshold"]
     return made
 
 # %% ../../nbs/06g_predict.ipynb #49d0cfb8

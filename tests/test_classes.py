@@ -1,4 +1,5 @@
 """The chapter on classes on what users bring: one class only, a folder without the crawl, a class with three rows, a target that nobody asked for."""
+
 import csv
 from functools import partial
 
@@ -22,9 +23,11 @@ def songs() -> dict:
 @pytest.fixture
 def report(tmp_path):
     """The command; what it printed in one line."""
+
     def run(*options, **tables):
         code, said, out = report_songs(tmp_path, CHAPTER, "-p", "trees=5", *options, **tables)
         return code, said.replace("\n", " "), out
+
     return run
 
 
@@ -36,19 +39,49 @@ def test_without_a_later_crawl_growth_is_not_run(songs, report):
     assert code == 0 and status(out) == "ok", said
     scores = list(csv.DictReader((out / "scores.csv").open(encoding="utf-8")))
     growth = [r for r in scores if r["target"] == "growth"]
-    assert growth and not any(r["value"] for r in growth) and {r["split"] for r in growth} == {"random", "artist-apart"}
-    assert all(r["note"].startswith("not run: no later count of views, which 'growth' needs") for r in growth)
+    assert (
+        growth
+        and not any(r["value"] for r in growth)
+        and {r["split"] for r in growth} == {"random", "artist-apart"}
+    )
+    assert all(
+        r["note"].startswith("not run: no later count of views, which 'growth' needs")
+        for r in growth
+    )
     assert {"TabNet", "TabPFN", "Random forest"} <= {r["model"] for r in growth}
-    sized = [r for r in scores if r["target"] == "platform" and "size" in r["features"] and "without" not in r["features"]]
-    assert sized and not any(r["value"] for r in sized) and sized[0]["note"].startswith("not run: these files have no size")
-    assert {r["model"] for r in scores if r["target"] == "platform" and r["value"] and r["features"] == "audio+likes+comments+licensed"} > {"Majority", "SVM (RBF)", "TabNet"}
+    sized = [
+        r
+        for r in scores
+        if r["target"] == "platform" and "size" in r["features"] and "without" not in r["features"]
+    ]
+    assert (
+        sized
+        and not any(r["value"] for r in sized)
+        and sized[0]["note"].startswith("not run: these files have no size")
+    )
+    assert {
+        r["model"]
+        for r in scores
+        if r["target"] == "platform"
+        and r["value"]
+        and r["features"] == "audio+likes+comments+licensed"
+    } > {"Majority", "SVM (RBF)", "TabNet"}
     assert "no later count of views" in (out / f"{CHAPTER}.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("views,line", [
-    (lambda t: 0.0 * t["Views"], "target 'platform' has 0 songs of class 1"),
-    (lambda t: np.where(t["Stream"].where(t["official_video"].eq(True)).rank(method="first") <= 3, 1e12, 0.0), "target 'platform' has 3 songs of class 1"),
-], ids=["one class only", "three songs of a class"])
+@pytest.mark.parametrize(
+    "views,line",
+    [
+        (lambda t: 0.0 * t["Views"], "target 'platform' has 0 songs of class 1"),
+        (
+            lambda t: np.where(
+                t["Stream"].where(t["official_video"].eq(True)).rank(method="first") <= 3, 1e12, 0.0
+            ),
+            "target 'platform' has 3 songs of class 1",
+        ),
+    ],
+    ids=["one class only", "three songs of a class"],
+)
 def test_too_few_of_a_class_is_one_line(songs, report, views, line):
     table = songs["youtube"]
     code, said, out = report(youtube=table.assign(Views=views(table)))
@@ -58,18 +91,29 @@ def test_too_few_of_a_class_is_one_line(songs, report, views, line):
 
 def test_a_question_that_is_not_there_is_one_line(songs, report):
     code, said, out = report("-p", "target=fame", youtube=songs["youtube"])
-    assert code == 1 and "expected platform, growth, high_views; Views or viewCount" in said and "Traceback" not in said, said
+    assert (
+        code == 1
+        and "expected platform, growth, high_views; Views or viewCount" in said
+        and "Traceback" not in said
+    ), said
 
 
 def test_growth_asked_for_without_a_crawl_is_one_line(songs, report):
     code, said, out = report("-p", "target=growth", youtube=songs["youtube"])
-    assert code == 1 and "no later count of views, which 'growth' needs" in said and "Traceback" not in said, said
+    assert (
+        code == 1
+        and "no later count of views, which 'growth' needs" in said
+        and "Traceback" not in said
+    ), said
 
 
 def test_a_part_of_a_split_without_a_class():
     y = np.r_[np.zeros(40), np.ones(4)].astype(int)
     apart = [(np.arange(40), np.arange(40, 44))]
-    with pytest.raises(UserError, match="40 training rows with 0 of class 1 and 40 of class 0; expected 3 or more of each"):
+    with pytest.raises(
+        UserError,
+        match="40 training rows with 0 of class 1 and 40 of class 0; expected 3 or more of each",
+    ):
         check_classes(y, apart)
 
 
@@ -81,5 +125,9 @@ def test_the_real_songs(real_data):
     side = class_target(songs, "platform")
     assert len(side) == 15_328 and round(100 * side.mean(), 1) == 25.9
     later = class_target(songs, "platform", "viewCount")
-    assert len(later) == 4_395 and later.mean() > side.loc[later.index].mean() + 0.1  # views grew, streams stayed
-    assert class_target(songs, "high_views", level=18e6).mean() == pytest.approx(2_494 / 4_545, abs=0.005)  # the published supports
+    assert (
+        len(later) == 4_395 and later.mean() > side.loc[later.index].mean() + 0.1
+    )  # views grew, streams stayed
+    assert class_target(songs, "high_views", level=18e6).mean() == pytest.approx(
+        2_494 / 4_545, abs=0.005
+    )  # the published supports

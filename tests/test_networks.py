@@ -1,13 +1,16 @@
 """TabPFN's way from a weights file to predictions, on tiny networks of its own build with random weights: what they predict means nothing."""
+
 import importlib.util
 
 import numpy as np
 import pytest
 
 from musicnb.core import UserError
-from musicnb.models.networks import WEIGHTS, TabPFNClassifier, TabPFNRegressor, find_tabpfn_weights
+from musicnb.models.tabular import WEIGHTS, TabPFNClassifier, TabPFNRegressor, find_tabpfn_weights
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("tabpfn") is None, reason="TabPFN is not installed")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("tabpfn") is None, reason="TabPFN is not installed"
+)
 RNG = np.random.default_rng(1)
 X = RNG.normal(size=(60, 4))
 Y = X[:, 0] + RNG.normal(size=60)
@@ -21,12 +24,24 @@ def weights(tmp_path_factory):
 
     folder, build = tmp_path_factory.mktemp("weights"), ARCHITECTURES["tabpfn_v2"]
     for kind, classes, buckets in (("regressor", 0, 100), ("classifier", 10, -1)):
-        asked = {"emsize": 32, "nlayers": 2, "nhead": 2, "max_num_classes": classes, "num_buckets": buckets}
+        asked = {
+            "emsize": 32,
+            "nlayers": 2,
+            "nhead": 2,
+            "max_num_classes": classes,
+            "num_buckets": buckets,
+        }
         torch.manual_seed(1)
         state = build.get_architecture(build.parse_config(asked)[0]).state_dict()
         if kind == "regressor":
-            state |= {"criterion.borders": torch.linspace(-4, 4, buckets + 1), "criterion.losses_per_bucket": torch.zeros(buckets)}
-        torch.save({"state_dict": state, "config": asked, "architecture_name": "tabpfn_v2"}, folder / WEIGHTS[kind])
+            state |= {
+                "criterion.borders": torch.linspace(-4, 4, buckets + 1),
+                "criterion.losses_per_bucket": torch.zeros(buckets),
+            }
+        torch.save(
+            {"state_dict": state, "config": asked, "architecture_name": "tabpfn_v2"},
+            folder / WEIGHTS[kind],
+        )
     return folder
 
 
@@ -46,7 +61,10 @@ def test_regressor_takes_the_weights_where_they_are(known):
 
 
 def test_the_unit_of_the_target_does_not_matter(known):
-    small, large = (TabPFNRegressor(n_estimators=1).fit(X[:40], unit * Y[:40]).predict(X[40:]) for unit in (1, 1e8))
+    small, large = (
+        TabPFNRegressor(n_estimators=1).fit(X[:40], unit * Y[:40]).predict(X[40:])
+        for unit in (1, 1e8)
+    )
     assert np.allclose(large / 1e8, small, rtol=1e-2, atol=1e-2)
 
 
@@ -60,15 +78,23 @@ def test_classifier(known):
 
 def test_empty_cells_are_taken(known):
     gaps = np.where(RNG.random(X.shape) < 0.2, np.nan, X)
-    assert np.isfinite(TabPFNRegressor(n_estimators=1).fit(gaps[:40], Y[:40]).predict(gaps[40:])).all()
+    assert np.isfinite(
+        TabPFNRegressor(n_estimators=1).fit(gaps[:40], Y[:40]).predict(gaps[40:])
+    ).all()
 
 
 @pytest.mark.parametrize("kind, other", [("regressor", "classifier"), ("classifier", "regressor")])
 def test_weights_of_the_other_kind(weights, kind, other):
-    model = {"regressor": TabPFNRegressor, "classifier": TabPFNClassifier}[kind](str(weights / WEIGHTS[other]))
+    model = {"regressor": TabPFNRegressor, "classifier": TabPFNClassifier}[kind](
+        str(weights / WEIGHTS[other])
+    )
     with pytest.raises(UserError) as caught:
         model.fit(X, Y > 0 if kind == "classifier" else Y)
-    assert WEIGHTS[other] in str(caught.value) and f"TabPFN {kind}" in str(caught.value) or f"those of a {kind}" in str(caught.value)
+    assert (
+        WEIGHTS[other] in str(caught.value)
+        and f"TabPFN {kind}" in str(caught.value)
+        or f"those of a {kind}" in str(caught.value)
+    )
     assert "\n" not in str(caught.value)
 
 
@@ -76,7 +102,9 @@ def test_weights_of_the_other_kind(weights, kind, other):
 def test_a_file_that_holds_no_weights(tmp_path, content):
     path = tmp_path / "broken.ckpt"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="broken.ckpt cannot be read as the weights of a TabPFN regressor") as caught:
+    with pytest.raises(
+        UserError, match="broken.ckpt cannot be read as the weights of a TabPFN regressor"
+    ) as caught:
         TabPFNRegressor(str(path)).fit(X, Y)
     assert "\n" not in str(caught.value)
 

@@ -7,6 +7,7 @@ __all__ = ['app', 'data_app', 'report', 'data_list', 'data_check', 'data_fetch',
 
 # %% ../../nbs/08d_cli.ipynb #3a3be18b
 import errno
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -77,10 +78,16 @@ def report(
         help="Chapters at a time. Default: one for each core, at most 2; with 1 each has its seconds to itself.",
         show_default=False,
     ),
+    time_limit: int = typer.Option(
+        None,
+        metavar="SECONDS",
+        help="Seconds that each chapter may take. Default: no limit; what hangs is ended.",
+        show_default=False,
+    ),
     force: bool = typer.Option(False, "--force", help="Run chapters again that have not changed."),
 ) -> None:
     "Run chapters and write their pages: OUT/index.html is the book."
-    plan = make_plan(names or [], profile, data_dir, out, parameter, seed, jobs, force)
+    plan = make_plan(names or [], profile, data_dir, out, parameter, seed, jobs, force, time_limit)
     raise typer.Exit(run_report(plan, names or [], seed, Console()))
 
 # %% ../../nbs/08d_cli.ipynb #13518044
@@ -214,6 +221,7 @@ _DISK = {
     errno.EACCES: "no permission",
     errno.EROFS: "the folder is read-only",
     errno.EDQUOT: "the disk quota is used up",
+    errno.ENAMETOOLONG: "the name is too long",
 }
 _UsageError = typer.BadParameter.__mro__[2]  # click's, of which typer carries its own copy
 
@@ -224,19 +232,53 @@ def main(arguments: list[str] | None = None) -> None:
         with suppress(AttributeError):  # a terminal that knows ASCII only gets a question mark
             stream.reconfigure(errors="replace")
     try:
-        code = app(arguments, standalone_mode=False)
+        code = _obey(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        code = _complain("interrupted", 130)
     except MusicnbError as e:
         code = _complain(str(e), 130 if isinstance(e, Interrupted) else 2)
     except _UsageError as e:
         code = _complain_of_usage(e)
     except OSError as e:
-        if e.errno not in _DISK:
-            raise
-        where = e.filename or "while writing"
-        code = _complain(
-            f"{_DISK[e.errno]}: {where}; nothing half-written was left; mend that, then run again"
-        )
-    sys.exit(code or 0)
+        code = _complain(_about(e))
+    sys.exit(code or _flush())
+
+
+def _obey(arguments: list[str]) -> int:  # exit code
+    "Run the command that the arguments name. Unlike Typer's own way, Ctrl-C comes through."
+    _need_working_folder()
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("musicnb", list(arguments)) as context:
+            command.invoke(context)
+    except typer.Exit as e:
+        return e.exit_code
+    return 0
+
+
+def _need_working_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        do = "change to another folder"
+        raise UserError("the working folder is gone", "a folder that exists", do) from None
+
+
+def _flush() -> int:  # exit code
+    "Write what standard output still holds; a disk may be full, a reader may have gone."
+    try:
+        sys.stdout.flush()
+    except OSError as e:
+        with suppress(OSError, ValueError):  # Python would try once more, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _complain(f"standard output could not be written to its end ({e.strerror})")
+    return 0
+
+
+def _about(e: OSError) -> str:
+    reason, name = _DISK.get(e.errno, e.strerror or str(e)), e.filename or "while writing"
+    where = str(name) if len(str(name)) < 300 else f"{str(name)[:100]} …"
+    return f"{reason}: {where}; nothing half-written was left; mend that, then run again"
 
 
 def _complain(line: str, code: int = 2) -> int:

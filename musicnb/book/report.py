@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['select_stems', 'read_selection', 'needs', 'no_results', 'Result', 'Book', 'Plan', 'run_or_reuse', 'run_anew',
-           'is_current', 'has_moved', 'unsound', 'is_whole', 'without_seconds', 'run_plan', 'Watch', 'versions',
-           'commit', 'write_results', 'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index', 'cores',
-           'usual_jobs', 'make_plan', 'run_report']
+           'whole_text', 'is_current', 'has_moved', 'unsound', 'is_whole', 'without_seconds', 'run_plan', 'Watch',
+           'versions', 'commit', 'write_results', 'cover', 'relative_href', 'write_page', 'page_or_failure',
+           'write_index', 'cores', 'usual_jobs', 'make_plan', 'twins', 'run_report']
 
 # %% ../../nbs/08c_report.ipynb #a4bb939b
 import hashlib
@@ -30,6 +30,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .. import __version__
 from musicnb.book.execute import (
+    LAST_SEED,
     QUIET,
     Chapter,
     Interrupted,
@@ -139,6 +140,7 @@ class Book:
     def __init__(self, out: Path):
         self.out, self.state, self.models = out, out / ".chapters", out / "models"
         try:
+            self._refuse_strangers()
             self.state.mkdir(parents=True, exist_ok=True)
             (out / "notebooks").mkdir(exist_ok=True)
             write_text(self.state / "probe", "")
@@ -148,6 +150,37 @@ class Book:
                 "a folder that can be written to",
                 "choose another with --out",
             ) from e
+
+    def _refuse_strangers(self) -> None:
+        "Raise `UserError` for a folder that holds anything but a book."
+        known = (self.state / "probe").is_file()
+        if (
+            not known
+            and self.out.is_dir()
+            and (there := sorted(p.name for p in self.out.iterdir()))
+        ):
+            seen = f"{str(self.out)!r} holds {there[0]!r} and is no book's folder"
+            raise UserError(seen, "a new or an empty folder", "choose another with --out")
+
+    def refuse_to_overwrite(self, stems: Iterable[str]) -> None:
+        "Raise `UserError` where a file that no run has written is in the way of a chapter."
+        for stem in stems:
+            for file, wrote in self._files(stem).items():
+                if file.exists() and not wrote.exists():
+                    seen = f"{str(file)!r} exists, and no report has written it"
+                    raise UserError(seen, "a name that is free", "move it, or choose another --out")
+
+    def _files(self, stem: str) -> dict[Path, Path]:
+        "The files of a chapter, each with the file that tells that a run has written it."
+        page, upstream = self.state / f"{stem}.page", self.state / f"{stem}.upstream.json"
+        return {self.out / f"{stem}.html": page, self.notebook(stem): upstream}
+
+    def remove_pages(self, kept: Iterable[str]) -> None:
+        "Remove the pages of other selections; their notebooks stay, for their next run."
+        for memo in self.state.glob("*.page"):
+            if memo.stem not in kept:
+                (self.out / f"{memo.stem}.html").unlink(missing_ok=True)
+                memo.unlink()
 
     def notebook(self, stem: str) -> Path:
         "Where the executed notebook of a chapter goes."
@@ -206,6 +239,7 @@ class Plan:
     jobs: int
     force: bool
     command: str  # what the user can type to have it again
+    time_limit: int | None = None  # seconds for each chapter
 
     def key(self, stem: str, upstream: list) -> str:
         "What a chapter's results depend on beside its data."
@@ -265,10 +299,24 @@ def run_anew(
         "MUSICNB_MODELS": str(book.models.resolve()),
     }
     chapter, values = plan.chapters[stem], plan.values[stem]
-    outcome = run_chapter(chapter, values, running, environment, tell, launcher)
+    limit = plan.time_limit
+    outcome = run_chapter(chapter, values, running, environment, tell, launcher, limit)
     if is_whole(running):
         os.replace(running, book.notebook(stem))
-    return outcome, read_results(results)
+    return whole_text(outcome), whole_text(read_results(results))
+
+
+def whole_text(
+    value,  # what JSON can hold
+):
+    "The value with a mark in the place of half a character, which no file could hold."
+    if isinstance(value, dict):
+        return {whole_text(k): whole_text(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [whole_text(v) for v in value]
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
 
 # %% ../../nbs/08c_report.ipynb #5d1f1a79
 def is_current(entry: dict, key: str, data: dict[str, str]) -> bool:
@@ -541,6 +589,7 @@ def write_page(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | 
     nb = nbformat.read(source, as_version=4)
     if result.status == "skipped":
         nb.cells = [c for c in nb.cells if c.cell_type == "markdown"][:1]
+    write_text(memo, "")  # the page is ours from now on
     write_text(target, page.render_chapter(nb, shown))
     write_text(memo, key)
 
@@ -636,6 +685,7 @@ def make_plan(
     seed: int | None = None,
     jobs: int | None = None,  # chapters at a time; None for as many as `usual_jobs` says
     force: bool = False,
+    time_limit: int | None = None,  # seconds for each chapter
 ) -> Plan:
     "Check what was asked for. Raises `UserError` with the first thing that is wrong."
     from musicnb.data import data_home
@@ -646,15 +696,18 @@ def make_plan(
         raise UserError(f"--profile is {profile!r}", "quick or full")
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}", "1 or more")
-    if seed is not None and seed < 0:
-        raise UserError(f"--seed is {seed}", "0 or more")
+    if seed is not None and not 0 <= seed <= LAST_SEED:
+        raise UserError(f"--seed is {seed}", f"0 to {LAST_SEED}")
+    if time_limit is not None and time_limit < 1:
+        raise UserError(f"--time-limit is {time_limit}", "1 second or more")
     data_home(data_dir)
     chapters = read_selection(names, root / "nbs")
     given = parse_given(list(pairs), chapters)
     values = {s: resolve(c, profile, given, seed, data_dir) for s, c in chapters.items()}
     command = _command(names, profile, data_dir, pairs, seed)
     book = Book(Path(out or root / "reports" / profile).absolute())
-    plan = Plan(root, book, chapters, values, profile, jobs, force, command)
+    book.refuse_to_overwrite(chapters)
+    plan = Plan(root, book, chapters, values, profile, jobs, force, command, time_limit)
     for stem in chapters:  # data are checked now, and not after an hour
         plan.data(stem, book.remembered(stem).get("data", {}))
     return plan
@@ -670,12 +723,23 @@ def _command(
     return shlex.join(["musicnb", "report", *names, "--profile", profile, *options])
 
 # %% ../../nbs/08c_report.ipynb #7e2d4ee3
+def twins(plan: Plan) -> list[str]:  # lines for the console
+    "The data sets of this run for which there is no file, so that their twins stand in."
+    found: dict[str, str] = {}
+    for stem in plan.chapters:
+        found |= plan.data(stem)
+    why = {n: s.split(": ")[0].removeprefix("twin, ") for n, s in found.items() if s[:5] == "twin,"}
+    return [f"{name}: {reason}; a synthetic twin stands in" for name, reason in why.items()]
+
+
 def run_report(plan: Plan, names: list[str], seed: int | None, console: Console) -> int:
     "Run a plan and write its book. The exit code: 0 when all chapters are well, else 1."
     start, site = time.monotonic(), plan.root / "site"
     docs = site if (site / "index.html").is_file() else None
     seeds = {v["seed"] for v in plan.values.values() if "seed" in v}
     with plan.book.lock(), Watch(console, list(plan.chapters)) as watch:
+        for line in twins(plan):
+            watch.say(line)
         facts = {"seed": seeds.pop() if len(seeds) == 1 else seed}
         facts |= {"versions": versions(), "commit": commit(plan.root)}
         done = run_plan(
@@ -683,9 +747,7 @@ def run_report(plan: Plan, names: list[str], seed: int | None, console: Console)
         )
         facts["created"] = time.strftime("%Y-%m-%d %H:%M %Z")
         facts["seconds"] = round(time.monotonic() - start, 1)
-        for old in plan.book.out.glob("[1-9][0-9]*_*.html"):
-            if old.stem not in done:  # of another selection; its notebook stays, for its next run
-                old.unlink()
+        plan.book.remove_pages(done)
         ledger = write_results(plan, done, facts)
         index = write_index(plan, done, facts, ledger, names, docs)
     console.print(str(index), markup=False, highlight=False, soft_wrap=True)

@@ -75,7 +75,7 @@ def report(
     ),
     jobs: int = typer.Option(
         None,
-        help="Chapters at a time. Default: one for each core, at most 2; with 1 each has its seconds to itself.",
+        help="Chapters at a time. Default: one for each core, at most 2. Seconds are a chapter's own with 1.",
         show_default=False,
     ),
     time_limit: int = typer.Option(

@@ -724,12 +724,12 @@ def _command(
 
 # %% ../../nbs/08c_report.ipynb #7e2d4ee3
 def twins(plan: Plan) -> list[str]:  # lines for the console
-    "The data sets of this run for which there is no file, so that their twins stand in."
+    "Why data sets of this run are synthetic twins, where nobody has asked for twins."
     found: dict[str, str] = {}
     for stem in plan.chapters:
         found |= plan.data(stem)
-    why = {n: s.split(": ")[0].removeprefix("twin, ") for n, s in found.items() if s[:5] == "twin,"}
-    return [f"{name}: {reason}; a synthetic twin stands in" for name, reason in why.items()]
+    lacking = {n: s.split(": ")[0] for n, s in found.items() if s.startswith("twin, no ")}
+    return [f"{why[6:]}: {name} is its synthetic twin" for name, why in lacking.items()]
 
 
 def run_report(plan: Plan, names: list[str], seed: int | None, console: Console) -> int:

@@ -73,7 +73,7 @@ def test_notebook_is_clean(path):
 @pytest.mark.parametrize("path", CHAPTERS, ids=stem)
 def test_chapter_declares_its_parameters(path):
     made = read_chapter(path)
-    assert {"profile", "seed", "data_dir", "depends", "time_limit", "full"} <= set(made.parameters)
+    assert {"profile", "seed", "data_dir", "depends", "full"} <= set(made.parameters)
     assert all(p.meaning for p in made.parameters.values()), (
         "each parameter has its meaning in a comment"
     )

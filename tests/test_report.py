@@ -441,12 +441,30 @@ def test_failed_chapter(clone):
 
 
 def test_chapter_that_hangs(clone):
-    clone.add("10_test_one", "import time\ntime.sleep(600)", parameters="time_limit: int = 4  # s")
+    """It has no output and no use of the processor; one that computes as long goes on."""
+    execute = clone.root / "musicnb" / "book" / "execute.py"
+    execute.write_text(execute.read_text().replace("HANG_MINUTES = 10.0", "HANG_MINUTES = 0.1"))
+    clone.add("10_test_one", "import time\ntime.sleep(600)")
+    clone.add(
+        "11_test_two",
+        "import time\nend = time.monotonic() + 15\nwhile time.monotonic() < end: pass",
+    )
     start = time.monotonic()
     assert clone.run("report").returncode == 1
     assert time.monotonic() - start < 300
-    assert "time limit of 4 s" in (clone.out / "10_test_one.html").read_text()
-    assert clone.statuses() == {"10_test_one": "failed"}
+    assert clone.statuses() == {"10_test_one": "failed", "11_test_two": "ok"}
+    page = (clone.out / "10_test_one.html").read_text()
+    assert "no output and no use of the processor for 0.1 minutes" in page and "cell 2 of 2" in page
+
+
+def test_time_limit_of_the_user(clone):
+    clone.add("10_test_one", "import time\nprint('before')", "while True: time.sleep(0.01)")
+    clone.add("11_test_two", finding("11_test_two"))
+    assert clone.run("report", "--time-limit", "20").returncode == 1
+    assert clone.statuses() == {"10_test_one": "failed", "11_test_two": "ok"}
+    page = (clone.out / "10_test_one.html").read_text()
+    assert "longer than the 20 s that --time-limit gives it" in page and "before" in page
+    whole(clone)
 
 
 def test_chapter_whose_kernel_dies(clone):
@@ -494,6 +512,12 @@ CURIOUS = {  # a chapter's cells -> status, and what its page says
         "there",
     ),
     "nothing said": (["1 + 1"], "ok", "<pre>2</pre>"),
+    "a group of exceptions": (
+        ["raise ExceptionGroup('two files', [OSError('no disk'), KeyError('b')])"],
+        "failed",
+        "two files (2 sub-exceptions); OSError: no disk; KeyError: ",
+    ),
+    "a long error": (["raise ValueError('no ' * 700_000)"], "failed", "ValueError: no no no"),
 }
 
 
@@ -513,7 +537,8 @@ def curious(tmp_path_factory):
 def test_curious_chapter(curious, name):
     stem, (_, status, says) = curious.stems[name], CURIOUS[name]
     assert curious.statuses()[stem] == status
-    assert says in (curious.out / f"{stem}.html").read_text()
+    page = (curious.out / f"{stem}.html").read_text()
+    assert says in page and len(page) < 400_000
 
 
 def test_the_others_run_beside_curious_chapters(curious):
@@ -651,7 +676,12 @@ WRONG = {
     "file for a folder": (["report", "--data-dir", "settings.ini"], "is a file"),
     "name too long": (["report", "--data-dir", "x" * 300], "does not exist"),
     "seed below 0": (["report", "--seed", "-1"], "--seed is -1"),
-    "no time": (["report", "-p", "time_limit=0"], "1 or more"),
+    "no time": (["report", "--time-limit", "0"], "1 second or more"),
+    "count below 0": (["report", "-p", "sample=-5"], "0 or more"),
+    "seed that numpy does not take": (["report", "--seed", "4294967296"], "0 to 4294967295"),
+    "such a seed by -p": (["report", "-p", "seed=4294967296"], "from 0 to 4294967295"),
+    "folder's name too long": (["report", "--out", "x" * 300], "File name too long"),
+    "folder of the user's own": (["report", "--out", "data"], "is no book's folder"),
     "unknown data set": (["data", "fetch", "tracks"], "there is no data set 'tracks'"),
     "data set that Kaggle has not": (["data", "fetch", "playlists"], "AIcrowd"),
     "missing file": (["data", "check", "no/tracks.csv"], "does not exist"),
@@ -666,7 +696,7 @@ def test_wrong_command(clone, arguments, line):
     clone.add(
         "10_test_one",
         "print(1)",
-        parameters="seed: int = 1  # of every random draw\ntime_limit: int = 60  # s",
+        parameters="seed: int = 1  # of every random draw\nsample: int = 60  # rows",
     )
     done = clone.run(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
@@ -696,6 +726,114 @@ def test_read_only_folder(clone):
     assert done.returncode == 2 and "cannot write to" in one_line(done)
 
 
+# -- a user's files and folders
+
+
+def test_folder_of_the_user(clone):
+    """Nothing in it is touched; in a book's folder, nothing that no run has made."""
+    clone.add("10_test_one", "print(1)")
+    mine = clone.root / "mine"
+    mine.mkdir()
+    (mine / "2023_summary.html").write_text("mine")
+    done = clone.run("report", "--out", str(mine))
+    assert done.returncode == 2 and "is no book's folder" in one_line(done)
+    assert [p.name for p in mine.iterdir()] == ["2023_summary.html"]
+
+    assert clone.run("report").returncode == 0
+    for name in ("2023_summary.html", "20_other_x.html"):
+        (clone.out / name).write_text("mine")
+    assert clone.run("report").returncode == 0
+    assert (clone.out / "2023_summary.html").read_text() == "mine"
+    clone.add("20_other_x", "print(2)")
+    done = clone.run("report")
+    assert done.returncode == 2 and "no report has written it" in one_line(done)
+    assert (clone.out / "20_other_x.html").read_text() == "mine"
+
+
+def test_folder_with_braces(clone):
+    clone.out = clone.root / "a {seed} {} book"
+    clone.add("10_test_one", finding("10_test_one"))
+    assert clone.run("report", "--out", str(clone.out)).returncode == 0
+    assert clone.results()[0]["value"] == 1
+
+
+def test_half_a_character_in_a_finding(clone):
+    cut = finding("10_test_one").replace("The seed", "Bj\\ud800rk")
+    clone.add("10_test_one", cut.replace("run.finding", "_ = run.finding"))
+    clone.add("11_test_two", "print('Bj\\ud800rk')", finding("11_test_two"))
+    clone.run("report")
+    assert clone.statuses()["10_test_one"] == "ok"
+    assert [f["claim"] for f in clone.results()][0] == "Bj\ufffdrk is 1."
+    assert "Bj\ufffdrk is 1." in (clone.out / "index.html").read_text()
+
+
+def test_twin_is_announced(clone):
+    clone.add("10_test_one", LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
+    (clone.root / "mine").mkdir()
+    done = clone.run("report", "--data-dir", "mine")
+    assert "no tracks.csv in mine/: popularity is its synthetic twin" in done.stdout
+    assert "synthetic twin" not in clone.run("report", "--data-dir", "twin").stdout
+
+
+def test_home_that_cannot_be_written_to(clone):
+    clone.add("10_test_one", finding("10_test_one"))
+    assert clone.run("report", HOME="/proc/none", MPLCONFIGDIR=str(clone.root)).returncode == 0
+
+
+def test_working_folder_that_is_gone(clone):
+    gone = clone.root / "gone"
+    gone.mkdir()
+    clone.root = gone
+    import subprocess
+
+    code = "import os; os.rmdir(os.getcwd()); from musicnb.book.cli import main; main(['report'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=gone, text=True, capture_output=True)
+    assert done.returncode == 2 and "the working folder is gone" in one_line(done)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk is always full here")
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from musicnb.book.cli import main; main(['data', 'list'])",
+        "from musicnb.models.predict import _print_rows as p; import pandas as pd;"
+        "from musicnb.book import cli; cli._obey = lambda _: p(['a'], [['b']], pd.DataFrame({'c': [1.0]}));"
+        "cli.main([])",
+    ],
+    ids=["what is printed", "a table"],
+)
+def test_standard_output_on_a_full_disk(code):
+    import subprocess
+
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, text=True, stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 2 and "standard output could not be written" in one_line(done)
+
+
+def test_interrupt_while_a_run_is_planned(monkeypatch, capsys):
+    from musicnb.book import cli
+
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "make_plan", pressed)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["report"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert stop.value.code == 130 and capsys.readouterr().err == "musicnb: interrupted\n"
+
+
+def test_interrupt_while_modules_are_imported(clone):
+    (clone.root / "typer.py").write_text("open('here', 'w').close()\nimport time\ntime.sleep(60)")
+    process = clone.popen("report")
+    until((clone.root / "here").exists)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert err == "musicnb: interrupted\n" and process.returncode in (130, -signal.SIGINT)
+
+
 def _bad_notebook(clone, kind):
     if kind == "not JSON":
         (clone.nbs / "10_test_one.ipynb").write_text('{"cells": [')
@@ -714,6 +852,10 @@ def _bad_notebook(clone, kind):
         clone.add("10_test_one", parameters="seed: int = 1 + 1  # computed")
     elif kind == "unknown dependency":
         clone.add("10_test_one", parameters='depends: list[str] = ["19_test_none"]')
+    elif kind == "default of another kind":
+        clone.add("10_test_one", parameters='sample: int = "many"  # rows')
+    elif kind == "full value of another kind":
+        clone.add("10_test_one", parameters='sample: int = 1\nfull: dict = {"sample": "all"}')
     elif kind == "undeclared in full":
         clone.add(
             "10_test_one", parameters='profile: str = "quick"  # x\nfull: dict = {"sample": 0}'
@@ -730,6 +872,8 @@ def _bad_notebook(clone, kind):
         "computed parameter": "more than plain values",
         "unknown dependency": "depends on '19_test_none'",
         "undeclared in full": "names sample",
+        "default of another kind": "sample of '10_test_one.ipynb' is 'many'",
+        "full value of another kind": "sample of '10_test_one.ipynb' is 'all'",
     }.items(),
 )
 def test_broken_notebook(clone, kind, line):

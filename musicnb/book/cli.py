@@ -5,10 +5,23 @@
 # %% auto #0
 __all__ = ['app', 'data_app', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'main']
 
+# %% ../../nbs/08d_cli.ipynb #1c7192dc
+import sys
+
+
+def _one_line(kind: type, error: BaseException, trace) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print("musicnb: interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _one_line
+
 # %% ../../nbs/08d_cli.ipynb #3a3be18b
 import errno
 import os
-import sys
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -75,7 +88,8 @@ def report(
     ),
     jobs: int = typer.Option(
         None,
-        help="Chapters at a time. Default: one for each core, at most 2. Seconds are a chapter's own with 1.",
+        help="Chapters at a time. Default: one for each core, at most 2. With 1, each has its "
+        "seconds to itself.",
         show_default=False,
     ),
     time_limit: int = typer.Option(
@@ -234,9 +248,11 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = _obey(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
-        code = _complain("interrupted", 130)
+        code = _end("interrupted")
+    except Interrupted as e:
+        code = _end(str(e))
     except MusicnbError as e:
-        code = _complain(str(e), 130 if isinstance(e, Interrupted) else 2)
+        code = _complain(str(e))
     except _UsageError as e:
         code = _complain_of_usage(e)
     except OSError as e:
@@ -279,6 +295,12 @@ def _about(e: OSError) -> str:
     reason, name = _DISK.get(e.errno, e.strerror or str(e)), e.filename or "while writing"
     where = str(name) if len(str(name)) < 300 else f"{str(name)[:100]} …"
     return f"{reason}: {where}; nothing half-written was left; mend that, then run again"
+
+
+def _end(line: str) -> int:
+    "Say that the user has stopped the run, and be deaf to more of the same."
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return _complain(line, 130)
 
 
 def _complain(line: str, code: int = 2) -> int:

@@ -4,11 +4,11 @@ import ast
 import re
 from copy import deepcopy
 
+import api
 from nbconvert.exporters import HTMLExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-import api
 from musicnb.book.page import clean_html, dress_tables, figure_html, mathml
 
 DIRECTIVE = re.compile(r"^\s*#\s*\|\s*(.+?)\s*$")

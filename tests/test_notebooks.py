@@ -1,4 +1,4 @@
-"""The notebooks are the source: they run, they are clean, and what they export is what is committed."""
+"""The notebooks are the source: they run, they are clean, and modules are what they export."""
 
 import os
 import re
@@ -36,7 +36,8 @@ def run_notebook(path: Path) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def runs(request):
-    """What becomes of the notebooks that this session asks for. As many run at a time as in a quick report, which halves the minutes on two cores."""
+    """What becomes of the notebooks that this session asks for. As many run at a time as in a
+    quick report, which halves the minutes on two cores."""
     asked = [
         item.callspec.params["path"]
         for item in request.session.items

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'data_app', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'main']
 
-# %% ../../nbs/08d_cli.ipynb #1c7192dc
+# %% ../../nbs/08d_cli.ipynb #dd447587
 import sys
 
 
@@ -292,9 +292,10 @@ def _flush() -> int:  # exit code
 
 
 def _about(e: OSError) -> str:
-    reason, name = _DISK.get(e.errno, e.strerror or str(e)), e.filename or "while writing"
-    where = str(name) if len(str(name)) < 300 else f"{str(name)[:100]} …"
-    return f"{reason}: {where}; nothing half-written was left; mend that, then run again"
+    reason, name = _DISK.get(e.errno, e.strerror or str(e)), str(e.filename or "")
+    where = f": {name[:100]} …" if len(name) > 300 else f": {name}" if name else ""
+    whole = "files are whole" if name else "files are whole, standard output may be cut off"
+    return f"{reason}{where}; {whole}; mend that, then run again"
 
 
 def _end(line: str) -> int:

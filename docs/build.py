@@ -1,6 +1,8 @@
 """Build the docs site from the notebooks: `python docs/build.py [--report DIR] [--out DIR]`.
 
-The tools' notebooks are executed here, once for each content; the chapters come executed from a report."""
+The tools' notebooks are executed here, once for each content; the chapters come executed from a
+report.
+"""
 
 import argparse
 import contextlib
@@ -128,7 +130,8 @@ class Report:
         return (self.folder / f"{stem}.html").is_file()
 
     def copy(self, target: Path) -> None:
-        "Put the report's pages and the files that they link to into the site, each page with a link to its docs."
+        """Put the report's pages and the files that they link to into the site, each page with a
+        link to its docs."""
         target.mkdir()
         shutil.copytree(self.folder / "notebooks", target / "notebooks")
         for path in (
@@ -167,7 +170,8 @@ def relink(
     markdown: str,
     folder: str,  # of the page within the site: "", "chapters" or "tools"
 ) -> str:
-    "Links between files of the clone become links between pages of the site; a file without a page keeps its name only."
+    """Links between files of the clone become links between pages of the site; a file without a
+    page keeps its name only."""
 
     def swap(match: re.Match) -> str:
         text, target, fragment = match[1], match[2], match[3] or ""
@@ -203,7 +207,8 @@ def chapter_page(stem: str, source: NotebookNode, report: Report) -> NotebookNod
     if ran is None:
         why = {
             "failed": "This chapter failed in the report that this site shows.",
-            "skipped": "This chapter was skipped in the report that this site shows, because one that it depends on failed.",
+            "skipped": "This chapter was skipped in the report that this site shows, because one "
+            "that it depends on failed.",
         }.get(
             report.statuses.get(stem),
             "This chapter is not part of the report that this site shows.",
@@ -215,8 +220,8 @@ def chapter_page(stem: str, source: NotebookNode, report: Report) -> NotebookNod
         return cells.page(source, f":::{{warning}}\n{why}\n:::\n\n{note}")
     if "badge badge-twin" in nbformat.writes(ran):
         note = (
-            ":::{admonition} Synthetic twin\n:class: twin\nThe rows of this run are synthetic. Its numbers are not findings.\n:::\n\n"
-            + note
+            ":::{admonition} Synthetic twin\n:class: twin\n"
+            "The rows of this run are synthetic. Its numbers are not findings.\n:::\n\n" + note
         )
     return cells.page(ran, note)
 
@@ -249,7 +254,8 @@ def api_page(exporting: dict[str, NotebookNode]) -> str:
     lines = [
         "# API",
         "",
-        "Everything that the package exports, module by module. Each name links to its entry, which stands beside the cell that defines it.",
+        "Everything that the package exports, module by module. Each name links to its entry, "
+        "which stands beside the cell that defines it.",
     ]
     for stem, nb in exporting.items():
         if found := cells.entries(nb):
@@ -309,12 +315,14 @@ def write_pages(folder: Path, report: Report, fresh: bool) -> None:
     texts = {
         "chapters/index.md": listing(
             "Chapters",
-            "The book in its order. Each chapter is a notebook; here it stands as it ran for the report.",
+            "The book in its order. Each chapter is a notebook; here it stands as it ran for the "
+            "report.",
             chapters,
         ),
         "tools/index.md": listing(
             "Tools",
-            "The notebooks that document, test and export the package. Each builds only on those above it.",
+            "The notebooks that document, test and export the package. Each builds only on those "
+            "above it.",
             tools,
         ),
         "api.md": api_page(

@@ -84,7 +84,8 @@ def page(
     note: str = "",  # Markdown that goes below title and promise
     clean: bool = True,  # hold the outputs' HTML against the report's list of what is harmless
 ) -> NotebookNode:
-    "The notebook for Sphinx: no directives, hidden cells gone, exported cells as an API entry above their folded source."
+    """The notebook for Sphinx: no directives, hidden cells gone, exported cells as an API entry
+    above their folded source."""
     nb, module, kept = deepcopy(nb), default_module(nb), []
     for cell in nb.cells:
         tags = cell.metadata.setdefault("tags", [])

@@ -1,4 +1,5 @@
-"""The docs site: built without a warning, whole, closed to the outside, and in step with package and README."""
+"""The docs site: built without a warning, whole, closed to the outside, and in step with package
+and README."""
 
 import importlib
 import json
@@ -19,7 +20,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from musicnb.core import UserError
 
 EVIL = "<script>window.hacked = 1</script>"
-SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36"><rect width="60" height="20" fill="#0072b2"/></svg>'
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36">'
+    '<rect width="60" height="20" fill="#0072b2"/></svg>'
+)
 CHAPTERS = sorted(p.stem for p in (ROOT / "nbs").glob("[1-9]?*_*.ipynb"))
 MODULES = sorted(p.stem for p in (ROOT / "musicnb").glob("*.py") if not p.stem.startswith("_"))
 RAN = "90_ledger"  # the one chapter that is well in the report below
@@ -69,7 +73,8 @@ def report(tmp_path_factory) -> Path:
     (folder / "run.json").write_text(json.dumps({"chapters": statuses}))
     for name in ("index", *CHAPTERS):
         (folder / f"{name}.html").write_text(
-            '<nav class="where"><a href="index.html">Book</a><a href="../../site/elsewhere.html">Docs</a></nav>'
+            '<nav class="where"><a href="index.html">Book</a>'
+            '<a href="../../site/elsewhere.html">Docs</a></nav>'
         )
     return folder
 

@@ -41,7 +41,8 @@ _CODE_OR_MATH = re.compile(
 def mathml(
     markdown: str,  # text with formulas as $…$ and $$…$$
 ) -> str:  # the same text with <math> elements in their place
-    "Translate the formulas of a Markdown text to MathML, with latex2mathml. One that cannot be read stays, as code."
+    """Translate the formulas of a Markdown text to MathML, with latex2mathml. One that cannot be
+    read stays, as code."""
 
     def translate(match):
         if match["code"]:
@@ -66,12 +67,13 @@ def mathml(
 
 # %% ../../nbs/08b_page.ipynb #e799ee31
 _MATH_TAGS = (
-    "math mrow mi mo mn ms mtext mspace msup msub msubsup mfrac msqrt mroot mover munder munderover mtable mtr mtd "
-    "mstyle mpadded mphantom menclose"
+    "math mrow mi mo mn ms mtext mspace msup msub msubsup mfrac msqrt mroot mover munder "
+    "munderover mtable mtr mtd mstyle mpadded mphantom menclose"
 ).split()
 _TAGS = frozenset(_MATH_TAGS) | frozenset(
-    "a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i "
-    "img kbd li mark ol p pre s section small span strong sub summary sup table tbody td tfoot th thead tr u ul var".split()
+    "a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption "
+    "figure h1 h2 h3 h4 h5 h6 hr i img kbd li mark ol p pre s section small span strong sub summary "
+    "sup table tbody td tfoot th thead tr u ul var".split()
 )
 _ATTRIBUTES = frozenset(
     "class style colspan rowspan scope title open align start lang dir alt width height href "
@@ -82,7 +84,8 @@ _STYLER_RULES = re.compile(r"(?:\s*#T_[^{},@\\<]*(?:,\s*#T_[^{},@\\<]*)*\{[^{}@\
 
 
 def _allowed(tag: str, name: str, value: str) -> bool:
-    "Images only from data:, nothing else from there; ids only those by which a pandas Styler colours its cells."
+    """Images only from data:, nothing else from there; ids only those by which a pandas Styler
+    colours its cells."""
     inside = re.sub(r"[\s\x00-\x1f]", "", value).lower().startswith("data:")
     if name == "src":
         return tag == "img" and inside
@@ -92,7 +95,8 @@ def _allowed(tag: str, name: str, value: str) -> bool:
 def clean_html(
     text: str,  # HTML from a cell's output or from Markdown
 ) -> str:
-    "Keep tables, text and formulas; show every other element as text, and drop handlers, foreign images and styles."
+    """Keep tables, text and formulas; show every other element as text, and drop handlers, foreign
+    images and styles."""
     # A Styler's rules name its own cells only. Any other style sheet goes, with what it says.
     rules = [r for r in _STYLER.findall(text) if _STYLER_RULES.fullmatch(r)]
     cleaner = bleach.Cleaner(
@@ -118,9 +122,9 @@ def _merge_header(table):
     if (
         len(rows) == 2
         and len(rows[0]) == len(rows[1])
-        and not any(a.get_text() and b.get_text() for a, b in zip(*rows))
+        and not any(a.get_text() and b.get_text() for a, b in zip(*rows, strict=True))
     ):
-        for above, below in zip(*rows):
+        for above, below in zip(*rows, strict=True):
             above.extend(list(below.contents))
         rows[1][0].parent.decompose()
 
@@ -129,7 +133,8 @@ def dress_tables(
     text: str,  # clean HTML
     label: str = "",  # what the table is, for those who hear the page
 ) -> str:
-    "Set columns of numbers as numbers, to the right, and let a wide table scroll in a box of its own."
+    """Set columns of numbers as numbers, to the right, and let a wide table scroll in a box of its
+    own."""
     if "<table" not in text:
         return text
     soup = BeautifulSoup(text, "html.parser")
@@ -173,8 +178,8 @@ _FIGURE_COLOURS = {
 }
 _SHAPE_COLOURS = {**_FIGURE_COLOURS, "#ffffff": "paper", "#000000": "ink"}
 _SVG_TAGS = frozenset(
-    "svg g defs title desc path rect circle ellipse line polyline polygon text tspan use image clipPath "
-    "mask marker pattern symbol linearGradient radialGradient stop".split()
+    "svg g defs title desc path rect circle ellipse line polyline polygon text tspan use image "
+    "clipPath mask marker pattern symbol linearGradient radialGradient stop".split()
 )
 
 
@@ -221,7 +226,8 @@ def inline_svg(
     svg: str,  # an SVG document
     label: str = "",  # what it shows, for those who cannot see it
 ) -> str:
-    "An SVG document as an element of the page: drawing only, ids of its own, colours from the theme."
+    """An SVG document as an element of the page: drawing only, ids of its own, colours from the
+    theme."""
     root = ET.fromstring(_CONTROL.sub("\ufffd", svg))
     prefix = f"f{hashlib.sha256(svg.encode()).hexdigest()[:8]}-"
     for parent in root.iter():
@@ -254,7 +260,7 @@ def undress(
 
 
 def figure_html(
-    output: dict,  # an output of an executed cell, with metadata {"musicnb": {"caption": …, "alt": …}} or without
+    output: dict,  # of an executed cell, perhaps with metadata {"musicnb": {"caption", "alt"}}
 ) -> str | None:  # None when there is nothing to draw
     "One output as a `<figure>`: its drawing, picture or table, with its caption."
     data, meta = output.get("data", {}), output.get("metadata", {}).get("musicnb", {})
@@ -272,9 +278,11 @@ def figure_html(
         try:
             drawn = inline_svg(data[kind], alt)
         except ET.ParseError as e:
-            return f'<figure class="figure"><p>This drawing is not well-formed SVG ({html.escape(str(e))}).</p>{below}</figure>'
+            why = f"This drawing is not well-formed SVG ({html.escape(str(e))})."
+            return f'<figure class="figure"><p>{why}</p>{below}</figure>'
     else:
-        drawn = f'<img src="data:{kind};base64,{re.sub(r"[^A-Za-z0-9+/=]", "", data[kind])}" alt="{html.escape(alt)}">'
+        pixels = re.sub(r"[^A-Za-z0-9+/=]", "", data[kind])
+        drawn = f'<img src="data:{kind};base64,{pixels}" alt="{html.escape(alt)}">'
     box = '<div class="scroll" tabindex="0" role="group">' if kind == "image/svg+xml" else "<div>"
     return f'<figure class="figure">{box}{drawn}</div>{below}</figure>'
 
@@ -290,11 +298,13 @@ def _failed(cell) -> bool:
 
 
 def _readable(text: str) -> str:
-    "Plain text of an output: no colours that only one theme can show, no file that lives as long as its kernel, not too long."
+    """Plain text of an output: no colours that only one theme can show, no file that lives as long
+    as its kernel, not too long."""
     more, text = len(text) - _TEXT_LIMIT, text[:_TEXT_LIMIT]
     text = re.sub(r"\x1b\[[\d;]*[34]8;[\d;]*m", "", text)
     text = re.sub(r"(?<!\S)\S*?ipykernel_\d+\S*?\.py:(\d+)", r"this cell, line \1", text)
-    return text if more <= 0 else f"{text}\n… {more:,} more characters are in the executed notebook"
+    rest = f"\n… {more:,} more characters are in the executed notebook" if more > 0 else ""
+    return text + rest
 
 # %% ../../nbs/08b_page.ipynb #f12ef121
 def _prepare(cell, number: int, failed: bool):
@@ -326,12 +336,10 @@ def _prepare(cell, number: int, failed: bool):
 # %% ../../nbs/08b_page.ipynb #664d8734
 def shown_cells(
     nb,  # an executed notebook, perhaps only in part
-    at: int
-    | None = None,  # index of the cell that stopped it, when it left no error: a time limit, a dead kernel
-) -> (
-    tuple
-):  # a notebook of the shown cells, the failed cell or None, the number of cells in the source
-    "The cells that belong on the page, each with its number in the source notebook in `metadata.page`."
+    at: int | None = None,  # index of the cell that stopped it, when that left no error
+) -> tuple:  # a notebook of the shown cells, the failed cell or None, the number of cells there are
+    """The cells that belong on the page, each with its number in the source notebook in
+    `metadata.page`."""
     page = copy.deepcopy(nb)
     at = None if any(map(_failed, page.cells)) else at
     shown, stopped, total = [], None, 0
@@ -447,7 +455,8 @@ def _cells_html(nb) -> tuple[str, list[str]]:
 
 # %% ../../nbs/08b_page.ipynb #4ce5f335
 def _put_back(text: str, figures: list[str]) -> str:
-    "Each figure where its comment stands. No comment comes from data: escaped in text, stripped by `clean_html`."
+    """Each figure where its comment stands. No comment comes from data: escaped in text, stripped
+    by `clean_html`."""
     room = _PAGE_LIMIT - len(text.encode())
     parts = re.split(r"<!--figure (\d+)-->", text)
     for i in range(1, len(parts), 2):
@@ -455,7 +464,8 @@ def _put_back(text: str, figures: list[str]) -> str:
         size = len(parts[i].encode())
         if size > room:
             parts[i] = (
-                '<p class="note">This figure is left out to keep the page small. The executed notebook has it.</p>'
+                '<p class="note">This figure is left out to keep the page small. '
+                "The executed notebook has it.</p>"
             )
         else:
             room -= size
@@ -479,7 +489,8 @@ def _contents(soup: BeautifulSoup) -> list[dict]:
 
 
 def _mend_links(soup: BeautifulSoup, pages: list[str], docs_href: str | None):
-    "`[…](20_x.ipynb)` leads to 20_x.html, to the docs, or nowhere; `[…](#The-question)` to the heading on this page."
+    """`[…](20_x.ipynb)` leads to 20_x.html, to the docs, or nowhere; `[…](#The-question)` to the
+    heading on this page."""
     for link in soup.find_all("a", href=True):
         target = re.fullmatch(r"(?:\./)?([\w-]+)\.ipynb(#.*)?", link["href"])
         if target and target[1] in pages:
@@ -517,7 +528,8 @@ def _size(value: int) -> str:
 # %% ../../nbs/08b_page.ipynb #0c3a2c4b
 @functools.lru_cache(1)
 def _frame(assets: Path) -> jinja2.Environment:
-    "The jinja environment of both pages, with styles, script and the script's hash for the Content-Security-Policy."
+    """The jinja environment of both pages, with styles, script and the script's hash for the
+    Content-Security-Policy."""
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(assets),
         autoescape=True,
@@ -566,9 +578,10 @@ def _error(cover: dict, failed, of: int) -> dict:
 # %% ../../nbs/08b_page.ipynb #2ab26624
 def render_chapter(
     nb,  # executed notebook, perhaps only in part
-    cover: dict,  # what the runner knows: chapter, status, seconds, peak_mb, profile, seed, parameters, data, findings, error, …
+    cover: dict,  # what the runner knows of it: from `report.cover`
 ) -> str:  # HTML that needs no other file
-    'The page of one chapter. `cover["pages"]` names the chapters of the same book, for links between them.'
+    """The page of one chapter. `cover["pages"]` names the chapters of the same book, for links
+    between them."""
     page, failed, total = shown_cells(nb, (cover.get("error") or {}).get("cell"))
     _drop_face(page)
     body, figures = ("", []) if cover["status"] == "skipped" else _cells_html(page)
@@ -595,7 +608,7 @@ def render_chapter(
 
 # %% ../../nbs/08b_page.ipynb #d272f5fc
 def render_index(
-    book: dict,  # title, selection, profile, seed, created, commit, versions, seconds, data, chapters, ledger_counts, docs_href, reproduce
+    book: dict,  # what the runner knows of the run: from `report.write_index`
 ) -> str:  # HTML that needs no other file
     "The page that leads to all chapters of a run."
     return (

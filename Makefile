@@ -33,7 +33,7 @@ sync: $(STAMP)  ## after editing notebooks: strip and clean them, export modules
 	$(BIN)/nbdev-clean
 	$(BIN)/nbdev-export
 	$(BIN)/python docs/build.py --readme
-	$(BIN)/python -c "from musicnb import core, data; core.write_text('data/CARDS.md', data.data_cards())"
+	$(BIN)/python -c "from musicnb import core; from musicnb.studies import registry; core.write_text('data/CARDS.md', registry.data_cards())"
 
 $(STAMP): settings.ini setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "musicnb: $$($(PYTHON) --version) is too old; expected Python 3.11 or newer; name one with PYTHON=python3.12"; exit 2; }

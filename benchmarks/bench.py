@@ -73,8 +73,9 @@ def in_turn(ours: Callable[[], object], theirs: Callable[[], object], runs: int)
 @contextlib.contextmanager
 def tracks_file() -> Iterator[Path]:
     """The real tracks where they are, else 500,000 rows of their twin as tracks.csv.gz."""
-    from musicnb.data import POPULARITY, data_home, find_files
-    from musicnb.twin import make_twin
+    from musicnb.data import data_home, find_files
+    from musicnb.studies.popularity import POPULARITY
+    from musicnb.studies.registry import make_twin
 
     found = find_files(POPULARITY, data_home())
     if found:
@@ -93,7 +94,7 @@ def bench_load(runs: int, fresh: bool) -> dict:
 
         def ours():
             cache = Path(caches) / (str(next(turn)) if fresh else "kept")
-            return timed_part("import pandas; from musicnb.data import load", f"tracks = load('popularity', {str(path.parent)!r})",
+            return timed_part("import pandas; from musicnb.studies.registry import load", f"tracks = load('popularity', {str(path.parent)!r})",
                               "len(tracks)", MUSICNB_CACHE=str(cache))
 
         def theirs():
@@ -180,11 +181,12 @@ def crawl() -> dict:
 
 
 TRACKS = """
-from musicnb.data import load
 from musicnb.evaluate import split_random
-from musicnb.features import derive_tracks, select_features
+from musicnb.features import select_features
+from musicnb.studies.popularity import FEATURES, derive_tracks
+from musicnb.studies.registry import load
 tracks = derive_tracks(load("popularity", {folder!r}))
-X, y = select_features(tracks, "popularity", "published-13"), tracks["popularity"].to_numpy("float64")
+X, y = select_features(tracks, FEATURES, "published-13"), tracks["popularity"].to_numpy("float64")
 train, test = split_random(len(X), 0.3, {seed})
 """
 

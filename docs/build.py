@@ -32,23 +32,20 @@ sys.path[:0] = [str(DOCS), str(ROOT)]
 import cells  # noqa: E402  (the line above makes these importable)
 
 from musicnb.book.execute import code_of, reached_modules  # noqa: E402
+from musicnb.book.report import chapter_stems  # noqa: E402
 from musicnb.core import UserError, cache_dir, file_sha256, write_text  # noqa: E402
 
 TIME_LIMIT = 300  # seconds for one cell of a tool's notebook
 SKIP = "skip-execution"  # tag of a cell that is shown and not run
 
 
-# The notebooks: tools are executed here, chapters come from the report.
+# The notebooks: rooms of the package are executed here, chapters come from the report.
 
 
-def notebooks(
-    pattern: str,  # glob of stems
-) -> dict[str, NotebookNode]:  # stem -> notebook
+def notebooks() -> dict[str, NotebookNode]:  # stem -> notebook
     "The notebooks of the clone, in the order of the book."
-    return {
-        p.stem: nbformat.read(p, as_version=4)
-        for p in sorted((ROOT / "nbs").glob(f"{pattern}.ipynb"))
-    }
+    files = sorted((ROOT / "nbs").glob("*.ipynb"))
+    return {p.stem: nbformat.read(p, as_version=4) for p in files}
 
 
 def content_key(nb: NotebookNode) -> str:
@@ -191,9 +188,12 @@ def relink(
     return re.sub(r"\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)", swap, markdown)
 
 
-def folder_of(stem: str) -> str:
-    "Tools are numbered from 00 to 09, chapters from 10 on."
-    return "tools" if stem.startswith("0") else "chapters"
+def folder_of(
+    name: str,  # of a notebook, with or without .ipynb
+) -> str:
+    "Where a notebook's page lies: chapters in one folder, rooms of the package in another."
+    chapters = chapter_stems(ROOT / "nbs")
+    return "chapters" if name.removesuffix(".ipynb") in chapters else "tools"
 
 
 def chapter_page(stem: str, source: NotebookNode, report: Report) -> NotebookNode:
@@ -302,7 +302,10 @@ def picture(match: re.Match) -> str:
 
 def write_pages(folder: Path, report: Report, fresh: bool) -> None:
     "Write what Sphinx reads. Only what changed is written, so that Sphinx reads only that."
-    tools, chapters = notebooks("0?_*"), notebooks("[1-9]?*_*")
+    found = notebooks()
+    index = found.pop("index")
+    chapters = {s: found.pop(s) for s in chapter_stems(ROOT / "nbs")}
+    tools = found
     with ThreadPoolExecutor(2) as pool:
         executed = dict(
             zip(tools, pool.map(lambda s: execute(s, tools[s], fresh), tools), strict=True)
@@ -311,7 +314,7 @@ def write_pages(folder: Path, report: Report, fresh: bool) -> None:
         f"tools/{s}": cells.page(nb, clean=False) for s, nb in executed.items()
     }  # no text from strangers there
     pages |= {f"chapters/{s}": chapter_page(s, nb, report) for s, nb in chapters.items()}
-    pages["index"] = index_page(notebooks("index")["index"])
+    pages["index"] = index_page(index)
     texts = {
         "chapters/index.md": listing(
             "Chapters",
@@ -321,12 +324,13 @@ def write_pages(folder: Path, report: Report, fresh: bool) -> None:
         ),
         "tools/index.md": listing(
             "Tools",
-            "The notebooks that document, test and export the package. Each builds only on those "
-            "above it.",
+            "The notebooks that document, test and export the package: tools, and a room for each "
+            "study. Each builds only on those above it.",
             tools,
         ),
         "api.md": api_page(
-            tools | {s: nb for s, nb in notebooks("[1-9]?*_*").items() if cells.default_module(nb)}
+            tools
+            | {s: nb for s, nb in notebooks().items() if s in chapters and cells.default_module(nb)}
         ),
         "data-cards.md": (ROOT / "data" / "CARDS.md").read_text(encoding="utf-8"),
     }

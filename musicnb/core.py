@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SCORE_COLUMNS', 'SCORE_KEY', 'METRICS', 'LEDGER_COLUMNS', 'VERDICTS', 'MusicnbError', 'UserError', 'DataError',
            'find_root', 'need_root', 'cache_dir', 'atomic_path', 'write_text', 'round_floats', 'dump_json',
-           'file_sha256', 'Provenance', 'humblest', 'Finding', 'verdict', 'Run', 'read_results', 'models_dir',
-           'true_minus', 'estimate', 'estimate_ends', 'p_in_words', 'read_published', 'complete_ledger', 'read_book',
-           'write_csv']
+           'file_sha256', 'Provenance', 'humblest', 'Finding', 'true_minus', 'estimate', 'estimate_ends', 'p_in_words',
+           'Interval', 'NotRun', 'verdict', 'claim_verdict', 'Run', 'read_results', 'models_dir', 'read_published',
+           'complete_ledger', 'read_book', 'write_csv']
 
 # %% ../nbs/00_core.ipynb #b19e86d1
 import contextlib
@@ -19,9 +19,11 @@ import math
 import os
 import re
 import secrets
+from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
+from string import Formatter
 
 # %% ../nbs/00_core.ipynb #c2a7366e
 class MusicnbError(Exception):
@@ -141,6 +143,22 @@ def file_sha256(
     return digest
 
 # %% ../nbs/00_core.ipynb #96507790
+# as the report page has them
+_TONES = {"good": "#00664b", "note": "#00568a", "warn": "#8a4b00", "ink": "#1f2328"}
+
+
+def _card(
+    tone: str,  # of the rule at the left, one of _TONES
+    text: str = "ink",  # of the words, one of _TONES
+) -> str:  # for a style attribute
+    "The look of a note where the report's style is absent; a page's own colours come first."
+    edge, words = (f"var(--{name}, {_TONES[name]})" for name in (tone, text))
+    return (
+        f"border-left: 3px solid {edge}; background-color: var(--raised, #f4f5f2); "
+        f"color: {words}; padding: 0.5em 0.9em; margin: 0.5em 0; max-width: 46rem"
+    )
+
+
 @dataclass(frozen=True)
 class Provenance:
     "Which rows these are, and where they came from."
@@ -160,7 +178,9 @@ class Provenance:
         return f"{self.kind}: " + " · ".join(p for p in parts if p)
 
     def _repr_html_(self) -> str:
-        return f'<div class="badge badge-{html.escape(self.kind)}">{html.escape(self.badge)}</div>'
+        tone = {"real": "good", "twin": "warn"}.get(self.kind, "note")
+        return (f'<div class="badge badge-{html.escape(self.kind)}" style="{_card(tone, tone)}">'
+                f'{html.escape(self.badge)}</div>')
 
 # %% ../nbs/00_core.ipynb #22f48146
 def humblest(
@@ -185,24 +205,131 @@ class Finding:
     split: str        # published, random, artist-apart, by-year, "train" for what is seen in training rows, "none" for all rows described
     data: str         # real, sample or twin
     headline: bool = field(default=False, compare=False)  # the chapter's one-line answer
+    stated: bool = field(default=False, compare=False)    # expected beforehand, not found by looking
 
     def _repr_html_(self) -> str:
         what = "Finding" if self.data != "twin" else "Synthetic twin, not a finding"
         facts = f"n = {self.n:,} · split: {self.split} · data: {self.data}"
-        return (f'<div class="finding finding-{html.escape(self.data)}"><strong>{what}.</strong> {html.escape(self.claim)} '
-                f'<small>{html.escape(facts)}</small></div>')
+        look = _card("warn" if self.data == "twin" else "good")
+        return (f'<div class="finding finding-{html.escape(self.data)}" style="{look}">'
+                f"<strong>{what}.</strong> {html.escape(self.claim)} "
+                f'<small style="display: block">{html.escape(facts)}</small></div>')
+
+# %% ../nbs/00_core.ipynb #63e07beb
+def true_minus(
+    text: str,  # prose with numbers in it
+) -> str:
+    "The text with a minus sign before each negative number."
+    return re.sub(r"(?<![^\s(\[=“])-(?=\.?\d)", "−", text)
+
+# %% ../nbs/00_core.ipynb #ddcdab5f
+def estimate(
+    value: float | None,
+    low: float | None = None,   # 95 % interval
+    high: float | None = None,
+) -> str:
+    "`value` with two significant digits of the interval's width, or three of its own, and thousands set apart; a count stays whole."
+    if value is None:
+        return ""
+    width = high - low if low is not None and high is not None else 0
+    scale, digits = (width, 2) if width > 0 else (abs(value), 3)
+    places = digits - 1 - math.floor(math.log10(scale)) if scale > 0 and (width or value % 1) else 0
+    return f"{value:,.{min(max(places, 0), 8)}f}".replace("-", "−")
+
+
+def estimate_ends(
+    low: float,   # 95 % interval
+    high: float,
+) -> str:
+    "The interval of an estimate, in the estimate's digits."
+    return f"{estimate(low, low, high)} to {estimate(high, low, high)}"
+
+
+def p_in_words(
+    p: float,  # p-value, 0 to 1
+) -> str:
+    "A p-value as it is read: three digits, and below 0.001 nothing more."
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+# %% ../nbs/00_core.ipynb #62c246a8
+class Interval(namedtuple("Interval", "value low high")):
+    """A value and its 95 % interval, with what it rests on: `n` rows, `split`, `metric`.
+
+    Prints as "0.57 (0.52 to 0.62)"; a format goes to all three: `f"{interval:.1f}"`."""
+
+    def __new__(cls,
+                value: float,
+                low: float | None = None,
+                high: float | None = None,
+                *, n: int = 0,     # rows that it rests on
+                split: str = "",   # kind of split, "" for none
+                metric: str = "",  # what the value is
+                ):
+        self = super().__new__(cls, value, low, high)
+        self.n, self.split, self.metric = n, split, metric
+        return self
+
+    def __getnewargs_ex__(self):
+        return tuple(self), dict(n=self.n, split=self.split, metric=self.metric)
+
+    def __mul__(self, factor: float) -> "Interval":  # another unit: per cent, millions
+        low, high = sorted(end * factor for end in self[1:])
+        return Interval(self.value * factor, low, high, n=self.n, split=self.split, metric=self.metric)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> "Interval":
+        return self * (1 / divisor)
+
+    def __neg__(self) -> "Interval":
+        return self * -1
+
+    @property
+    def clear(self) -> bool:
+        "Does the interval leave out zero?"
+        return self.low is not None and (self.low > 0 or self.high < 0)
+
+    def ends(self, spec: str = "") -> str:
+        "The ends in words, in the digits of `spec` or in those that the width supports."
+        return f"{self.low:{spec}} to {self.high:{spec}}" if spec else estimate_ends(self.low, self.high)
+
+    def __format__(self, spec: str) -> str:
+        value = f"{self.value:{spec}}" if spec else estimate(*self)
+        return value if self.low is None else f"{value} ({self.ends(spec)})"
+
+    __str__ = __repr__ = lambda self: format(self, "")
+
+
+@dataclass(frozen=True)
+class NotRun:
+    "Why something could not be computed: a column, weights, rows or a library is missing."
+    reason: str
+
+    def __str__(self) -> str:
+        return f"not run: {self.reason}"
 
 # %% ../nbs/00_core.ipynb #bd09909a
 def verdict(
-    published: float,           # the figure of the earlier work
-    ours: float,                # ours under the same protocol
-    low: float | None = None,   # our 95 % interval, if there is one
-    high: float | None = None,
+    published: float,   # the figure of the earlier work
+    ours: float,        # ours under the same protocol
+    one_split: Interval | None = None,  # range of a single split's score (95 %); None for a count, a share or a coefficient
+    decimals: int = 0,  # that the published figure was printed with
 ) -> str:  # "reproduced" or "refuted"
-    "Is `ours` within 3 % of `published`, or `published` inside our interval?"
-    near = abs(ours - published) <= 0.03 * abs(published)
-    inside = low is not None and high is not None and low <= published <= high
-    return "reproduced" if near or inside else "refuted"
+    "Is `published` within our range for one split; without one, is `ours` the same number as printed or within 0.5 %?"
+    if one_split is not None:
+        return "reproduced" if one_split.low <= published <= one_split.high else "refuted"
+    same = round(ours, decimals) == published or abs(ours - published) <= 0.005 * abs(published)
+    return "reproduced" if same else "refuted"
+
+
+def claim_verdict(
+    effect: Interval,    # ours: above zero, the claim is borne out
+    size: float = 0.0,   # that was claimed, above zero; 0 where only the direction was
+) -> str:  # "reproduced", "refuted" or "not supported"
+    "A claimed difference: shown, contradicted, or neither."
+    if effect.low > 0:
+        return "reproduced"
+    return "refuted" if effect.high < max(size, 1e-12) else "not supported"
 
 # %% ../nbs/00_core.ipynb #af1794d4
 SCORE_COLUMNS = ("study chapter task target model features split test_share repeats metric value low high "
@@ -211,7 +338,7 @@ SCORE_KEY = "study chapter task target model features split test_share repeats m
 METRICS = ("mse mae rmse r2 nrmse accuracy balanced_accuracy precision recall f1 auroc log_loss brier silhouette ari "
            "interval_coverage r_precision r_precision_artist ndcg clicks catalogue_coverage").split()
 LEDGER_COLUMNS = "id published ours low high strict strict_low strict_high verdict reason".split()
-VERDICTS = ("reproduced", "refuted", "not comparable", "not run")
+VERDICTS = ("reproduced", "refuted", "not supported", "not comparable", "not run")
 
 # %% ../nbs/00_core.ipynb #65842a7a
 class Run:
@@ -290,66 +417,55 @@ def keep(self: Run,
         yield aside
     self._add("kept", f"{self.study}/{name}")
 
-# %% ../nbs/00_core.ipynb #63e07beb
-def true_minus(
-    text: str,  # prose with numbers in it
-) -> str:
-    "The text with a minus sign before each negative number."
-    return re.sub(r"(?<![^\s(\[=“])-(?=\.?\d)", "−", text)
-
-# %% ../nbs/00_core.ipynb #ddcdab5f
-def estimate(
-    value: float | None,
-    low: float | None = None,   # 95 % interval
-    high: float | None = None,
-) -> str:
-    "`value` with two significant digits of the interval's width, or three of its own, and thousands set apart; a count stays whole."
-    if value is None:
-        return ""
-    width = high - low if low is not None and high is not None else 0
-    scale, digits = (width, 2) if width > 0 else (abs(value), 3)
-    places = digits - 1 - math.floor(math.log10(scale)) if scale > 0 and (width or value % 1) else 0
-    return f"{value:,.{min(max(places, 0), 8)}f}".replace("-", "−")
-
-
-def estimate_ends(
-    low: float,   # 95 % interval
-    high: float,
-) -> str:
-    "The interval of an estimate, in the estimate's digits."
-    return f"{estimate(low, low, high)} to {estimate(high, low, high)}"
-
-
-def p_in_words(
-    p: float,  # p-value, 0 to 1
-) -> str:
-    "A p-value as it is read: three digits, and below 0.001 nothing more."
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
 # %% ../nbs/00_core.ipynb #bbf6dec5
+class _Shown(float):
+    "A number that prints with the digits its interval supports where no format is asked for."
+
+    def __new__(cls, interval: Interval):
+        self = super().__new__(cls, interval.value)
+        self.interval = interval
+        return self
+
+    def __format__(self, spec: str) -> str:
+        return format(float(self), spec) if spec else estimate(*self.interval)
+
+
+def _fill(claim: str, interval: Interval, **more) -> str:
+    "The claim with its numbers; `{ci}` takes the format of `{value}` unless it has one of its own."
+    spec = next((spec for _, name, spec, _ in Formatter().parse(claim) if name == "value"), "")
+    ends = f"95 % CI {interval.ends(spec)}" if interval.low is not None else "no interval"
+    return true_minus(claim.format(value=_Shown(interval), ci=ends, low=interval.low, high=interval.high, **more))
+
+
 @patch_method
 def finding(self: Run,
             id: str,           # short and stable: "year-spearman"
-            claim: str,        # template with {value}, {low}, {high}, {n}, {unit}, such as "… {value:.2f} ({low:.2f} to {high:.2f})"
-            metric: str,       # what the value is
-            value: float,
-            low: float | None = None,   # 95 % interval
-            high: float | None = None,
+            claim: str,        # template with {value} and {ci}, such as "… {value:.2f} ({ci}, n = {n})"
+            estimate=None,     # an Interval, or a number
+            metric: str | float = "",  # what the value is; that of the interval by default
+            *older,
             unit: str = "",    # of the value: "points", "%", "" for none
-            n: int = 0,        # rows that it rests on
-            split: str = "random",   # published, random, artist-apart, by-year, or "train"
-            headline: bool = False,  # is this the chapter's one-line answer?
+            n: int | None = None,      # rows that it rests on; the interval's by default
+            split: str | None = None,  # published, random, deduplicated, artist-apart, by-year, "train" or "none"
+            headline: bool = False,    # is this the chapter's one-line answer?
+            stated: bool = False,      # was it expected beforehand? Otherwise it is exploratory
             **more,            # further numbers that the claim names
             ) -> Finding:      # shows itself in a notebook
     "State a result. Raises `ValueError` for a repeated id, and for a number or an interval that is not finite."
+    if isinstance(estimate, str):  # metric, value, low, high
+        older = older or [more.pop(k, None) for k in ("low", "high") if k in more]
+        estimate, metric = Interval(more.pop("value") if "value" in more else metric, *older), estimate
+    elif estimate is None:
+        estimate = Interval(more.pop("value"), more.pop("low", None), more.pop("high", None))
+    found = estimate if isinstance(estimate, Interval) else Interval(estimate)
     if any(f.id == id for f in self.findings):
         raise ValueError(f"finding {id!r} was stated before in {self.chapter}")
-    if round_floats(float(value)) is None:
-        raise ValueError(f"finding {id!r} has the value {value!r}; expected a finite number")
-    if (low, high) != (None, None) and None in round_floats([low, high]):
-        raise ValueError(f"finding {id!r} has the interval {low!r} to {high!r}; expected finite numbers, or None for both")
-    text = true_minus(claim.format(value=value, low=low, high=high, unit=unit, n=f"{n:,}", split=split, **more))
-    made = Finding(id, self.chapter, text, metric, float(value), low, high, unit, int(n), split, self.kind, headline)
+    if None in round_floats([float(v) for v in found if v is not None]):
+        raise ValueError(f"finding {id!r} is {found!r}; expected finite numbers")
+    n, split = int(found.n if n is None else n), split or found.split or "random"
+    text = _fill(claim, found, unit=unit, n=f"{n:,}", split=split, **more)
+    made = Finding(id, self.chapter, text, metric or found.metric, float(found.value), found.low, found.high,
+                   unit, n, split, self.kind, headline, stated)
     self._add("findings", made)
     return made
 
@@ -392,38 +508,52 @@ def read_published() -> dict[str, dict]:  # id -> row, in the file's order
     with (need_root() / "data" / "published_figures.csv").open(encoding="utf-8", newline="") as f:
         rows = {row["id"]: row for row in csv.DictReader(f)}
     for row in rows.values():
+        row["decimals"] = len(row["published"].partition(".")[2])
         row["published"] = float(row["published"]) if row["published"] else None
     return rows
 
 # %% ../nbs/00_core.ipynb #347f6183
+def _ends(figure) -> tuple:  # value, low, high of an Interval, a number or None
+    return tuple(figure) if isinstance(figure, tuple) else (figure, None, None)
+
+
 @patch_method
 def judge(self: Run,
-          id: str,                    # of the row in published_figures.csv
-          ours: float | None = None,  # our figure under the published protocol
-          low: float | None = None, high: float | None = None,
-          strict: float | None = None,   # under the stricter protocol
-          strict_low: float | None = None, strict_high: float | None = None,
-          reason: str = "",           # what differs, what was tested; begins with "not run:" where nothing could be
-          comparable: bool = True,    # False: other rows or an unknown setting
-          holds: bool | None = None,  # of a claim without a number: was it borne out?
+          id: str,                      # of the row in published_figures.csv
+          ours: Interval | float | None = None,    # our figure under the published protocol
+          *older,
+          strict: Interval | float | None = None,  # under the stricter protocol
+          one_split: Interval | None = None,   # range of a single split's score, for published scores
+          baseline: Interval | None = None,    # the same of a plain baseline
+          reason: str = "",             # what differs, what was tested; begins with "not run:" where nothing could be
+          comparable: bool = True,      # False: other rows or an unknown setting
+          holds: bool | Interval | None = None,  # of a claim: was it borne out? Or the claimed effect as we find it
           ) -> dict:
     """Enter a published figure into the ledger with our number and a verdict. Raises `ValueError` for an unknown or repeated id, and
     where there is nothing to judge by: neither two numbers nor `holds`."""
+    if older:  # low, high, strict, strict_low, strict_high
+        ours, strict = Interval(ours, *older[:2]), Interval(*older[2:]) if len(older) > 2 else strict
+    if isinstance(ours, NotRun):
+        ours, reason, comparable = None, str(ours), False
     if any(row["id"] == id for row in self.ledger):
         raise ValueError(f"ledger row {id!r} was entered before in {self.chapter}")
     if id not in (figures := read_published()):
         raise ValueError(f"no published figure is called {id!r}")
-    published = figures[id]["published"]
-    if comparable and holds is None and (published is None or ours is None):  # in any profile, so that the full one does not stop here
-        raise ValueError(f"published figure {id!r} is {published!r} and ours {ours!r}; expected two numbers, holds, or comparable=False")
-    row = dict(id=id, published=published, ours=ours, low=low, high=high, strict=strict, strict_low=strict_low,
-               strict_high=strict_high, verdict="not run" if ours is None and reason.startswith("not run:") else "not comparable",
+    published, figure = figures[id]["published"], _ends(ours)
+    if comparable and holds is None and (published is None or figure[0] is None):  # in any profile, so that the full one does not stop here
+        raise ValueError(f"published figure {id!r} is {published!r} and ours {figure[0]!r}; expected two numbers, holds, or comparable=False")
+    columns = ("ours", "low", "high", "strict", "strict_low", "strict_high")
+    row = dict(id=id, published=published, **dict(zip(columns, figure + _ends(strict), strict=True)),
+               verdict="not run" if figure[0] is None and reason.startswith("not run:") else "not comparable",
                reason=true_minus(reason.removeprefix("not run:").strip()))
     if self.profile != "full" or self.kind != "real":
-        blank = dict.fromkeys(("ours", "low", "high", "strict", "strict_low", "strict_high"))
-        row |= blank | dict(verdict="not run", reason=f"needs the full profile on real data; this run: {self.profile} profile, {self.kind} data")
+        row |= dict.fromkeys(columns) | dict(verdict="not run", reason=f"needs the full profile on real data; this run: {self.profile} profile, {self.kind} data")
+    elif comparable and holds is not None:
+        row["verdict"] = claim_verdict(holds) if isinstance(holds, Interval) else "reproduced" if holds else "refuted"
+    elif comparable and baseline is not None and verdict(published, baseline.value, baseline) == "reproduced":
+        row["reason"] = f"a plain baseline reproduces it as well ({baseline}); {row['reason']}"
     elif comparable:
-        row["verdict"] = verdict(published, ours, low, high) if holds is None else "reproduced" if holds else "refuted"
+        row["verdict"] = verdict(published, figure[0], one_split, figures[id]["decimals"])
     self._add("ledger", row)
     return row
 

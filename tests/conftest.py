@@ -15,7 +15,8 @@ import nbformat
 import pytest
 
 from musicnb.core import find_root
-from musicnb.data import POPULARITY, data_home, find_files
+from musicnb.data import data_home, find_files
+from musicnb.studies.popularity import POPULARITY
 
 ROOT = find_root(__file__)
 sys.path.insert(0, str(ROOT / "docs"))  # build, cells, readme, picture

@@ -7,9 +7,9 @@ import pytest
 from conftest import report_songs, status_of
 
 from musicnb.core import UserError
-from musicnb.features import class_target, clean_songs, load_songs
 from musicnb.models.estimators import check_classes
-from musicnb.twin import make_twin
+from musicnb.studies.registry import make_twin
+from musicnb.studies.youtube import class_target, clean_songs, load_songs
 
 CHAPTER = "18_youtube_classes"
 

@@ -16,8 +16,8 @@ from conftest import ROOT
 from emulator import Emulator, Handler
 
 from musicnb.book import cli as report
-from musicnb.studies import crawl
 from musicnb.core import DataError
+from musicnb.studies import crawl
 
 pytestmark = pytest.mark.usefixtures("loopback")
 
@@ -436,7 +436,7 @@ def test_an_export_that_is_none(musicnb, change, words):
 
 def test_chapter_reads_a_crawls_export(tmp_path):
     """A crawl of today takes the place of the published numbers; views of another epoch are not compared, likes are."""
-    from musicnb.data import load
+    from musicnb.studies.registry import load
     from musicnb.book.report import make_plan, run_report
 
     load("youtube", "twin").head(3_000).rename(columns={"row": ""}).to_csv(tmp_path / "rows.csv", index=False)

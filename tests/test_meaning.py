@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import report_songs
 
-from musicnb.twin import make_twin
+from musicnb.studies.registry import make_twin
 
 CHAPTER = "19_youtube_meaning"
 

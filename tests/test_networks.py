@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from musicnb.core import UserError
-from musicnb.models.networks import WEIGHTS, TabPFNClassifier, TabPFNRegressor, find_weights
+from musicnb.models.networks import WEIGHTS, TabPFNClassifier, TabPFNRegressor, find_tabpfn_weights
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("tabpfn") is None, reason="TabPFN is not installed")
 RNG = np.random.default_rng(1)
@@ -37,22 +37,22 @@ def known(weights, monkeypatch):
 
 
 def test_regressor_takes_the_weights_where_they_are(known):
-    assert find_weights("regressor") == known / WEIGHTS["regressor"]
-    model = TabPFNRegressor(estimators=1).fit(X[:40], Y[:40])
+    assert find_tabpfn_weights("regressor") == known / WEIGHTS["regressor"]
+    model = TabPFNRegressor(n_estimators=1).fit(X[:40], Y[:40])
     predicted = model.predict(X[40:])
     assert predicted.shape == (20,) and np.isfinite(predicted).all()
-    again = TabPFNRegressor(estimators=1).fit(X[:40], Y[:40])
+    again = TabPFNRegressor(n_estimators=1).fit(X[:40], Y[:40])
     assert np.array_equal(again.predict(X[40:]), predicted), "the same seed, the same predictions"
 
 
 def test_the_unit_of_the_target_does_not_matter(known):
-    small, large = (TabPFNRegressor(estimators=1).fit(X[:40], unit * Y[:40]).predict(X[40:]) for unit in (1, 1e8))
+    small, large = (TabPFNRegressor(n_estimators=1).fit(X[:40], unit * Y[:40]).predict(X[40:]) for unit in (1, 1e8))
     assert np.allclose(large / 1e8, small, rtol=1e-2, atol=1e-2)
 
 
 def test_classifier(known):
     labels = np.where(Y > 0, "hit", "miss")
-    model = TabPFNClassifier(estimators=1).fit(X[:40], labels[:40])
+    model = TabPFNClassifier(n_estimators=1).fit(X[:40], labels[:40])
     shares = model.predict_proba(X[40:])
     assert list(model.classes_) == ["hit", "miss"] and shares.shape == (20, 2)
     assert np.allclose(shares.sum(axis=1), 1) and set(model.predict(X[40:])) <= {"hit", "miss"}
@@ -60,7 +60,7 @@ def test_classifier(known):
 
 def test_empty_cells_are_taken(known):
     gaps = np.where(RNG.random(X.shape) < 0.2, np.nan, X)
-    assert np.isfinite(TabPFNRegressor(estimators=1).fit(gaps[:40], Y[:40]).predict(gaps[40:])).all()
+    assert np.isfinite(TabPFNRegressor(n_estimators=1).fit(gaps[:40], Y[:40]).predict(gaps[40:])).all()
 
 
 @pytest.mark.parametrize("kind, other", [("regressor", "classifier"), ("classifier", "regressor")])

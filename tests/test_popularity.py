@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from conftest import PROGRAM, ROOT, status_of
 
-from musicnb.twin import make_twin
+from musicnb.studies.registry import make_twin
 
 CHAPTERS = ["20_popularity_eda", "21_popularity_linear", "22_popularity_trees", "23_popularity_networks", "24_popularity_meaning", "25_popularity_predict"]
 OF_ARTISTS = ["genres", "sum_artist_followers", "avg_artist_followers", "sum_artist_popularity", "avg_artist_popularity"]

@@ -18,8 +18,8 @@ import pytest
 from conftest import ROOT
 
 from musicnb.book import cli as report
-from musicnb.models.predict import PREDICTS
-from musicnb.twin import make_twin
+from musicnb.studies.popularity import PREDICTS
+from musicnb.studies.registry import make_twin
 
 COMMAND = [sys.executable, "-c", "from musicnb.book.cli import main; main()"]
 
@@ -493,7 +493,7 @@ def test_types_that_are_not_on_the_list_are_not_built(predict, copy, songs):
     spoiled = copy / "spoiled.skops"
     with zipfile.ZipFile(copy / "features.skops") as old, zipfile.ZipFile(spoiled, "w") as new:
         for name in old.namelist():
-            new.writestr(name, old.read(name).replace(b'"NeighbourMeans"', b'"WithinYears"') if name == "schema.json" else old.read(name))
+            new.writestr(name, old.read(name).replace(b'"NeighborTargetFeatures"', b'"WithinYears"') if name == "schema.json" else old.read(name))
     spoiled.replace(copy / "features.skops")
     digest = hashlib.sha256((copy / "features.skops").read_bytes()).hexdigest()
     spoil_card(copy, lambda card: card["files"].update({"features.skops": digest}))
@@ -516,15 +516,16 @@ def test_a_network_is_stored_in_keras_own_format(predict, songs, monkeypatch, tm
     from lightgbm import LGBMRegressor
 
     from musicnb.core import Run
-    from musicnb.features import derive_tracks, select_features
-    from musicnb.models.estimators import Blend, NeighbourMeans
+    from musicnb.features import select_features
+    from musicnb.studies.popularity import FEATURES, derive_tracks
+    from musicnb.models.estimators import Blend, NeighborTargetFeatures
     from musicnb.models.predict import load_blend, read_card, store_blend
     from musicnb.models.networks import best_network
 
     tracks = derive_tracks(make_twin("popularity", rows=600, seed=3))
-    X, y = select_features(tracks, "popularity", "published-13"), tracks["popularity"].astype(float)
+    X, y = select_features(tracks, FEATURES, "published-13"), tracks["popularity"].astype(float)
     ends = tuple(LGBMRegressor(objective="quantile", alpha=a, n_estimators=5, verbose=-1) for a in (0.05, 0.95))
-    blend = Blend(NeighbourMeans(k=5), (("Keras", 1.0, best_network(1)[1:]),), ends).fit(X[:400], y[:400])
+    blend = Blend(NeighborTargetFeatures(n_neighbors=5), (("Keras", 1.0, best_network(1)[1:]),), ends).fit(X[:400], y[:400])
     blend.calibrate(blend.guess(X[400:]), y[400:])
     monkeypatch.setenv("MUSICNB_MODELS", str(tmp_path / "models"))
     known = json.loads((model / "card.json").read_text())

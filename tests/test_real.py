@@ -7,8 +7,9 @@ import pytest
 import statsmodels.api as sm
 from conftest import ROOT
 
-from musicnb.data import DATASETS, data_set, find_files, load
 from musicnb.book.cli import main
+from musicnb.data import find_files
+from musicnb.studies.registry import DATASETS, data_set, load
 
 pytestmark = pytest.mark.real
 

@@ -26,7 +26,7 @@ from conftest import ROOT, Clone
 from musicnb import core
 from musicnb.book.execute import parse
 from musicnb.core import LEDGER_COLUMNS, SCORE_COLUMNS, read_published
-from musicnb.twin import make_twin
+from musicnb.studies.registry import make_twin
 
 FINDING = """
 from musicnb.core import Run
@@ -36,7 +36,7 @@ run.score("Mean", "mse", 1 / 3, fit_seconds=0.1)
 """
 LOADS = """
 from musicnb.core import Run
-from musicnb.data import load
+from musicnb.studies.registry import load
 run = Run("{stem}")
 tracks = load("popularity", data_dir)
 run.use(tracks)
@@ -248,7 +248,7 @@ def test_changed_data_runs_again(clone):
 
 ROOM = """
 def load_tracks(data_dir):
-    from musicnb.data import load
+    from musicnb.studies.registry import load
     return load("popul" + "arity", data_dir)
 """
 READS = """

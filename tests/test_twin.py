@@ -11,15 +11,18 @@ from sklearn.model_selection import train_test_split
 
 from musicnb import twin
 from musicnb.core import DataError, UserError
-from musicnb.data import check_file, join_enriched, load
+from musicnb.studies import popularity, youtube_twin
+from musicnb.studies.popularity import TRACKS
+from musicnb.studies.registry import check_file, load, make_twin
+from musicnb.studies.youtube import VIDEOS, join_enriched
 from musicnb.twin import CORRELATION_TOLERANCE, LEVEL_TOLERANCE, MIN_ROWS, RMS_TOLERANCE
 
-FEATURES = ["year", "duration_ms", *twin.TRACK_SOUND, "key", "mode"]
+FEATURES = ["year", "duration_ms", *popularity.TRACK_SOUND, "key", "mode"]
 
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
-    return twin.make_twin("popularity")
+    return make_twin("popularity")
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +31,12 @@ def refitted(real_data, tmp_path_factory) -> dict:
     if "genres" not in tracks:
         pytest.skip("this copy of the tracks has no genres, and the twin is fitted on one that has")
     path = tmp_path_factory.mktemp("twins") / "popularity.json"
-    return json.loads(twin.save_twin(twin.fit_twin(twin.measure_tracks(tracks), "popularity", twin.TRACK_ROLES), path).read_text())
+    return json.loads(twin.save_twin(twin.fit_twin(popularity.measure_tracks(tracks), "popularity", popularity.TRACK_ROLES), path).read_text())
 
 
 def squared_errors(tracks: pd.DataFrame) -> pd.DataFrame:
     """Squared error of each held-out track, by model."""
-    table = twin.measure_tracks(tracks)
+    table = popularity.measure_tracks(tracks)
     train, test = train_test_split(table, test_size=0.3, random_state=1)
     predictions = {"Mean": train["popularity"].mean()}
     for name, model in (("OLS", LinearRegression()), ("HistGradientBoosting", HistGradientBoostingRegressor(random_state=0))):
@@ -65,7 +68,7 @@ def assert_order(errors: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_quantiles_and_correlations_are_near_the_aggregates(seed):
-    levels, correlations = twin.twin_gaps("popularity", twin.make_twin("popularity", seed=seed))
+    levels, correlations = twin.twin_gaps(TRACKS, make_twin("popularity", seed=seed))
     upper = correlations.to_numpy()[np.triu_indices(len(correlations), 1)]
     assert levels.max() < LEVEL_TOLERANCE, levels.nlargest(3)
     assert np.abs(upper).max() < CORRELATION_TOLERANCE
@@ -73,14 +76,14 @@ def test_quantiles_and_correlations_are_near_the_aggregates(seed):
 
 
 def test_columns_and_formats_are_those_of_the_file(rows):
-    assert list(rows.columns) == twin.TRACK_COLUMNS and len(rows) == 20_000
+    assert list(rows.columns) == popularity.TRACK_COLUMNS and len(rows) == 20_000
     assert set(rows.dtypes.astype(str)) == {"str", "int64", "float64"}
     assert rows["id"].is_unique and rows.drop(columns="genres").notna().all().all()
     assert pd.to_datetime(rows["release_date"], format="%Y-%m-%d").notna().all()
 
 
 def test_faults_are_there(rows):
-    table, check = twin.measure_tracks(rows), twin.read_twin("popularity")
+    table, check = popularity.measure_tracks(rows), twin.read_twin(TRACKS)
     assert (rows["tempo"] == 0).sum() > 0 and (rows.loc[rows["tempo"] == 0, "danceability"] == 0).all()
     assert rows["genres"].isna().mean() == pytest.approx(0.095, abs=0.03)
     for fault in ("unknown_artist", "year_only"):
@@ -92,7 +95,7 @@ def test_faults_are_there(rows):
 
 
 def test_groups_are_there(rows):
-    table = twin.measure_tracks(rows).query("artist >= 0")
+    table = popularity.measure_tracks(rows).query("artist >= 0")
     sizes = table["artist"].value_counts()
     assert sizes.max() <= 20_000 * twin.GROUP_SHARE * 1.5 and 2_000 < len(sizes) < 8_000
     inside = table.groupby("artist")["popularity"].transform("var").mean()
@@ -106,13 +109,13 @@ def test_boosting_beats_linear_beats_the_mean(rows):
 
 
 def test_the_seed_decides(rows):
-    pd.testing.assert_frame_equal(rows, twin.make_twin("popularity", seed=1))
-    assert not rows["energy"].equals(twin.make_twin("popularity", seed=2)["energy"])
+    pd.testing.assert_frame_equal(rows, make_twin("popularity", seed=1))
+    assert not rows["energy"].equals(make_twin("popularity", seed=2)["energy"])
 
 
-@pytest.mark.parametrize("name", ["popularity", "youtube"])
-def test_aggregates_hold_no_small_cell(name):
-    fitted = twin.read_twin(name)
+@pytest.mark.parametrize("recipe", [TRACKS, VIDEOS], ids=lambda recipe: recipe.name)
+def test_aggregates_hold_no_small_cell(recipe):
+    fitted = twin.read_twin(recipe)
     assert min(fitted["strata"]) * fitted["rows"] >= twin.STRATUM_ROWS - 1
     assert all(rows >= twin.LABEL_ROWS for rows, *_ in fitted["labels"].values())
     for name, cells in fitted["cells"].items():
@@ -123,28 +126,28 @@ def test_aggregates_hold_no_small_cell(name):
 
 
 def test_errors_are_one_line(tmp_path, monkeypatch, rows):
-    with pytest.raises(UserError, match="no twin of 'charts'.*popularity"):
-        twin.make_twin("charts")
+    with pytest.raises(UserError, match="no data set 'charts'.*popularity"):
+        make_twin("charts")
     with pytest.raises(DataError, match="no column 'energy'"):
-        twin.refit_twin("popularity", rows.drop(columns="energy"))
-    whole = twin.twin_path("popularity").read_text()
+        twin.refit_twin(TRACKS, rows.drop(columns="energy"))
+    whole = twin.twin_path(TRACKS).read_text()
     damaged = tmp_path / "popularity.json"
-    monkeypatch.setattr(twin, "twin_path", lambda name: damaged)
+    monkeypatch.setattr(twin, "twin_path", lambda recipe: damaged)
     for text in (whole[:5_000], "", "[]", '{"columns": []}'):
         damaged.write_text(text)
         with pytest.raises(DataError, match="popularity.json is damaged") as caught:
-            twin.make_twin("popularity")
+            make_twin("popularity")
         assert "\n" not in str(caught.value)
 
 
 # songs and videos: two files
 
-SONG_FEATURES = [*twin.VIDEO_SOUND, "Key", "Stream", "youtubeChannelSubscriber", "spotifyFollowers", "spotifyPopularity"]
+SONG_FEATURES = [*youtube_twin.VIDEO_SOUND, "Key", "Stream", "youtubeChannelSubscriber", "spotifyFollowers", "spotifyPopularity"]
 
 
 @pytest.fixture(scope="module")
 def songs() -> tuple[pd.DataFrame, pd.DataFrame]:
-    return twin.make_twin("youtube"), twin.make_twin("youtube-enriched")
+    return make_twin("youtube"), make_twin("youtube-enriched")
 
 
 def r2_of_views(tracks: pd.DataFrame, enriched: pd.DataFrame, log: bool) -> pd.DataFrame:
@@ -171,8 +174,8 @@ def test_boosting_beats_linear_beats_the_mean_for_views(songs, log):
 
 
 def test_songs_are_near_their_aggregates():
-    parts = [twin.make_twin(name, seed=2) for name in ("youtube", "youtube-enriched")]  # the notebook has the first seed
-    levels, correlations = twin.twin_gaps("youtube", *parts)
+    parts = [make_twin(name, seed=2) for name in ("youtube", "youtube-enriched")]  # the notebook has the first seed
+    levels, correlations = twin.twin_gaps(VIDEOS, *parts)
     growth = levels.index.str.endswith("_growth")
     rare = ["no_audio", "hidden_likes", "hidden_comments"]
     upper = correlations.drop(index=rare, columns=rare).to_numpy()[np.triu_indices(len(correlations) - 3, 1)]
@@ -221,15 +224,15 @@ def test_an_enrichment_of_other_rows_is_named(songs, tmp_path):
 
 @pytest.mark.parametrize("rows", [1, 7, 200, 20_718])
 def test_any_number_of_songs(rows):
-    tracks, enriched = twin.make_twin("youtube", rows), twin.make_twin("youtube-enriched", rows)
+    tracks, enriched = make_twin("youtube", rows), make_twin("youtube-enriched", rows)
     assert len(tracks) == len(enriched) == rows and tracks["row"].tolist() == enriched["row"].tolist() == list(range(rows))
     assert tracks[["Artist", "Track", "Uri"]].equals(enriched[["Artist", "Track", "Uri"]])
     assert tracks["Url_youtube"].nunique() > 0.6 * tracks["Url_youtube"].count()
 
 
 def test_no_song_of_the_real_files_is_in_the_aggregates():
-    words = {v for v in flat(twin.read_twin("youtube")) if isinstance(v, str)}
-    known = {*twin.VIDEO_ROLES.named, *twin.VIDEO_COLUMNS, *twin.read_twin("popularity")}
+    words = {v for v in flat(twin.read_twin(VIDEOS)) if isinstance(v, str)}
+    known = {*youtube_twin.VIDEO_ROLES.named, *youtube_twin.VIDEO_COLUMNS, *twin.read_twin(TRACKS)}
     assert words - known <= {"", "youtube", "expected", "boost", "features", "start", "trees", "feature", "threshold", "left", "right", "step", "lowest_value", "bounds",
                              "shape", "heavy", "quantiles", "values", "shares", "levels", "spearman", "mean", "spread", "lowest", "slopes", "unexplained", "group_share"}
 
@@ -243,11 +246,11 @@ def test_views_of_real_songs_are_as_hard_to_tell(real_data, songs):
 
 @pytest.mark.real
 def test_the_committed_songs_are_what_a_fit_gives(real_data, tmp_path):
-    table = twin.measure_videos(*(load(name, str(real_data)) for name in ("youtube", "youtube-enriched")))
-    quick = dict.fromkeys(twin.VIDEO_ROLES.targets, 1) | {"log_views": twin.VIDEO_ROLES.rounds["log_views"]}
-    fitted = twin.fit_twin(table, "youtube", replace(twin.VIDEO_ROLES, rounds=quick))
+    table = VIDEOS.measure(*(load(name, str(real_data)) for name in ("youtube", "youtube-enriched")))
+    quick = dict.fromkeys(youtube_twin.VIDEO_ROLES.targets, 1) | {"log_views": youtube_twin.VIDEO_ROLES.rounds["log_views"]}
+    fitted = twin.fit_twin(table, "youtube", replace(youtube_twin.VIDEO_ROLES, rounds=quick))
     refitted = json.loads(twin.save_twin(fitted, tmp_path / "youtube.json").read_text())
-    committed = twin.read_twin("youtube")
+    committed = twin.read_twin(VIDEOS)
     for part in sorted(committed.keys() - {"targets"}):  # boosting breaks ties in the order of the machine
         numbers = [[v for v in flat(fitted[part]) if not isinstance(v, str)] for fitted in (refitted, committed)]
         np.testing.assert_allclose(*numbers, rtol=1e-4, atol=2e-3, err_msg=part)
@@ -257,7 +260,7 @@ def test_the_committed_songs_are_what_a_fit_gives(real_data, tmp_path):
 
 @pytest.mark.real
 def test_the_committed_file_is_what_a_fit_gives(refitted):
-    committed = twin.read_twin("popularity")
+    committed = twin.read_twin(TRACKS)
     assert refitted.keys() == committed.keys()
     for part in committed:
         ours, theirs = flat(refitted[part]), flat(committed[part])

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from conftest import report_songs, status_of
 
-from musicnb.data import load
-from musicnb.features import clean_songs, load_songs
-from musicnb.twin import make_twin
+from musicnb.studies.registry import load, make_twin
+from musicnb.studies.youtube import clean_songs, load_songs
 
 CHAPTER = "12_youtube_prepare"
 

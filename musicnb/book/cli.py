@@ -111,7 +111,7 @@ def data_list(data_dir: str = typer.Option("", help=_DATA_DIR, show_default=Fals
     from rich.table import Column, Table
     from rich.text import Text
 
-    from musicnb.data import table_datasets
+    from musicnb.studies.registry import table_datasets
 
     rows = table_datasets(data_dir)
     names = [c.replace("_", " ") for c in rows.columns]
@@ -128,7 +128,7 @@ def data_check(
     ),
 ) -> None:
     "Check files: one line for each thing that is wrong."
-    from musicnb.data import check_file
+    from musicnb.studies.registry import check_file
 
     bad = False
     for file in files:
@@ -148,7 +148,7 @@ def data_fetch(
     name: str = typer.Argument(..., metavar="NAME", help="A data set of `musicnb data list`."),
 ) -> None:
     "Download a data set from Kaggle into data/raw."
-    from musicnb.data import fetch
+    from musicnb.studies.registry import fetch
 
     print(fetch(name))
 
@@ -162,18 +162,9 @@ def data_fit_twin(
 
     Its aggregates go to data/twins.
     """
-    from musicnb.data import load
-    from musicnb.twin import refit_twin, twin_parts
+    from musicnb.studies.registry import refit_twin
 
-    frames = {part: load(part, data_dir) for part in twin_parts(name)}
-    for part, frame in frames.items():
-        if frame.attrs["provenance"].kind != "real":
-            raise UserError(
-                f"there is no real file of {part!r}",
-                "the file that the twin is to resemble",
-                "see `musicnb data list`",
-            )
-    print(refit_twin(name, *frames.values()))
+    print(refit_twin(name, data_dir))
 
 # %% ../../nbs/08d_cli.ipynb #f793e5b1
 @app.command()
@@ -207,14 +198,16 @@ def predict(
     Its columns come back with prediction, low and high behind them (90 % interval); of videos the
     platform and its probability, too.
     """
-    from musicnb.models.predict import PREDICTS, stored_model, write_predictions
+    from musicnb.models.predict import stored_model, write_predictions
+    from musicnb.studies.registry import PREDICTS, parts_of
 
     known = [part for part in PREDICTS if "/" not in part]
     if study not in known:
         raise UserError(f"there is no prediction for {study!r}", "one of " + ", ".join(known))
     if output:
         _check_new(output)
-    said = write_predictions(study, source, output, model or stored_model(study))
+    inputs = [PREDICTS[part] for part in parts_of(study)]
+    said = write_predictions(inputs, source, output, model or stored_model(study))
     print(f"musicnb: {said}", file=sys.stderr)
 
 

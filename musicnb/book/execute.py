@@ -304,7 +304,7 @@ def _python_of(cell: str) -> str:
 # %% ../../nbs/08a_execute.ipynb #ae5a0b88
 def named_data(chapter: Chapter) -> set[str]:
     "The data sets whose names stand in a chapter's code."
-    from musicnb.data import DATASETS
+    from musicnb.studies.registry import DATASETS
 
     nodes = ast.walk(parse(code_of(read_cells(chapter.path))))
     texts = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
@@ -313,10 +313,10 @@ def named_data(chapter: Chapter) -> set[str]:
 
 def study_data(chapter: Chapter) -> set[str]:
     "The data sets of a chapter's study."
-    from musicnb.data import DATASETS
+    from musicnb.studies.registry import STUDIES
 
-    study = chapter.stem.split("_")[1]
-    return {name for name in DATASETS if name.split("-")[0] == study}
+    study = STUDIES.get(chapter.stem.split("_")[1])
+    return {dataset.name for dataset in study.datasets} if study else set()
 
 
 def data_state(
@@ -324,7 +324,7 @@ def data_state(
     data_dir: str,  # as for load
 ) -> dict[str, str]:  # name -> hash of its content, or what there is in its place
     "What data sets hold now. Raises `DataError` for a file that is not what its name says."
-    from musicnb.data import DATASETS, prepare
+    from musicnb.studies.registry import DATASETS, prepare
 
     return {name: prepare(name, data_dir) for name in sorted({*names} & {*DATASETS})}
 

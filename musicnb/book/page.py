@@ -72,8 +72,8 @@ _MATH_TAGS = (
 ).split()
 _TAGS = frozenset(_MATH_TAGS) | frozenset(
     "a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption "
-    "figure h1 h2 h3 h4 h5 h6 hr i img kbd li mark ol p pre s section small span strong sub summary "
-    "sup table tbody td tfoot th thead tr u ul var".split()
+    "figure h1 h2 h3 h4 h5 h6 hr i img kbd li mark ol p pre s section small span strong sub "
+    "summary sup table tbody td tfoot th thead tr u ul var".split()
 )
 _ATTRIBUTES = frozenset(
     "class style colspan rowspan scope title open align start lang dir alt width height href "
@@ -170,11 +170,11 @@ _FIGURE_COLOURS = {
     "#59636e": "muted",
     "#d1d9e0": "grid",
     "#0072b2": "blue",
-    "#e69f00": "orange",
+    "#b57d00": "orange",
     "#009e73": "green",
     "#d55e00": "vermillion",
-    "#cc79a7": "purple",
-    "#56b4e9": "sky",
+    "#c2649a": "purple",
+    "#2b93cf": "sky",
 }
 _SHAPE_COLOURS = {**_FIGURE_COLOURS, "#ffffff": "paper", "#000000": "ink"}
 _SVG_TAGS = frozenset(

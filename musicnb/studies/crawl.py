@@ -1274,7 +1274,8 @@ def write_export(
     "Write an export. Raises `UserError` for another ending, `DataError` where a column is not what the chapters expect of it."
     import pandas as pd
 
-    from musicnb.data import ENRICHED, check_frame
+    from musicnb.data import check_frame
+    from musicnb.studies.youtube import ENRICHED
 
     if path.suffix not in (".csv", ".parquet"):
         raise UserError(f"-o is '{path.name}'", "a name that ends in .csv or .parquet")
@@ -1515,7 +1516,8 @@ def read_export(
     import pandas as pd
 
     from musicnb.core import Provenance, file_sha256
-    from musicnb.data import ENRICHED, check_frame, read_file
+    from musicnb.data import check_frame, read_file
+    from musicnb.studies.youtube import ENRICHED
 
     file = Path(path)
     if not file.is_file():

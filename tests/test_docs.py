@@ -1,4 +1,5 @@
-"""The docs site: built without a warning, whole, closed to the outside, and in step with package and README."""
+"""The docs site: built without a warning, whole, closed to the outside, and in step with package
+and README."""
 
 import importlib
 import json
@@ -16,12 +17,17 @@ from bs4 import BeautifulSoup
 from conftest import ROOT, need_chromium, reopened
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from musicnb.book.report import chapter_stems
 from musicnb.core import UserError
 
 EVIL = "<script>window.hacked = 1</script>"
-SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36"><rect width="60" height="20" fill="#0072b2"/></svg>'
-CHAPTERS = sorted(p.stem for p in (ROOT / "nbs").glob("[1-9]?*_*.ipynb"))
-MODULES = sorted(p.stem for p in (ROOT / "musicnb").glob("*.py") if not p.stem.startswith("_"))
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36">'
+    '<rect width="60" height="20" fill="#0072b2"/></svg>'
+)
+CHAPTERS = chapter_stems(ROOT / "nbs")
+EXPORTED = {cells.default_module(nb): stem for stem, nb in build.notebooks().items()}
+MODULES = sorted(name for name in EXPORTED if name)
 RAN = "90_ledger"  # the one chapter that is well in the report below
 
 
@@ -69,7 +75,8 @@ def report(tmp_path_factory) -> Path:
     (folder / "run.json").write_text(json.dumps({"chapters": statuses}))
     for name in ("index", *CHAPTERS):
         (folder / f"{name}.html").write_text(
-            '<nav class="where"><a href="index.html">Book</a><a href="../../site/elsewhere.html">Docs</a></nav>'
+            '<nav class="where"><a href="index.html">Book</a>'
+            '<a href="../../site/elsewhere.html">Docs</a></nav>'
         )
     return folder
 
@@ -93,7 +100,7 @@ def pages(built) -> dict[str, BeautifulSoup]:
 
 
 def test_each_notebook_has_its_page(pages):
-    stems = [p.stem for p in (ROOT / "nbs").glob("0?_*.ipynb")]
+    stems = {p.stem for p in (ROOT / "nbs").glob("*.ipynb")} - {*CHAPTERS, "index"}
     assert {
         "index.html",
         "api.html",
@@ -111,13 +118,10 @@ def test_each_notebook_has_its_page(pages):
 @pytest.mark.parametrize("module", MODULES)
 def test_each_exported_name_has_an_entry(pages, module):
     """In the notebook's page, with every comment on a parameter, and in the overview."""
-    loaded = importlib.import_module(f"musicnb.{module}")
-    stem = next(
-        p.stem for p in (ROOT / "nbs").glob("??_*.ipynb") if p.stem.split("_")[-1] == module
-    )
-    page = build.folder_of(stem) + f"/{stem}.html"
+    loaded = importlib.import_module(module)
+    page = build.folder_of(EXPORTED[module]) + f"/{EXPORTED[module]}.html"
     for name in loaded.__all__:
-        target = f"musicnb.{module}.{name}"
+        target = f"{module}.{name}"
         entry = pages[page].find(id=target)
         assert entry, f"{target} has no entry"
         assert pages["api.html"].find("a", href=f"{page}#{target}"), (

@@ -1,7 +1,6 @@
-"""The notebooks are the source: they run, they are clean, and what they export is what is committed."""
+"""The notebooks are the source: they run, they are clean, and modules are what they export."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,11 +13,11 @@ import pytest
 from conftest import ROOT
 
 from musicnb.book.execute import imported, module_files, read_chapter
-from musicnb.book.report import cores, is_room, usual_jobs
+from musicnb.book.report import chapter_stems, cores, usual_jobs
 from musicnb.studies.registry import data_cards
 
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").glob("*.ipynb"))
-CHAPTERS = [p for p in NOTEBOOKS if re.match(r"[1-9]\d[a-z]?_", p.name) and not is_room(p)]
+CHAPTERS = [p for p in NOTEBOOKS if p.stem in chapter_stems(ROOT / "nbs")]
 stem = lambda p: p.stem  # noqa: E731
 
 
@@ -36,7 +35,8 @@ def run_notebook(path: Path) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def runs(request):
-    """What becomes of the notebooks that this session asks for. As many run at a time as in a quick report, which halves the minutes on two cores."""
+    """What becomes of the notebooks that this session asks for. As many run at a time as in a
+    quick report, which halves the minutes on two cores."""
     asked = [
         item.callspec.params["path"]
         for item in request.session.items
@@ -73,7 +73,7 @@ def test_notebook_is_clean(path):
 @pytest.mark.parametrize("path", CHAPTERS, ids=stem)
 def test_chapter_declares_its_parameters(path):
     made = read_chapter(path)
-    assert {"profile", "seed", "data_dir", "depends", "time_limit", "full"} <= set(made.parameters)
+    assert {"profile", "seed", "data_dir", "depends", "full"} <= set(made.parameters)
     assert all(p.meaning for p in made.parameters.values()), (
         "each parameter has its meaning in a comment"
     )
@@ -122,7 +122,7 @@ def test_cards_are_in_sync():
 
 ROOMS = """core describe display plot copula twin data features intervals tasks evaluate
 models.estimators models.inference models.explain models.cluster models.tune models.networks
-models.predict studies studies.registry book.execute book.page book.report book.cli""".split()
+models.tabular models.predict studies studies.registry book.execute book.page book.report book.cli""".split()
 
 
 def room(module: str) -> str:

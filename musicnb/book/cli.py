@@ -5,9 +5,23 @@
 # %% auto #0
 __all__ = ['app', 'data_app', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict', 'main']
 
+# %% ../../nbs/08d_cli.ipynb #dd447587
+import sys
+
+
+def _one_line(kind: type, error: BaseException, trace) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print("musicnb: interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _one_line
+
 # %% ../../nbs/08d_cli.ipynb #3a3be18b
 import errno
-import sys
+import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -74,13 +88,20 @@ def report(
     ),
     jobs: int = typer.Option(
         None,
-        help="Chapters at a time. Default: one for each core, at most 2; with 1 each has its seconds to itself.",
+        help="Chapters at a time. Default: one for each core, at most 2. With 1, each has its "
+        "seconds to itself.",
+        show_default=False,
+    ),
+    time_limit: int = typer.Option(
+        None,
+        metavar="SECONDS",
+        help="Seconds that each chapter may take. Default: no limit; what hangs is ended.",
         show_default=False,
     ),
     force: bool = typer.Option(False, "--force", help="Run chapters again that have not changed."),
 ) -> None:
     "Run chapters and write their pages: OUT/index.html is the book."
-    plan = make_plan(names or [], profile, data_dir, out, parameter, seed, jobs, force)
+    plan = make_plan(names or [], profile, data_dir, out, parameter, seed, jobs, force, time_limit)
     raise typer.Exit(run_report(plan, names or [], seed, Console()))
 
 # %% ../../nbs/08d_cli.ipynb #13518044
@@ -207,6 +228,7 @@ _DISK = {
     errno.EACCES: "no permission",
     errno.EROFS: "the folder is read-only",
     errno.EDQUOT: "the disk quota is used up",
+    errno.ENAMETOOLONG: "the name is too long",
 }
 _UsageError = typer.BadParameter.__mro__[2]  # click's, of which typer carries its own copy
 
@@ -217,19 +239,62 @@ def main(arguments: list[str] | None = None) -> None:
         with suppress(AttributeError):  # a terminal that knows ASCII only gets a question mark
             stream.reconfigure(errors="replace")
     try:
-        code = app(arguments, standalone_mode=False)
+        code = _obey(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        code = _end("interrupted")
+    except Interrupted as e:
+        code = _end(str(e))
     except MusicnbError as e:
-        code = _complain(str(e), 130 if isinstance(e, Interrupted) else 2)
+        code = _complain(str(e))
     except _UsageError as e:
         code = _complain_of_usage(e)
     except OSError as e:
-        if e.errno not in _DISK:
-            raise
-        where = e.filename or "while writing"
-        code = _complain(
-            f"{_DISK[e.errno]}: {where}; nothing half-written was left; mend that, then run again"
-        )
-    sys.exit(code or 0)
+        code = _complain(_about(e))
+    sys.exit(code or _flush())
+
+
+def _obey(arguments: list[str]) -> int:  # exit code
+    "Run the command that the arguments name. Unlike Typer's own way, Ctrl-C comes through."
+    _need_working_folder()
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("musicnb", list(arguments)) as context:
+            command.invoke(context)
+    except typer.Exit as e:
+        return e.exit_code
+    return 0
+
+
+def _need_working_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        do = "change to another folder"
+        raise UserError("the working folder is gone", "a folder that exists", do) from None
+
+
+def _flush() -> int:  # exit code
+    "Write what standard output still holds; a disk may be full, a reader may have gone."
+    try:
+        sys.stdout.flush()
+    except OSError as e:
+        with suppress(OSError, ValueError):  # Python would try once more, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _complain(f"standard output could not be written to its end ({e.strerror})")
+    return 0
+
+
+def _about(e: OSError) -> str:
+    reason, name = _DISK.get(e.errno, e.strerror or str(e)), str(e.filename or "")
+    where = f": {name[:100]} …" if len(name) > 300 else f": {name}" if name else ""
+    whole = "files are whole" if name else "files are whole, standard output may be cut off"
+    return f"{reason}{where}; {whole}; mend that, then run again"
+
+
+def _end(line: str) -> int:
+    "Say that the user has stopped the run, and be deaf to more of the same."
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return _complain(line, 130)
 
 
 def _complain(line: str, code: int = 2) -> int:

@@ -547,7 +547,7 @@ def skip_reason(
         return ""
     return f"no such model is stored beside this one, {_remake(asked.name)}"
 
-# %% ../../nbs/06g_predict.ipynb #5b6b4c51
+# %% ../../nbs/06g_predict.ipynb #180c17ef
 def stored_model(
     study: str,
 ) -> Path:
@@ -581,12 +581,24 @@ def write_predictions(
     if output:
         write_rows(output, header, rows, joined, encoding)
     else:
-        fd = sys.stdout.fileno()
-        with open(fd, "w", encoding="utf-8", newline="", closefd=False) as stream:
-            stream_rows(stream, header, rows, joined)
+        _print_rows(header, rows, joined)
     return "; ".join(said)
 
-# %% ../../nbs/06g_predict.ipynb #58855637
+
+def _print_rows(header: list[str], rows: list[list[str]], predicted: pd.DataFrame) -> None:
+    "Write to standard output, to its end: a disk may be full, a reader may have gone."
+    fd = sys.stdout.fileno()
+    try:
+        with open(fd, "w", encoding="utf-8", newline="", closefd=False) as stream:
+            stream_rows(stream, header, rows, predicted)
+    except OSError as e:
+        raise UserError(
+            f"standard output could not be written to its end ({e.strerror})",
+            "room for all rows",
+            "what it holds is cut off",
+        ) from e
+
+# %% ../../nbs/06g_predict.ipynb #4eeacd99
 def ask_model(
     asked: PredictionInput,
     header: list[str],
@@ -613,7 +625,7 @@ def ask_model(
 
     return answer
 
-# %% ../../nbs/06g_predict.ipynb #238c69be
+# %% ../../nbs/06g_predict.ipynb #40ef2286
 def prediction_line(card: dict, X: pd.DataFrame) -> str:  # a part of one line
     "What a user should know of the model that predicted the rows `X`."
     trained = f"trained on {card['split']['n_train']:,} tracks ({card['data']['date']})"

@@ -329,8 +329,7 @@ def write_pages(folder: Path, report: Report, fresh: bool) -> None:
             tools,
         ),
         "api.md": api_page(
-            tools
-            | {s: nb for s, nb in notebooks().items() if s in chapters and cells.default_module(nb)}
+            {s: nb for s, nb in (tools | notebooks()).items() if cells.default_module(nb)}
         ),
         "data-cards.md": (ROOT / "data" / "CARDS.md").read_text(encoding="utf-8"),
     }

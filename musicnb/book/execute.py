@@ -395,10 +395,10 @@ class Watchdog:
         limit: int | None,  # seconds for the whole chapter; None for no limit
     ):
         self.minutes, self.limit, self.verdict = minutes, limit, None
-        self._start = self._seen = time.monotonic()
+        self._start, self._seen = time.monotonic(), inf  # until the first cell begins
         self._over = threading.Event()
 
-    def beat(self, *_) -> None:
+    def beat(self) -> None:
         "A sign of life."
         self._seen = time.monotonic()
 
@@ -411,7 +411,7 @@ class Watchdog:
         used, pause = 0.0, min(5, 6 * self.minutes, self.limit or 5)
         while not self._over.wait(pause):
             before, used = used, processor_seconds(os.getpid())
-            if abs(used - before) > 0.01 * pause:  # an idle kernel uses less than a thousandth
+            if self._seen < inf and abs(used - before) > 0.01 * pause:  # an idle one uses 0.001
                 self.beat()
             if self._judge():
                 kill_family(os.getpid(), itself=False)
@@ -480,7 +480,7 @@ def _papermill_engine(
 
     class ChapterEngine(NBClientEngine):
         @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout=120, **_):
+        def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout=600, **_):
             options = {"kernel_name": kernel_name, "startup_timeout": start_timeout}
             return client(nb_man, **options, timeout=None, config=config).execute()
 

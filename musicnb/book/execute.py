@@ -480,7 +480,7 @@ def _papermill_engine(
 
     class ChapterEngine(NBClientEngine):
         @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout=600, **_):
+        def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout, **_):
             options = {"kernel_name": kernel_name, "startup_timeout": start_timeout}
             return client(nb_man, **options, timeout=None, config=config).execute()
 
@@ -532,6 +532,7 @@ def _run_notebook(job: dict, client: type) -> dict | None:  # its error, None wh
 
     papermill_engines.register("chapter", _papermill_engine(client, job["folder"]))
     options = {"engine_name": "chapter", "kernel_name": "python3", "progress_bar": False}
+    options["start_timeout"] = 600  # seconds for a kernel on a busy machine
     target = literal(job["target"])
     try:
         nb = _without_unevaluated(nbformat.read(job["source"], as_version=4))

@@ -122,7 +122,7 @@ def test_cards_are_in_sync():
 
 ROOMS = """core describe display plot copula twin data features intervals tasks evaluate
 models.estimators models.inference models.explain models.cluster models.tune models.networks
-models.tabular models.predict studies studies.registry book.execute book.page book.report book.cli""".split()
+models.tabular models.predict studies studies.registry book.execute book.page book.folder book.report book.cli""".split()
 
 
 def room(module: str) -> str:

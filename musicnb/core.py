@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SCORE_COLUMNS', 'SCORE_KEY', 'METRICS', 'LEDGER_COLUMNS', 'VERDICTS', 'MusicnbError', 'UserError', 'DataError',
-           'find_root', 'need_root', 'cache_dir', 'atomic_path', 'write_text', 'round_floats', 'dump_json',
-           'file_sha256', 'Provenance', 'humblest', 'Finding', 'true_minus', 'estimate', 'estimate_ends', 'p_in_words',
-           'Interval', 'NotRun', 'verdict', 'claim_verdict', 'Run', 'read_results', 'models_dir', 'read_published',
-           'complete_ledger', 'read_book', 'write_csv']
+           'find_root', 'need_root', 'cache_dir', 'atomic_path', 'write_text', 'whole_text', 'round_floats',
+           'dump_json', 'file_sha256', 'Provenance', 'humblest', 'Finding', 'true_minus', 'estimate', 'estimate_ends',
+           'p_in_words', 'Interval', 'NotRun', 'verdict', 'claim_verdict', 'Run', 'read_results', 'models_dir',
+           'read_published', 'complete_ledger', 'read_book', 'write_csv']
 
 # %% ../nbs/00_core.ipynb #b19e86d1
 import contextlib
@@ -84,7 +84,8 @@ def atomic_path(
     "Write aside, then rename. On any error, the disk being full included, the aside file goes and `path` stays as it was."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
+    suffix = path.suffix if len(path.suffix) < 16 else ""  # some writers go by it
+    aside = path.with_name(f".{secrets.token_hex(8)}{suffix}")  # short: a name has 255 bytes at most
     os.close(os.open(aside, os.O_CREAT | os.O_EXCL, 0o666))  # less the umask, as any file: mkstemp's 0600 would hide a report from the web server that shows it
     try:
         yield aside
@@ -102,6 +103,19 @@ def write_text(
     with atomic_path(path) as aside:
         aside.write_text(text, encoding="utf-8", newline="\n")
     return Path(path)
+
+# %% ../nbs/00_core.ipynb #d8d0c5cf
+def whole_text(
+    value,  # anything JSON can hold
+):
+    "The value, its texts without half characters."
+    if isinstance(value, dict):
+        return {whole_text(k): whole_text(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [whole_text(v) for v in value]
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
 
 # %% ../nbs/00_core.ipynb #dcf9dfd4
 def round_floats(
@@ -463,7 +477,7 @@ def finding(self: Run,
     if None in round_floats([float(v) for v in found if v is not None]):
         raise ValueError(f"finding {id!r} is {found!r}; expected finite numbers")
     n, split = int(found.n if n is None else n), split or found.split or "random"
-    text = _fill(claim, found, unit=unit, n=f"{n:,}", split=split, **more)
+    text = whole_text(_fill(claim, found, unit=unit, n=f"{n:,}", split=split, **more))
     made = Finding(id, self.chapter, text, metric or found.metric, float(found.value), found.low, found.high,
                    unit, n, split, self.kind, headline, stated)
     self._add("findings", made)

@@ -104,7 +104,7 @@ def write_text(
         aside.write_text(text, encoding="utf-8", newline="\n")
     return Path(path)
 
-# %% ../nbs/00_core.ipynb #d8d0c5cf
+# %% ../nbs/00_core.ipynb #de5aea90
 def whole_text(
     value,  # anything JSON can hold
 ):

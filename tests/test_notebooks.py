@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -33,24 +32,10 @@ def run_notebook(path: Path) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.fixture(scope="module")
-def runs(request):
-    """What becomes of the notebooks that this session asks for. As many run at a time as in a
-    quick report, which halves the minutes on two cores."""
-    asked = [
-        item.callspec.params["path"]
-        for item in request.session.items
-        if getattr(item, "originalname", "") == "test_notebook_runs"
-    ]
-    with ThreadPoolExecutor(usual_jobs()) as pool:
-        yield {path: pool.submit(run_notebook, path) for path in asked}
-        pool.shutdown(cancel_futures=True)
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=stem)
-def test_notebook_runs(runs, path):
+def test_notebook_runs(path):
     """Each notebook is a test, in a process of its own."""
-    done = runs[path].result()
+    done = run_notebook(path)
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
 
 

@@ -378,6 +378,7 @@ class Experiment:
         self.target, self.metrics, self.test_share = target, tuple(metrics), test_share
         self.random_state, self.n_jobs, self.n_resamples = random_state, n_jobs, n_resamples
         self.found: dict[tuple[str, str, str], Evaluation | NotRun] = {}  # (features, kind, model)
+        self.refits: dict[tuple[str, str, str, int], Evaluation] = {}  # the same, by repeats
         self.tables: dict[str, object] = {}  # features -> X
 
     def fit(self,
@@ -414,7 +415,9 @@ def _skip(self: Experiment, features: str, kind: str, model: str, reason: NotRun
 @patch
 def _record(self: Experiment, features: str, kind: str, made: Evaluation, note: str) -> None:
     "Into the scores, but for baselines that stand there already."
-    new = [m for m in made.scores["model"].unique() if (features, kind, m) not in self.found]
+    everyone = made.scores["model"].unique()
+    self.refits |= {(features, kind, m, made.repeats): made for m in everyone}
+    new = [m for m in everyone if (features, kind, m) not in self.found]
     self.found |= {(features, kind, m): made for m in new}
     part = replace(made, scores=made.scores[made.scores["model"].isin(new)])
     if new:
@@ -480,8 +483,17 @@ def difference(self: Experiment,
     if missing := next((e for e in (made, other) if isinstance(e, NotRun)), None):
         return missing
     shared = min(made.repeats, other.repeats)
-    made, other = (first_repeats(e, shared) for e in (made, other))
+    made = self._on_repeats(made, first, split, features, shared)
+    other = self._on_repeats(other, second, against_split or split, against or features, shared)
     return self._about(paired_difference(made, first, second, metric, other), made, split, metric)
+
+
+@patch
+def _on_repeats(self: Experiment, found: Evaluation, model: str, split: str,
+                features: str | None, repeats: int) -> Evaluation:
+    "The model's evaluation on the first repeats: as it was fitted on them again, or cut off."
+    features = features or next(f for f, kind, m in self.found if (kind, m) == (split, model))
+    return self.refits.get((features, split, model, repeats)) or first_repeats(found, repeats)
 
 
 def first_repeats(

@@ -1,10 +1,13 @@
-"""A local stand-in for the YouTube Data API v3 and the Spotify Web API, so that a crawl can be tried with no key: `python tests/emulator.py`.
+"""A local stand-in for the YouTube Data API v3 and the Spotify Web API, so that a crawl can be tried with no key.
+
+`musicnb crawl run FILE --emulator` starts it by itself; `python tests/emulator.py` leaves it open for any client, and with
+`--write FILE` it only writes a table of made-up rows.
 
 What an id stands for is drawn from the id, so the same id always has the same channel, counts and faults; `--day 30` shows
 the numbers thirty days later. Everything received is counted, and faults come by rate, for listed ids, or once by script:
 
     GET  /_emulator/counts   requests, units, ids and answers by endpoint
-    GET  /_emulator/seen     every request: second, endpoint, address, header names, where its key was, its attempt's id
+    GET  /_emulator/seen     every request: second, endpoint, address, header names, where its key was
     POST /_emulator/script   {"day": 30, "faults": {"503": 0.1}, "items": {"absent": [id, …]}, "latency": 0.1, "quota": 100, "profile": "extended",
                               "next": [{"fault": "429", "endpoint": "videos", "after": 3, "times": 2, "retry_after": 1}, {"fault": "slow", "seconds": 9}]}
 
@@ -129,12 +132,13 @@ class World:
             statistics["viewCount"] = "a lot"
         title = f"Song {code(4, id)}"
         return {"kind": "youtube#video", "etag": code(27, "etag", id), "id": id,
-                "snippet": {"publishedAt": f"{published}T12:00:00Z", "channelId": self.channel_of(id), "title": title, "description": "",
+                "snippet": {"publishedAt": f"{published}T12:00:00Z", "channelId": self.channel_of(id), "title": title, "description": "", "tags": ["song", f"tag {code(2, id)}"],
                             "channelTitle": f"Channel {self.channel_of(id)[2:6]}", "categoryId": "10", "liveBroadcastContent": "none",
                             "thumbnails": {"default": {"url": f"https://i.ytimg.com/vi/{id}/default.jpg", "width": 120, "height": 90}},
                             "localized": {"title": title, "description": ""}},
                 "contentDetails": {"duration": f"PT{2 + number('minutes', id) % 4}M{number('seconds', id) % 60}S", "dimension": "2d",
                                    "definition": "hd", "caption": "false", "licensedContent": True, "projection": "rectangular"},
+                "topicDetails": {"topicCategories": [f"https://en.wikipedia.org/wiki/{t}" for t in ("Music", "Pop_music")[: 1 + number("topics", id) % 2]]},
                 "statistics": statistics,
                 "status": {"uploadStatus": "processed", "privacyStatus": "public" if number("listed", id) % 50 else "unlisted", "license": "youtube",
                            "embeddable": True, "publicStatsViewable": True, "madeForKids": number("kids", id) % 40 == 0}}
@@ -163,17 +167,37 @@ class World:
         """Its comments are switched off."""
         return number("closed", video) % 20 == 0
 
-    def thread(self, video: str, index: int) -> dict:
-        id = f"Ug{code(24, 'thread', video, index)}"
+    def channel_named(self, name: str) -> str:
+        """The channel of a handle or a user."""
+        return "UC" + code(22, "named", name.removeprefix("@").lower())
+
+    def members(self, playlist: str) -> list[str]:
+        """The videos of a playlist: none to a few pages."""
+        return [code(11, "member", playlist, i) for i in range(number("members", playlist) % 120)]
+
+    def replies(self, thread: str) -> int:
+        return number("replies", thread) % 9
+
+    def reply(self, video: str, thread: str, index: int) -> dict:
+        made = self.comment(video, f"{thread}.{code(22, 'reply', thread, index)}", index)
+        made["snippet"]["parentId"] = thread
+        return made
+
+    def comment(self, video: str, id: str, index: int) -> dict:
         when = (datetime(2026, 8, 1, tzinfo=timezone.utc) - timedelta(hours=index)).strftime("%Y-%m-%dT%H:%M:%SZ")
         text = ("Great <b>song</b>", "=1+1", "I love this", "Who is here in 2026?")[number("text", id) % 4]
-        comment = {"kind": "youtube#comment", "etag": code(27, "etag", id), "id": id,
+        return {"kind": "youtube#comment", "etag": code(27, "etag", id), "id": id,
                    "snippet": {"channelId": self.channel_of(video), "videoId": video, "textDisplay": text, "textOriginal": text,
                                "authorDisplayName": f"@user-{code(6, id)}", "authorChannelId": {"value": "UC" + code(22, id)}, "canRate": True,
                                "viewerRating": "none", "likeCount": number("likes", id) % 90, "publishedAt": when, "updatedAt": when}}
+
+    def thread(self, video: str, index: int, replies: bool = False) -> dict:
+        id = f"Ug{code(24, 'thread', video, index)}"
+        comment, there = self.comment(video, id, index), self.replies(id)
+        inline = {"replies": {"comments": [self.reply(video, id, i) for i in range(min(there, 5))]}} if replies and there else {}
         return {"kind": "youtube#commentThread", "etag": code(27, "thread", id), "id": id,
                 "snippet": {"channelId": self.channel_of(video), "videoId": video, "topLevelComment": comment, "canReply": True,
-                            "totalReplyCount": number("replies", id) % 5, "isPublic": True}}
+                            "totalReplyCount": there, "isPublic": True}, **inline}
 
     def artist(self, id: str, extended: bool) -> dict:
         made = {"external_urls": {"spotify": f"https://open.spotify.com/artist/{id}"}, "href": f"https://api.spotify.com/v1/artists/{id}", "id": id,
@@ -203,6 +227,7 @@ class Emulator(ThreadingHTTPServer):
         self.world, self.lock, self.random = World(), threading.Lock(), random.Random(1)
         self.rates: dict[str, float] = {}  # of faults of requests; those of items belong to the world
         self.next: list[dict] = []
+        self.threads: dict[str, str] = {}  # of comments: the video that each is under
         self.tokens: set[str] = set()
         self.seen: list[dict] = []
         self.asked: dict[str, Counter] = {}
@@ -248,7 +273,7 @@ class Emulator(ThreadingHTTPServer):
         with self.lock:
             key = "header" if headers["x-goog-api-key"] or headers["authorization"] else "address" if "key=" in path else None
             self.seen.append({"at": time.monotonic(), "endpoint": endpoint, "url": path, "headers": sorted(name.lower() for name in headers),
-                              "key": key, "attempt": headers["x-musicnb-attempt"]})
+                              "key": key})
             self.asked.setdefault(endpoint, Counter()).update(ids)
             for step in self.next:
                 if step["endpoint"] in (None, endpoint):
@@ -327,7 +352,8 @@ class Handler(BaseHTTPRequestHandler):
         if path[0] in ("artists", "tracks") and len(path) < 3:
             return (path[0], self.query.get("ids", [])) if len(path) == 1 else (path[0][:-1], path[1:])
         name = self.url.path.removeprefix("/youtube/v3/")
-        return (name, self.query.get("videoId" if name == "commentThreads" else "id", [])) if name in YOUTUBE else ("unknown", [])
+        asked = next((k for k in ("id", "videoId", "playlistId", "parentId", "forHandle", "forUsername") if k in self.query), "id")
+        return (name, self.query.get(asked, [])) if name in YOUTUBE else ("unknown", [])
 
     def play(self, endpoint: str, ids: list[str], fault: str | None, retry_after: int | None = None, seconds: float = 3) -> None:
         time.sleep(self.server.latency + (seconds if fault == "slow" else 0))
@@ -400,25 +426,55 @@ class Handler(BaseHTTPRequestHandler):
         return int(text)
 
     def videos(self, ids: list[str]) -> dict:
-        return self.listed(ids, "video", ("snippet", "statistics", "status", "contentDetails"), self.server.world.video)
+        return self.listed(ids, "video", ("snippet", "statistics", "status", "contentDetails", "topicDetails"), self.server.world.video)
 
     def channels(self, ids: list[str]) -> dict:
+        if "id" not in self.query and ids:
+            ids = [] if self.server.world.gone(ids[0]) else [self.server.world.channel_named(ids[0])]
+            if not ids:
+                return {"kind": "youtube#channelListResponse", "etag": code(27), "pageInfo": {"totalResults": 0, "resultsPerPage": 5}}
         return self.listed(ids, "channel", ("snippet", "statistics", "status"), self.server.world.channel)
 
-    def comment_threads(self, ids: list[str]) -> dict:
-        self.welcome(("snippet",))
+    def paged(self, kind: str, items: list[dict], start: int, size: int, there: int, *words: str) -> dict:
+        more = {"nextPageToken": str(start + size)} if start + size < there else {}
+        return {"kind": f"youtube#{kind}ListResponse", "etag": code(27, *words, start), **more, "items": items,
+                "pageInfo": {"totalResults": len(items), "resultsPerPage": size}}
+
+    def one_of(self, ids: list[str], name: str) -> str:
         if len(ids) != 1:
-            raise google_error(400, "missingRequiredParameter", "INVALID_ARGUMENT", "No filter selected. Expected one of: videoId")
-        video, = ids
+            raise google_error(400, "missingRequiredParameter", "INVALID_ARGUMENT", f"No filter selected. Expected one of: {name}")
+        return ids[0]
+
+    def comment_threads(self, ids: list[str]) -> dict:
+        self.welcome(("snippet", "replies"))
+        video = self.one_of(ids, "videoId")
         if self.server.world.gone(video):
             raise google_error(404, "videoNotFound", "NOT_FOUND", "The video identified by the videoId parameter could not be found.")
         if self.server.world.closed(video):
             raise google_error(403, "commentsDisabled", "PERMISSION_DENIED", "The video identified by the videoId parameter has disabled comments.")
         start, size, there = self.whole("pageToken", 0, 10_000), self.whole("maxResults", 20, 100), self.server.world.comments(video)
-        items = [self.server.world.thread(video, i) for i in range(start, min(start + size, there))]
-        more = {"nextPageToken": str(start + size)} if start + size < there else {}
-        return {"kind": "youtube#commentThreadListResponse", "etag": code(27, video, start), **more, "items": items,
-                "pageInfo": {"totalResults": len(items), "resultsPerPage": size}}
+        items = [self.server.world.thread(video, i, "replies" in self.query["part"]) for i in range(start, min(start + size, there))]
+        for item in items:
+            self.server.threads[item["id"]] = video
+        return self.paged("commentThread", items, start, size, there, video)
+
+    def replies(self, ids: list[str]) -> dict:
+        self.welcome(("snippet",))
+        thread, world = self.one_of(ids, "parentId"), self.server.world
+        start, size, there = self.whole("pageToken", 0, 10_000), self.whole("maxResults", 20, 100), world.replies(thread)
+        video = self.server.threads.get(thread, code(11, thread))
+        items = [world.reply(video, thread, i) for i in range(start, min(start + size, there))]
+        return self.paged("comment", items, start, size, there, thread)
+
+    def playlist_items(self, ids: list[str]) -> dict:
+        self.welcome(("snippet", "contentDetails"))
+        playlist = self.one_of(ids, "playlistId")
+        if self.server.world.gone(playlist):
+            raise google_error(404, "playlistNotFound", "NOT_FOUND", "The playlist identified with the playlistId parameter cannot be found.")
+        start, size, videos = self.whole("pageToken", 0, 10_000), self.whole("maxResults", 5, LIMIT), self.server.world.members(playlist)
+        items = [{"kind": "youtube#playlistItem", "etag": code(27, v), "id": code(30, playlist, v), "contentDetails": {"videoId": v}}
+                 for v in videos[start:start + size]]
+        return self.paged("playlistItem", items, start, size, len(videos), playlist)
 
     # Spotify
 
@@ -457,7 +513,8 @@ class Handler(BaseHTTPRequestHandler):
         raise Refusal(404, {"error": {"code": 404, "status": 404, "message": "Not found.", "errors": [{"message": "Not found.", "reason": "notFound"}]}})
 
 
-YOUTUBE = {"videos": Handler.videos, "channels": Handler.channels, "commentThreads": Handler.comment_threads}
+YOUTUBE = {"videos": Handler.videos, "channels": Handler.channels, "commentThreads": Handler.comment_threads,
+           "comments": Handler.replies, "playlistItems": Handler.playlist_items}
 ANSWERS = YOUTUBE | {"token": Handler.token, "artists": Handler.artists, "artist": Handler.artists, "tracks": Handler.tracks, "track": Handler.tracks,
                      "unknown": Handler.unknown}
 
@@ -495,15 +552,17 @@ def main() -> None:
     parser.add_argument("--faults", default="", metavar="NAME=RATE,…", help="shares of requests, or of items, with a fault: 503=0.05,absent=0.1")
     parser.add_argument("--quota", type=int, default=10_000, metavar="UNITS", help="after which every answer is quotaExceeded (default: 10000)")
     parser.add_argument("--day", type=int, default=0, help="days since the counts' beginning: later is more (default: 0)")
-    parser.add_argument("--rows", type=int, metavar="N", help="write a table of N made-up rows for a crawl to crawl-example.csv first")
+    parser.add_argument("--write", metavar="FILE", help="write a table of made-up rows, and end")
+    parser.add_argument("--rows", type=int, default=500, metavar="N", help="rows of that table (default: 500)")
     asked = parser.parse_args()
+    if asked.write:
+        print(f"{asked.rows} made-up rows: {write_rows(Path(asked.write), asked.rows)}")
+        return
     try:
         faults = {name: float(rate) for name, rate in (f.split("=") for f in asked.faults.split(",") if f)}
         server = Emulator(asked.port, profile=asked.profile, latency=asked.latency, faults=faults, quota=asked.quota, day=asked.day)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    if asked.rows is not None:
-        print(f"# {asked.rows} rows: {write_rows(Path('crawl-example.csv'), asked.rows)}")
     print("# in another terminal:", *(f"export {name}={value}" for name, value in server.env().items()), "# stop with Ctrl+C", sep="\n", flush=True)
     with suppress(KeyboardInterrupt):
         server.serve_forever()

@@ -58,9 +58,7 @@ class Found(NamedTuple):
 
 def _found(kind: str, id: str) -> Found:
     "This id, if one of this kind can look so."
-    return (
-        Found(kind, id) if _IDS[kind].fullmatch(id) else Found("", "", _WRONG_ID[kind])
-    )
+    return Found(kind, id) if _IDS[kind].fullmatch(id) else Found("", "", _WRONG_ID[kind])
 
 # %% ../../nbs/09a_crawl_table.ipynb #1ebf12ce
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
@@ -100,26 +98,18 @@ def _read_youtube(host: str, parts: list[str], query: dict[str, list[str]]) -> F
         return _found("handle", first)
     if first in ("channel", "user") and second:
         return (
-            _found("channel", second)
-            if first == "channel"
-            else _found("handle", f"user/{second}")
+            _found("channel", second) if first == "channel" else _found("handle", f"user/{second}")
         )
     if first == "c":
         return Found(
-            "",
-            "",
-            "a custom name, which only a search can find; use the channel's @handle",
+            "", "", "a custom name, which only a search can find; use the channel's @handle"
         )
     return Found("", "", "no video in the address")
 
 
 def _read_spotify(parts: list[str]) -> Found:
     "What the path of an address on Spotify, or a URI, is about."
-    kind, id = [
-        *(p for p in parts if not p.startswith("intl-") and p != "embed"),
-        "",
-        "",
-    ][:2]
+    kind, id = [*(p for p in parts if not p.startswith("intl-") and p != "embed"), "", ""][:2]
     if kind in ("artist", "track"):
         return _found(kind, id)
     return Found("", "", f"{kind[:20] or 'no id'}, neither an artist nor a track")
@@ -173,9 +163,7 @@ def read_cell(
         if _IDS[kind].fullmatch(text):
             return Found(kind, text)
     links = _LINK.findall(text) if " " in text else []
-    answers = {read_address(link.rstrip(".,;)")) for link in links} or {
-        read_address(text)
-    }
+    answers = {read_address(link.rstrip(".,;)")) for link in links} or {read_address(text)}
     usable = [a for a in answers if a.kind in takes]
     if len(usable) > 1:
         return Found("", "", f"{len(usable)} addresses in one cell")
@@ -200,13 +188,9 @@ def read_content(
             data = _unzip(data, path)
     except (FileNotFoundError, IsADirectoryError) as e:
         what = "is a folder" if isinstance(e, IsADirectoryError) else "does not exist"
-        raise UserError(
-            f"'{path}' {what}", "a CSV or Parquet file with addresses"
-        ) from e
+        raise UserError(f"'{path}' {what}", "a CSV or Parquet file with addresses") from e
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as e:
-        raise UserError(
-            f"'{path}' cannot be read ({str(e)[:80]})", "a whole file"
-        ) from e
+        raise UserError(f"'{path}' cannot be read ({str(e)[:80]})", "a whole file") from e
     if data[:4] == b"\xd0\xcf\x11\xe0":
         raise _workbook(path)
     if not data.strip():
@@ -215,25 +199,19 @@ def read_content(
 
 
 def _workbook(path: str) -> UserError:
-    return UserError(
-        f"'{path}' is an Excel workbook", "CSV or Parquet", "save it as CSV UTF-8"
-    )
+    return UserError(f"'{path}' is an Excel workbook", "CSV or Parquet", "save it as CSV UTF-8")
 
 
 def _unzip(data: bytes, path: str) -> bytes:
     "The one file in a zip."
     with zipfile.ZipFile(io.BytesIO(data)) as packed:
         names = [
-            n
-            for n in packed.namelist()
-            if not n.endswith("/") and not n.startswith("__MACOSX")
+            n for n in packed.namelist() if not n.endswith("/") and not n.startswith("__MACOSX")
         ]
         if any(n.startswith("xl/") for n in names):
             raise _workbook(path)
         if len(names) != 1:
-            raise UserError(
-                f"'{path}' holds {len(names)} files", "a zip with one table"
-            )
+            raise UserError(f"'{path}' holds {len(names)} files", "a zip with one table")
         return packed.read(names[0])
 
 # %% ../../nbs/09a_crawl_table.ipynb #a9135533
@@ -270,9 +248,7 @@ class Text:
         "How well a sign parts the first rows: addresses found in cells, then rows as wide as the header."
         head = list(itertools.islice(self.records(sign), 50))
         width = len(head[0]) if head else 0
-        hits = sum(
-            bool(read_address(c).kind) for cells in head for c in cells if len(c) < 300
-        )
+        hits = sum(bool(read_address(c).kind) for cells in head for c in cells if len(c) < 300)
         return hits, sum(len(cells) == width > 1 for cells in head)
 
     def records(self, sign: str = "", strict: bool = False) -> Iterator[list[str]]:
@@ -294,9 +270,7 @@ class Text:
                 line = records.line_num + 1
         except csv.Error as e:
             if "unexpected end" in str(e):
-                raise ValueError(
-                    f"the quote that opens in line {line} is never closed"
-                ) from e
+                raise ValueError(f"the quote that opens in line {line} is never closed") from e
 
 # %% ../../nbs/09a_crawl_table.ipynb #4536bff5
 class Parquet:
@@ -336,9 +310,7 @@ _NAMES = {
 def _column_where(head: list[list[str]], is_one, share: float = 0) -> int | None:
     "The column in which most cells are one, and more than a share of those that are filled."
     filled = Counter(i for cells in head for i, c in enumerate(cells) if c.strip())
-    hits = Counter(
-        i for cells in head for i, c in enumerate(cells) if len(c) < 300 and is_one(c)
-    )
+    hits = Counter(i for cells in head for i, c in enumerate(cells) if len(c) < 300 and is_one(c))
     return next((i for i, n in hits.most_common() if n > share * filled[i]), None)
 
 
@@ -363,9 +335,7 @@ def _by_name(lower: list[str], head: list[list[str]]) -> dict[str, int]:
 
 
 def _is_address(cell: str, what: str) -> bool:
-    return ("." in cell or ":" in cell or "@" in cell) and read_address(
-        cell
-    ).kind in _TAKES[what]
+    return ("." in cell or ":" in cell or "@" in cell) and read_address(cell).kind in _TAKES[what]
 
 
 def _mentions(cell: str) -> bool:
@@ -407,8 +377,7 @@ class Table:
     def __init__(
         self,
         path: str,  # a file, or - for standard input
-        columns: dict[str, str]
-        | None = None,  # what -> name of its column, as the user says
+        columns: dict[str, str] | None = None,  # what -> name of its column, as the user says
     ):
         self.path, data = path, read_content(path)
         self.name = "standard input" if path == "-" else f"'{Path(path).name}'"
@@ -420,14 +389,12 @@ class Table:
         except (ValueError, OSError) as e:  # pyarrow's errors are either
             line = " ".join(str(e).split())[:120]
             raise UserError(
-                f"{self.name} cannot be read as a table ({line})",
-                "a whole CSV or Parquet file",
+                f"{self.name} cannot be read as a table ({line})", "a whole CSV or Parquet file"
             ) from e
         self.header, head = self._find_header(head)
         if not head:
             raise UserError(
-                f"{self.name} has a header and no row",
-                "at least one row with an address",
+                f"{self.name} has a header and no row", "at least one row with an address"
             )
         self.at = find_columns(self.header, head) | self._asked(columns or {})
         if not self.at.keys() & _TAKES.keys():
@@ -438,9 +405,7 @@ class Table:
                 "name it with --column video=NAME",
             )
         self.numbers = self._own_numbers()
-        self.sha256 = hashlib.sha256(
-            data + repr(sorted(self.at.items())).encode()
-        ).hexdigest()
+        self.sha256 = hashlib.sha256(data + repr(sorted(self.at.items())).encode()).hexdigest()
 
 # %% ../../nbs/09a_crawl_table.ipynb #2ba38d1a
 from fastcore.basics import patch
@@ -448,22 +413,14 @@ from fastcore.basics import patch
 
 def _all_ids(head: list[list[str]], i: int) -> bool:
     "Does a column hold bare ids from its first row on?"
-    return all(
-        _looks_like_id(r[i])
-        for r in head
-        if i < len(r) and (r is head[0] or r[i].strip())
-    )
+    return all(_looks_like_id(r[i]) for r in head if i < len(r) and (r is head[0] or r[i].strip()))
 
 
 @patch
-def _find_header(
-    self: Table, head: list[list[str]]
-) -> tuple[list[str], list[list[str]]]:
+def _find_header(self: Table, head: list[list[str]]) -> tuple[list[str], list[list[str]]]:
     "The header, with a name for each column, and the first rows. A plain list of addresses has none."
     first, known = head[0], {n for names in _NAMES.values() for n in names if n}
-    bare = [
-        i for i, c in enumerate(first) if c.lower() not in known and _all_ids(head, i)
-    ]
+    bare = [i for i, c in enumerate(first) if c.lower() not in known and _all_ids(head, i)]
     self.skip = 0 if bare or any(read_address(c).kind for c in first) else 1
     header = []
     for i in range(max(map(len, head))):
@@ -484,8 +441,7 @@ def _asked(self: Table, columns: dict[str, str]) -> dict[str, int]:
     for what, name in columns.items():
         if what not in _TAKES:
             raise UserError(
-                f"--column {what}={name}",
-                "one of " + ", ".join(f"{k}=NAME" for k in _TAKES),
+                f"--column {what}={name}", "one of " + ", ".join(f"{k}=NAME" for k in _TAKES)
             )
         if name not in self.header:
             names = ", ".join(repr(h[:30]) for h in self.header[:12])
@@ -548,9 +504,7 @@ def told(self: Table) -> str:
     "Which columns were taken for what."
     taken = ", ".join(f"{what} from {self.header[i]!r}" for what, i in self.at.items())
     encoding = (
-        "; read as Latin-1, since it is not UTF-8"
-        if self.cells.encoding == "latin-1"
-        else ""
+        "; read as Latin-1, since it is not UTF-8" if self.cells.encoding == "latin-1" else ""
     )
     return f"columns of {self.name}: {taken}{encoding}"
 
@@ -572,9 +526,7 @@ class Plan:
     comments: int = 0  # videos whose comments are wanted
     artists: int = 0
     tracks: int = 0
-    refused: list[tuple[int, str, str]] = field(
-        default_factory=list
-    )  # row, column, reason
+    refused: list[tuple[int, str, str]] = field(default_factory=list)  # row, column, reason
 
     @property
     def calls(self) -> int:
@@ -609,9 +561,7 @@ def plan_crawl(
     unnamed = "" in names
     channels = len(ids["channel"]) + (len(ids["video"]) if unnamed else len(names))
     sure = not unnamed and not ids["playlist"]
-    counts = {
-        f"{kind}s": len(found) for kind, found in ids.items() if kind != "channel"
-    }
+    counts = {f"{kind}s": len(found) for kind, found in ids.items() if kind != "channel"}
     return Plan(
         rows,
         channels=channels + len(ids["handle"]),

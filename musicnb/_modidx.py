@@ -655,6 +655,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'musicnb.studies.crawl._db_path': ('crawl.html#_db_path', 'musicnb/studies/crawl.py'),
                                        'musicnb.studies.crawl._emulator': ('crawl.html#_emulator', 'musicnb/studies/crawl.py'),
                                        'musicnb.studies.crawl._free_path': ('crawl.html#_free_path', 'musicnb/studies/crawl.py'),
+                                       'musicnb.studies.crawl._heed_signals': ('crawl.html#_heed_signals', 'musicnb/studies/crawl.py'),
                                        'musicnb.studies.crawl._one_run': ('crawl.html#_one_run', 'musicnb/studies/crawl.py'),
                                        'musicnb.studies.crawl._opened': ('crawl.html#_opened', 'musicnb/studies/crawl.py'),
                                        'musicnb.studies.crawl._plan_parts': ('crawl.html#_plan_parts', 'musicnb/studies/crawl.py'),

@@ -470,13 +470,11 @@ class Progress:
                 self.tasks[kind], completed=done, left=f"{left:,} units left today"
             )
         to_go = (time.monotonic() - start) * (total - done) / max(done, 1)
-        if (
-            time.monotonic() - self.said > max(5, to_go / 5) or done == total
-        ):  # the longer it takes, the rarer a line
+        if time.monotonic() - self.said > max(5, to_go / 5) or done == total:  # rarer if it is long
             self.said = time.monotonic()
-            self.say(
-                f"{plural(2, NAMES[kind])[2:]}: {done:,} of {total:,}; {left:,} units left today; about {in_words(to_go)} to go"
-            )
+            rest = f"; about {in_words(to_go)} to go" if done < total else ""
+            name = plural(2, NAMES[kind])[2:]
+            self.say(f"{name}: {done:,} of {total:,}; {left:,} units left today{rest}")
 
 # %% ../../nbs/09d_crawl.ipynb #b0f83e5f
 EXPORT_COLUMNS = (
@@ -731,34 +729,37 @@ TERMS = (
 )
 
 # %% ../../nbs/09d_crawl.ipynb #c533ac91
+@contextlib.contextmanager
+def _heed_signals() -> Iterator[list[int]]:
+    "Let SIGTERM and SIGHUP do what Ctrl+C does; gives the signal that came."
+    came, before = [signal.SIGINT], {}
+
+    def stop(number, _frame):
+        came[0] = number
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+            if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores it on purpose
+                before[number] = signal.signal(number, stop)
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class _Commands(typer.core.TyperGroup):
     def invoke(self, context):
         "Ctrl+C, SIGTERM and SIGHUP end each of the commands with one line."
-        came = [signal.SIGINT]
-
-        def stop(number, _frame):
-            came[0] = number
-            raise KeyboardInterrupt
-
-        if threading.current_thread() is threading.main_thread():
-            for name in (
-                "SIGTERM",
-                "SIGHUP",
-            ):  # those that somebody ignores on purpose, as nohup does, stay ignored
-                if (number := getattr(signal, name, None)) and signal.getsignal(
-                    number
-                ) == signal.SIG_DFL:
-                    signal.signal(number, stop)
-        try:
-            return super().invoke(context)
-        except KeyboardInterrupt:
-            print(
-                "musicnb: interrupted; nothing is lost: the same command goes on", file=sys.stderr
-            )
-            sys.stdout.flush()
-            os._exit(
-                128 + came[0]
-            )  # threads that wait for an answer would hold the process for minutes
+        with _heed_signals() as came:
+            try:
+                return super().invoke(context)
+            except KeyboardInterrupt:
+                line = "musicnb: interrupted; nothing is lost: the same command goes on"
+                print(line, file=sys.stderr)
+                sys.stdout.flush()
+                os._exit(128 + came[0])  # threads that wait for an answer hold it for minutes
 
 
 crawl_app = typer.Typer(

@@ -163,7 +163,7 @@ def in_words(seconds: float) -> str:
     for size, unit in ((3600, "hour"), (60, "minute")):
         if seconds >= 1.5 * size:
             return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}s"
-    return f"{seconds:.0f} seconds"
+    return "1 second" if round(seconds) == 1 else f"{seconds:.0f} seconds"
 
 
 def classify_error(

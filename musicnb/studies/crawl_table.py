@@ -220,7 +220,7 @@ def find_encoding(data: bytes) -> str:
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "utf-16"
     zeros = [i % 2 for i, byte in enumerate(data[:2_000]) if not byte]
-    if len(zeros) > 400 and len(set(zeros)) == 1:
+    if len(zeros) > 0.3 * len(data[:2_000]) and len(set(zeros)) == 1:
         return "utf-16-le" if zeros[0] else "utf-16-be"
     if zeros:
         raise ValueError("it holds bytes that no text has")
@@ -339,7 +339,7 @@ def _is_address(cell: str, what: str) -> bool:
 
 
 def _mentions(cell: str) -> bool:
-    return bool(_LINK.search(cell) and read_cell(cell, "video").kind)
+    return bool(_LINK.search(cell)) and ("youtu" in cell or "spotify" in cell)
 
 
 def find_columns(
@@ -356,6 +356,9 @@ def find_columns(
         return found
     at = _column_where(head, _looks_like_id, share=0.9)
     at = _column_where(head, _mentions) if at is None else at
+    if at is None:  # one with the right name, then, though nothing in it can be used
+        names = [h.strip().lower() for h in header]
+        at = next((names.index(n) for n in _NAMES["video"] if n in names), None)
     return found if at is None else found | {"video": at}
 
 # %% ../../nbs/09a_crawl_table.ipynb #08ab0bbe

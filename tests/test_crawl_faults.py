@@ -331,13 +331,13 @@ def test_each_signal_ends_with_a_line_and_a_written_run(musicnb, server, name): 
     assert "interrupted" in musicnb("status")[1] and musicnb("run")[0] == 0
 
 
-def test_a_link_does_not_defeat_the_lock(musicnb):  # noqa: F811
+def test_a_link_does_not_defeat_the_lock(musicnb, capsys):  # noqa: F811
     musicnb("run", table(*urls(3)))
     Path("link.sqlite").symlink_to("crawl.sqlite")
     with crawl_store.only_writer(Path("crawl.sqlite").resolve()):
         with pytest.raises(SystemExit) as end:
             crawl_cli("retry", "--db", "link.sqlite")
-    assert end.value.code == 2
+    assert end.value.code == 2 and "in use by another process" in capsys.readouterr().err
     os.link("crawl.sqlite", "second.sqlite")
     one_line(musicnb("run"), 2, "second name")
 

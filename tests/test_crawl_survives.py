@@ -18,8 +18,6 @@ import pytest
 from conftest import PROGRAM, ROOT
 from emulator import Emulator, World, made_up_rows, write_rows
 
-from musicnb.studies import crawl as crawl_module
-
 GUARD = Path(__file__).with_name("guard")
 CANARY = "canary-Vq9sXw3Lk7TzB2"
 
@@ -119,7 +117,7 @@ def test_crawl_to_the_end_and_again(crawl):
     assert set(channels) == {world.channel_of(v) for v, s in videos.items() if s == "done"}
     assert all(counts[e]["ids"] == counts[e]["distinct_ids"] == len(s) for e, s in (("videos", videos), ("channels", channels)))
     assert counts["videos"]["requests"] == -(-len(videos) // 50) and counts["channels"]["requests"] == -(-len(channels) // 50)
-    assert Path(f"{crawl.db}.sent").read_bytes().count(b"\1") == len(crawl.server.seen), "each attempt marked that it left"
+    assert sorted(p.name for p in crawl.folder.glob("crawl.sqlite*")) in (["crawl.sqlite"], ["crawl.sqlite", "crawl.sqlite.lock"])
     crawl.server.forget()
     again = crawl.run()
     assert again.returncode == 0 and crawl.server.counts() == {}, "a finished crawl asks nothing"
@@ -144,18 +142,12 @@ def test_export_holds_the_world(crawl):
 # Killed
 
 def check_ledger(crawl: Crawl) -> int:
-    """What the services received is in the ledger, each request once; what is in the ledger alone was under way in a kill.
-
-    A kill between the mark of an attempt and the system call that sends it leaves a charge that no service saw; nothing can be
-    wrong the other way round. Returns how many such charges there are.
-    """
-    ledger = dict(crawl.ask("SELECT id, status FROM attempts WHERE status IS NOT 'never sent'"))
-    received = [s["attempt"] for s in crawl.server.seen]
-    assert len(set(received)) == len(received) and set(received) <= set(ledger)
-    assert all(ledger[a] == "no answer" for a in set(ledger) - set(received)), "an answer without a question"
-    units = sum(c["units"] for c in crawl.server.counts().values())
-    over = len(ledger) - len(received)
-    assert crawl.ask("SELECT sum(units) FROM quota")[0][0] == units + over
+    """The ledger is never below what the service counted. Returns by how much it is above: attempts that a kill met before
+    they were sent."""
+    ledger = crawl.ask("SELECT coalesce(sum(units), 0) FROM quota")[0][0]
+    over = ledger - sum(c["units"] for c in crawl.server.counts().values())
+    assert over >= 0
+    assert over <= crawl.ask("SELECT count(*) FROM attempts WHERE units AND status IS NULL")[0][0], "only without an answer"
     return over
 
 
@@ -170,21 +162,22 @@ def check_whole(crawl: Crawl, rows: list[dict[str, str]]) -> None:
     assert videos == wanted
     assert {i for k, i in states if k == "channel"} == {world.channel_of(v) for v in videos if not world.gone(v)}
     assert all(s == ("absent" if world.gone(i) else "done") for (_, i), s in states.items())
-    seen = crawl.ask("SELECT kind, id, count(*) FROM observations GROUP BY kind, id")
+    seen = crawl.ask("SELECT kind, id, count(*) FROM observations WHERE state = 'done' GROUP BY kind, id")
     assert {(k, i): n for k, i, n in seen} == {key: 1 for key, s in states.items() if s == "done"}
 
 
 def test_killed_fifty_times(tmp_path):
     """SIGKILL in any moment: while it starts, reads, asks, writes; then on, until all is there."""
-    kills, chance, over, back = 50, random.Random(7), 0, 0
-    for turn in range(kills):
+    kills, chance, over = 50, random.Random(7), []
+    while sum(n for n, _ in over) < kills:
         with Emulator(latency=0.02) as server:
-            (tmp_path / str(turn)).mkdir()
-            crawl = Crawl(tmp_path / str(turn), server, rows=4_000)
-            while kills:
-                process = crawl.start("run", "--qps", "500", *([str(crawl.table)] if not crawl.db.exists() or chance.random() < 0.5 else []))
+            (tmp_path / str(len(over))).mkdir()
+            crawl, killed = Crawl(tmp_path / str(len(over)), server, rows=4_000), 0
+            while killed < 15:
+                first = [str(crawl.table)] if not crawl.db.exists() or chance.random() < 0.5 else []
+                process = crawl.start("run", "--qps", "500", *first)
                 wait_for(server, process, chance.choice([0, 1, 1, 3, 8, 15]), chance.random() * 0.05)
-                kills -= process.poll() is None
+                killed += process.poll() is None
                 process.kill()
                 process.communicate()
                 if process.returncode == 0:
@@ -192,14 +185,11 @@ def test_killed_fifty_times(tmp_path):
             done = crawl.run()
             assert done.returncode == 0, done.stderr
             check_whole(crawl, made_up_rows(4_000))
-            over += check_ledger(crawl)
-            back += crawl.ask("SELECT count(*) FROM attempts WHERE status = 'never sent'")[0][0]
+            over.append((killed, check_ledger(crawl)))
             server.forget()
             assert crawl.run().returncode == 0 and server.counts() == {}
-        if not kills:
-            break
-    print(f"{turn + 1} crawls, charges that no server saw: {over}; given back: {back}")
-    assert over <= 1 or not crawl_module._BOOT_ID.is_file(), "equal, but for a kill between two neighbouring instructions"
+    print("kills, units above the service's count:", over)
+    assert all(units <= 6 for _, units in over), over
 
 
 def wait_for(server: Emulator, process: subprocess.Popen, requests: int, seconds: float) -> None:
@@ -336,7 +326,6 @@ def test_what_lasts_ends_the_run_and_the_next_goes_on(crawl, fault, code, words)
     crawl.server.script(faults={})
     crawl.server.next.clear()
     # the day is over: the emulator's, and the ledger's
-    assert crawl("retry", "--state", "failed").returncode == 0
     done = crawl.run()
     assert done.returncode == 0, done.stderr
     check_whole(crawl, made_up_rows(120))
@@ -349,7 +338,6 @@ def test_service_that_stays_down(crawl):
     assert crawl.server.counts()["videos"]["requests"] < 40, "it does not hammer"
     assert "done" not in crawl.states().values()
     crawl.server.script(faults={"503": 0})
-    crawl("retry", "--state", "failed")
     assert crawl.run().returncode == 0
     check_whole(crawl, made_up_rows(120))
     assert check_ledger(crawl) == 0
@@ -361,7 +349,6 @@ def test_many_faults_at_once(crawl):
     for _ in range(4):
         if crawl.run().returncode == 0 and "failed" not in crawl.states().values():
             break
-        crawl("retry", "--state", "failed")
     check_whole(crawl, made_up_rows(1_500))
     assert check_ledger(crawl) == 0
 
@@ -447,7 +434,7 @@ def test_key_is_in_no_output(crawl, fault):
         texts += [done.stdout, done.stderr]
         assert fault or done.returncode == 0, (arguments, done.stderr)
     log = (crawl.folder / "debug.log").read_text()
-    assert "DEBUG" in log and "googleapiclient" in log, "the log was on"
+    assert "DEBUG" in log and "urllib3" in log, "the log was on"
     addresses = [s["url"] for s in crawl.server.seen]
     assert {s["key"] for s in crawl.server.seen if s["endpoint"] == "videos"} == {"header"}
     assert_no_canary(crawl.folder, *texts, *addresses)

@@ -340,6 +340,8 @@ class YouTube(Service):
                 read_reasons(answer.content),
                 read_retry_after(answer.headers.get("Retry-After")),
             )
+            if not reasons:  # not YouTube's own words: a network between, or half of them
+                raise TransientError(f"status {answer.status_code} without a reason", wait)
             if (
                 kind in ("comments", "replies")
                 and answer.status_code == 403

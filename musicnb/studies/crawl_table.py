@@ -220,7 +220,7 @@ def find_encoding(data: bytes) -> str:
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "utf-16"
     zeros = [i % 2 for i, byte in enumerate(data[:2_000]) if not byte]
-    if len(zeros) > 0.3 * len(data[:2_000]) and len(set(zeros)) == 1:
+    if len(zeros) > 0.4 * len(data[:2_000]) and len(set(zeros)) == 1:
         return "utf-16-le" if zeros[0] else "utf-16-be"
     if zeros:
         raise ValueError("it holds bytes that no text has")

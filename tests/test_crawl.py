@@ -17,7 +17,7 @@ from emulator import Emulator, Handler
 
 from musicnb.book import cli as report
 from musicnb.core import DataError
-from musicnb.studies import crawl, crawl_services, crawl_store, crawl_table
+from musicnb.studies import crawl, crawl_export, crawl_loop, crawl_services, crawl_store, crawl_table
 
 pytestmark = pytest.mark.usefixtures("loopback")
 
@@ -432,10 +432,10 @@ def test_terms_are_said_where_a_crawl_starts(musicnb):
 def test_numbers_of_an_emulator_are_no_findings(musicnb):
     musicnb("run", table(*urls(5)))
     musicnb("export", "-o", "out.csv")
-    found = crawl.read_export("out.csv").attrs["provenance"]
+    found = crawl_export.read_export("out.csv").attrs["provenance"]
     assert found.kind == "twin" and "crawled from a server on this machine" in found.badge
     Path("out.csv").write_text(Path("out.csv").read_text().replace("a server on this machine", "YouTube"))
-    assert crawl.read_export("out.csv").attrs["provenance"].kind == "real"
+    assert crawl_export.read_export("out.csv").attrs["provenance"].kind == "real"
 
 
 @pytest.mark.parametrize("change, words", [(("viewCount", "views"), "no column 'viewCount'"), (("\n0,", "\nx,"), "row"), (None, "no export")])
@@ -444,7 +444,7 @@ def test_an_export_that_is_none(musicnb, change, words):
     musicnb("export", "-o", "out.csv")
     Path("out.csv").write_text(Path("out.csv").read_text().replace(*change)) if change else Path("out.csv").unlink()
     with pytest.raises(DataError, match=words):
-        crawl.read_export("out.csv")
+        crawl_export.read_export("out.csv")
 
 
 def test_chapter_reads_a_crawls_export(tmp_path):
@@ -458,8 +458,8 @@ def test_chapter_reads_a_crawls_export(tmp_path):
     videos = sorted({r.ids["video"] for r in table if "video" in r.ids})
     items = [{"id": v, "snippet": {"publishedAt": f"{2006 + i % 20}-05-01T00:00:00Z", "channelId": "UC1"}, "statistics": {"viewCount": f"{10**8 + i}", "likeCount": f"{10**6 + i}"}}
              for i, v in enumerate(videos)]
-    crawl.save_batch(store, "video", videos, crawl.Answer(items))
-    crawl.write_export(store, tmp_path / "export.csv", 1)
+    crawl_loop.save_batch(store, "video", videos, crawl_loop.Answer(items))
+    crawl_export.write_export(store, tmp_path / "export.csv", 1)
     store.close()
     plan = make_plan(["11_youtube_numbers"], data_dir="twin", out=str(tmp_path / "out"), pairs=[f"export_file={tmp_path / 'export.csv'}"])
     from rich.console import Console

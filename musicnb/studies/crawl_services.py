@@ -9,6 +9,7 @@ __all__ = ['LOCAL', 'LONGEST_WAIT', 'ATTEMPTS', 'FIRST_WAIT', 'OFFERS', 'find_ke
 
 # %% ../../nbs/09c_crawl_services.ipynb #2378425d
 import contextlib
+import io
 import json
 import logging
 import os
@@ -45,8 +46,6 @@ def _stored_key(name: str) -> str:
                     f"'{folder / '.env'}' is not text in UTF-8, so {name} cannot be read from it; "
                     "save it as UTF-8",
                 ) from None  # the error would quote the file
-            import io
-
             if value := dotenv_values(stream=io.StringIO(text), interpolate=False).get(name):
                 return value
     with contextlib.suppress(Exception):  # a machine without a keyring, or a locked one
@@ -230,7 +229,10 @@ def with_retries(ask: Callable):
     stamina.instrumentation.set_on_retry_hooks(
         []
     )  # its log lines say nothing that Progress does not
-    again = lambda e: isinstance(e, TransientError) and (e.wait or True)
+
+    def again(error: Exception) -> bool | float:
+        return isinstance(error, TransientError) and (error.wait or True)
+
     for attempt in stamina.retry_context(
         on=again,
         attempts=ATTEMPTS,
@@ -272,7 +274,11 @@ class Service:
         number = self.ledger.charge(
             self.name, urlsplit(url).path.removeprefix("/youtube/v3").strip("/")
         )
-        put_on = lambda request: request.headers.update(secret) or request
+
+        def put_on(request):
+            request.headers.update(secret)
+            return request
+
         try:
             answer = self._local.session.request(
                 method, url, auth=put_on, allow_redirects=False, timeout=(10, 30), **options

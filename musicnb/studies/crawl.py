@@ -32,7 +32,8 @@ from .crawl_table import BATCH, DAILY_UNITS, Plan, Table, plan_crawl
 
 # %% ../../nbs/09f_crawl.ipynb #405f6be8
 TERMS = (
-    "YouTube's terms: numbers are to be refreshed (`musicnb crawl run --older-than 30`) or deleted (`musicnb crawl purge`) "
+    "YouTube's terms: numbers are to be refreshed (`musicnb crawl run --older-than 30`) "
+    "or deleted (`musicnb crawl purge`) "
     "after 30 days; derived metrics need an amendment that you accept with YouTube.",
     "Spotify's policy: no model may be trained on its content.",
 )
@@ -335,7 +336,7 @@ def crawl_run(
     wait: bool = _WAIT,
     emulator: bool = _EMULATOR,
 ) -> None:
-    "Ask for everything that is not known yet. May be stopped and started at any time; what was asked for is remembered."
+    "Ask for what is not known yet. May be stopped at any time; what was asked for is remembered."
     path, columns = _db_path(db, emulator), _columns(column)
     if not file and not path.is_file():
         raise UserError(
@@ -393,17 +394,21 @@ def crawl_status(db: str = _DB, daily_units: int = _DAILY, emulator: bool = _EMU
     with _opened(db, emulator, write=False) as store:
         wishes = state.get_wishes(store)
         tell(
-            f"{plural(store.ask('SELECT COUNT(*) FROM rows')[0][0], 'row')}; round {store.meta('round')}; {summary(store)}"
+            f"{plural(store.ask('SELECT COUNT(*) FROM rows')[0][0], 'row')}; "
+            f"round {store.meta('round')}; {summary(store)}"
         )
         tell(
-            f"asked for: {plural(wishes['comment_pages'], 'page')} of comments, replies {'on' if wishes['replies'] else 'off'}, "
+            f"asked for: {plural(wishes['comment_pages'], 'page')} of comments, "
+            f"replies {'on' if wishes['replies'] else 'off'}, "
             f"Spotify {'on' if wishes['spotify'] else 'off'}; from {store.meta('source')}"
         )
         for r in store.ask(
-            "SELECT kind, state, reason, COUNT(*) AS n FROM items WHERE reason != '' GROUP BY 1, 2, 3 ORDER BY n DESC LIMIT 12"
+            "SELECT kind, state, reason, COUNT(*) AS n FROM items WHERE reason != '' "
+            "GROUP BY 1, 2, 3 ORDER BY n DESC LIMIT 12"
         ):
             tell(
-                f"  {plural(r['n'], NAMES[r['kind']])} {r['state'].replace('_', ' ')}: {r['reason']}"
+                f"  {plural(r['n'], NAMES[r['kind']])} "
+                f"{r['state'].replace('_', ' ')}: {r['reason']}"
             )
         for r in store.ask("SELECT * FROM quota ORDER BY pacific_day DESC LIMIT 7"):
             n = r["unanswered"]
@@ -411,7 +416,8 @@ def crawl_status(db: str = _DB, daily_units: int = _DAILY, emulator: bool = _EMU
                 f"; {n} of them without an answer: they may not have been charged" if n else ""
             )
             tell(
-                f"quota of {r['pacific_day']} (California): {r['units']:,} of {daily_units:,} units{open_ones}"
+                f"quota of {r['pacific_day']} (California): "
+                f"{r['units']:,} of {daily_units:,} units{open_ones}"
             )
         for r in store.ask("SELECT * FROM runs ORDER BY id DESC LIMIT 1"):
             tell(f"last run {r['started_at']}: {r['outcome'] or 'running, or cut off'}")
@@ -466,7 +472,7 @@ def crawl_export(
     db: str = _DB,
     emulator: bool = _EMULATOR,
 ) -> None:
-    "Write the table with what is known: its own columns, the ids, the numbers of one round, a status for each row."
+    "Write the table: its own columns, the ids, the numbers of one round, a status for each row."
     with _opened(db, emulator, write=False) as store:
         path = _free_path(store, out or str(store.path.with_suffix(".csv")), (".csv", ".parquet"))
         number, last = number or state.finished_round(store), int(store.meta("round"))
@@ -480,12 +486,14 @@ def crawl_export(
         )
         if number < last:
             tell(
-                f"these are the numbers of round {number}; round {last} is not finished: {plural(len(pending(store)), 'id')} to go"
+                f"these are the numbers of round {number}; round {last} is not finished: "
+                f"{plural(len(pending(store)), 'id')} to go"
             )
         if comments:
             place = _free_path(store, comments, (".csv",))
             found = store.ask(
-                f"SELECT {', '.join(_COMMENT_COLUMNS)} FROM comments WHERE round = ? ORDER BY video, published_at, id",
+                f"SELECT {', '.join(_COMMENT_COLUMNS)} FROM comments WHERE round = ? "
+                "ORDER BY video, published_at, id",
                 number,
             )
             with (
@@ -505,8 +513,9 @@ def crawl_purge(
     db: str = _DB,
     emulator: bool = _EMULATOR,
 ) -> None:
-    "Delete numbers and comments that are older than the terms allow; the next run asks for them again."
+    "Delete numbers and comments older than the terms allow; the next run asks for them again."
     with _opened(db, emulator) as store:
         tell(
-            f"deleted: {plural(state.purge(store, days), 'observation')} older than {plural(days, 'day') if days == 1 else f'{days:g} days'}"
+            f"deleted: {plural(state.purge(store, days), 'observation')} "
+            f"older than {days:g} day{'s' * (days != 1)}"
         )

@@ -22,32 +22,40 @@ from .crawl_store import Store
 
 # %% ../../nbs/09e_crawl_export.ipynb #b0f83e5f
 EXPORT_COLUMNS = (
-    "row video_id artist_id track_id playlist_id address channelId viewCount likeCount commentCount "
-    "youtubeChannelSubscriber spotifyPopularity spotifyFollowers spotifyGenres trackPopularity title published_at published_year "
-    "made_for_kids duration_s tags topics row_status row_reason observed_at metric_epoch source round "
-    "delta_days delta_views delta_likes delta_comments delta_subscribers delta_note"
+    "row video_id artist_id track_id playlist_id address channelId viewCount likeCount "
+    "commentCount youtubeChannelSubscriber spotifyPopularity spotifyFollowers spotifyGenres "
+    "trackPopularity title published_at published_year made_for_kids duration_s tags topics "
+    "row_status row_reason observed_at metric_epoch source round delta_days delta_views "
+    "delta_likes delta_comments delta_subscribers delta_note"
 ).split()
 _EXPORT = """
 WITH seen AS MATERIALIZED (SELECT * FROM series WHERE ?1 BETWEEN round AND until)
-SELECT r.row, r.own, r.refused, r.address, r.playlist AS playlist_id, r.handle, COALESCE(r.video, m.child) AS video_id,
-  r.artist AS artist_id, r.track AS track_id, COALESCE(NULLIF(v.channel_id, ''), r.channel, h.child) AS channelId,
-  v.views AS viewCount, v.likes AS likeCount, v.comments AS commentCount, c.subscribers AS youtubeChannelSubscriber,
+SELECT r.row, r.own, r.refused, r.address, r.playlist AS playlist_id, r.handle,
+  COALESCE(r.video, m.child) AS video_id, r.artist AS artist_id, r.track AS track_id,
+  COALESCE(NULLIF(v.channel_id, ''), r.channel, h.child) AS channelId, v.views AS viewCount,
+  v.likes AS likeCount, v.comments AS commentCount, c.subscribers AS youtubeChannelSubscriber,
   a.popularity AS spotifyPopularity, a.followers AS spotifyFollowers, a.genres AS spotifyGenres,
-  t.popularity AS trackPopularity, v.title, v.published_at, CAST(SUBSTR(v.published_at, 1, 4) AS INTEGER) AS published_year,
-  v.made_for_kids, v.duration_s, v.tags, v.topics, COALESCE(v.observed_at, c.observed_at, a.observed_at) AS observed_at,
-  COALESCE(v.metric_epoch, c.metric_epoch) AS metric_epoch, ?1 AS round, v.before_at, v.before_epoch, v.delta_views,
-  v.delta_likes, v.delta_comments, c.delta_subscribers, p.state AS playlist_state, p.reason AS playlist_reason,
+  t.popularity AS trackPopularity, v.title, v.published_at, v.made_for_kids, v.duration_s,
+  CAST(SUBSTR(v.published_at, 1, 4) AS INTEGER) AS published_year, v.tags, v.topics,
+  COALESCE(v.observed_at, c.observed_at, a.observed_at) AS observed_at,
+  COALESCE(v.metric_epoch, c.metric_epoch) AS metric_epoch, ?1 AS round, v.before_at,
+  v.before_epoch, v.delta_views, v.delta_likes, v.delta_comments, c.delta_subscribers,
+  p.state AS playlist_state, p.reason AS playlist_reason,
   v.state AS video_state, v.reason AS video_reason, v.withheld AS video_withheld,
   k.state AS handle_state, k.reason AS handle_reason,
   c.state AS channel_state, c.reason AS channel_reason, c.withheld AS channel_withheld,
   a.state AS artist_state, a.reason AS artist_reason, a.withheld AS artist_withheld,
   t.state AS track_state, t.reason AS track_reason, t.withheld AS track_withheld
-FROM rows r LEFT JOIN members m ON m.parent = r.playlist LEFT JOIN members h ON h.parent = r.handle
+FROM rows r
+LEFT JOIN members m ON m.parent = r.playlist
+LEFT JOIN members h ON h.parent = r.handle
 LEFT JOIN seen v ON v.kind = 'video' AND v.id = COALESCE(r.video, m.child)
 LEFT JOIN seen p ON p.kind = 'playlist' AND p.id = r.playlist
 LEFT JOIN seen k ON k.kind = 'handle' AND k.id = r.handle
-LEFT JOIN seen c ON c.kind = 'channel' AND c.id = COALESCE(NULLIF(v.channel_id, ''), r.channel, h.child)
-LEFT JOIN seen a ON a.kind = 'artist' AND a.id = r.artist LEFT JOIN seen t ON t.kind = 'track' AND t.id = r.track
+LEFT JOIN seen c ON c.kind = 'channel'
+  AND c.id = COALESCE(NULLIF(v.channel_id, ''), r.channel, h.child)
+LEFT JOIN seen a ON a.kind = 'artist' AND a.id = r.artist
+LEFT JOIN seen t ON t.kind = 'track' AND t.id = r.track
 ORDER BY r.pos, m.position
 """
 
@@ -104,7 +112,7 @@ def _changes(r: dict) -> dict:
 
 # %% ../../nbs/09e_crawl_export.ipynb #b4f24ee8
 def own_columns(store: Store) -> dict[str, str]:
-    "The user's columns, and the names that they have in the export: a column of ours keeps its name."
+    "The user's columns, and their names in the export: a column of ours keeps its name."
     taken = (
         {"": "", "row": "", "address": ""}
         if "row" in json.loads(store.meta("columns"))
@@ -247,7 +255,7 @@ def join_export(
     export,  # from read_export
     address: str = "Url_youtube",
 ):  # the songs, with what the crawl knows of their videos
-    "Put an export's numbers beside the songs, by the id of the video. Raises `DataError` where no id is the same."
+    "Put an export's numbers beside the songs, by video id. Raises `DataError` where none is the same."
     from musicnb.studies.crawl_table import read_video
 
     ids = [read_video(a)[0] for a in songs[address].fillna("").astype(str)]

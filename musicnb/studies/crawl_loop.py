@@ -183,7 +183,8 @@ def _save_comments(db, kind: str, id: str, answer: Answer, replies: bool) -> Non
         ).fetchone() or ("",)
     fields = "id, parent, published_at, likes, replies, text"
     db.executemany(
-        f"INSERT OR REPLACE INTO comments(round, video, {fields}) VALUES({number}, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT OR REPLACE INTO comments(round, video, {fields}) "
+        f"VALUES({number}, ?, ?, ?, ?, ?, ?, ?)",
         [(video, *(r[f] for f in fields.split(", "))) for r in rows if replies or not r["parent"]],
     )
     if replies:
@@ -211,7 +212,7 @@ class Crawl:
     vain: int = 0  # ids that were asked for in vain
 
     def run(self) -> None:
-        "Ask for everything that is pending. Raises `CrawlStopped` where something is left or missing."
+        "Ask for what is pending. Raises `CrawlStopped` where something is left or missing."
         if pending(self.store, *_YOUTUBE):
             service = YouTube(self.ledger, self.rate)
             for kind in _YOUTUBE:
@@ -383,7 +384,8 @@ def summary(store: Store) -> str:
 def missing(store: Store) -> str:
     "What a finished crawl lacks, and what to do about it; empty if it is nothing."
     failed = store.ask(
-        "SELECT kind, reason, COUNT(*) AS n FROM items WHERE state = 'failed' GROUP BY kind, reason ORDER BY n DESC"
+        "SELECT kind, reason, COUNT(*) AS n FROM items WHERE state = 'failed' "
+        "GROUP BY kind, reason ORDER BY n DESC"
     )
     if failed:
         kinds = ", ".join(f"{plural(r['n'], NAMES[r['kind']])} ({r['reason']})" for r in failed[:3])
@@ -394,7 +396,8 @@ def missing(store: Store) -> str:
         )
         if counts.keys() == {"absent"}:
             return (
-                f"finished, but not one of {plural(counts['absent'], NAMES[kind])} is there: deleted, private, or never there; "
+                f"finished, but not one of {plural(counts['absent'], NAMES[kind])} is there: "
+                "deleted, private, or never there; "
                 "is it the right column? `musicnb crawl retry --state absent` asks again"
             )
     return ""

@@ -65,7 +65,8 @@ def find_key(
     if not value:
         raise CrawlStopped(
             78,
-            f"there is no {name}; set it in the environment, in .env, or with `keyring set musicnb {name}`",
+            f"there is no {name}; set it in the environment, in .env, "
+            f"or with `keyring set musicnb {name}`",
         )
     if not re.fullmatch(r"[!-~]{4,200}", value):
         raise CrawlStopped(
@@ -191,7 +192,8 @@ def classify_error(
     if status in (401, 403) or any(r.startswith(("API_KEY", "key")) for r in reasons):
         return CrawlStopped(
             78,
-            f"{service} refuses the key ({why}); check {key}, and that the API is switched on for it",
+            f"{service} refuses the key ({why}); check {key}, "
+            "and that the API is switched on for it",
         )
     return PermanentError(f"refused: {why}") if 400 <= status < 500 else TransientError(why)
 
@@ -291,7 +293,7 @@ class Service:
 
 
 def _json(answer) -> dict:
-    "The JSON of an answer. Raises `TransientError` for what is none: a page of a hotel's network, half an answer."
+    "The JSON of an answer. Raises `TransientError` for what is none: a hotel's page, half of it."
     with contextlib.suppress(ValueError):
         if answer.status_code == 200 and isinstance(found := answer.json(), dict):
             return found
@@ -396,7 +398,8 @@ class Spotify(Service):
                 if answer.status_code in (400, 401, 403):
                     raise CrawlStopped(
                         78,
-                        "Spotify refuses the app; check SPOTIFY_CLIENT_ID and SPOTIFY_CLIENT_SECRET",
+                        "Spotify refuses the app; check SPOTIFY_CLIENT_ID "
+                        "and SPOTIFY_CLIENT_SECRET",
                     )
                 given = _json(answer)
                 self.token, self.ends = (str(given.get("access_token")), time.monotonic() + 3_300)
@@ -448,7 +451,7 @@ def probe_spotify(
     kind: str,  # artist or track
     ids: list[str],  # some that are to be asked
 ) -> tuple[list[str], bool]:  # fields that this app gets; whether it may ask for many at once
-    "What Spotify gives this app. Raises `CrawlStopped` (78) for an app that may not even ask for one artist."
+    "What Spotify gives this app. Raises `CrawlStopped` (78) if it may not ask for one artist."
     offered: set[str] = set()
     for id in ids[:3]:  # the first may be gone
         try:

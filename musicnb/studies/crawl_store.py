@@ -86,11 +86,13 @@ CREATE TABLE comments(id TEXT, round INTEGER, video TEXT, parent TEXT, published
   likes INTEGER, replies INTEGER, text TEXT, PRIMARY KEY(id, round));
 CREATE TABLE attempts(service TEXT, endpoint TEXT, pacific_day TEXT, sent_at TEXT,
   units INTEGER, status TEXT);
-CREATE TABLE runs(id INTEGER PRIMARY KEY, round INTEGER, started_at TEXT, ended_at TEXT, outcome TEXT);
+CREATE TABLE runs(id INTEGER PRIMARY KEY, round INTEGER, started_at TEXT, ended_at TEXT,
+  outcome TEXT);
 CREATE VIEW now_round AS SELECT CAST(value AS INTEGER) AS round FROM meta WHERE key = 'round';
 CREATE VIEW items AS SELECT w.kind, w.id, w.cursor, w.pages, COALESCE(o.state, 'pending') AS state,
   COALESCE(o.reason, '') AS reason FROM wanted w CROSS JOIN now_round n
-  LEFT JOIN observations o ON o.kind = w.kind AND o.id = w.id AND n.round BETWEEN o.round AND o.until
+  LEFT JOIN observations o ON o.kind = w.kind AND o.id = w.id
+    AND n.round BETWEEN o.round AND o.until
   ORDER BY w.rowid;
 CREATE VIEW quota AS SELECT pacific_day, SUM(units) AS units, SUM(status IS NULL) AS unanswered
   FROM attempts WHERE units > 0 GROUP BY pacific_day;
@@ -240,7 +242,7 @@ def set_wishes(
     store: Store,
     **wishes,  # those that are None stay as they were
 ) -> None:
-    "Keep what the user asks for. With more pages than before, lists of comments that were cut are open again."
+    "Keep what the user asks for. With more pages than before, cut lists of comments are open again."
     kept = get_wishes(store) | {k: v for k, v in wishes.items() if v is not None}
     replies = kept["replies"] and not get_wishes(store)["replies"]
     with store.change() as db:
@@ -249,7 +251,8 @@ def set_wishes(
             db.execute("UPDATE wanted SET cursor = '', pages = 0 WHERE kind = 'comments'")
         db.execute(
             "DELETE FROM observations WHERE kind = 'comments' AND state = 'done' AND until = "
-            "(SELECT round FROM now_round) AND id IN (SELECT id FROM wanted WHERE kind = 'comments' "
+            "(SELECT round FROM now_round) AND id IN (SELECT id FROM wanted "
+            "WHERE kind = 'comments' "
             "AND pages < ? AND (cursor != '' OR pages = 0))",
             (kept["comment_pages"],),
         )
@@ -274,11 +277,13 @@ SELECT 'handle', handle FROM rows UNION SELECT 'playlist', playlist FROM rows
 UNION SELECT 'video', video FROM rows UNION SELECT 'channel', channel FROM rows
 UNION SELECT 'video', child FROM members JOIN rows ON parent = playlist
 UNION SELECT 'channel', child FROM members JOIN rows ON parent = handle
-UNION SELECT 'artist', artist FROM rows WHERE :spotify UNION SELECT 'track', track FROM rows WHERE :spotify
+UNION SELECT 'artist', artist FROM rows WHERE :spotify
+UNION SELECT 'track', track FROM rows WHERE :spotify
 """
 _CHANNELS = """
 SELECT 'channel', channel_id FROM observations o JOIN wanted w ON w.kind = 'video' AND w.id = o.id
-WHERE o.kind = 'video' AND (SELECT round FROM now_round) BETWEEN o.round AND o.until AND channel_id != ''
+WHERE o.kind = 'video' AND channel_id != ''
+  AND (SELECT round FROM now_round) BETWEEN o.round AND o.until
 """
 
 
@@ -291,7 +296,8 @@ def derive_wanted(db: sqlite3.Connection, spotify: bool) -> None:
         {"spotify": spotify},
     )
     db.execute(
-        "DELETE FROM wanted WHERE kind = 'video' AND id NOT IN (SELECT id FROM derived WHERE kind = 'video')"
+        "DELETE FROM wanted WHERE kind = 'video' "
+        "AND id NOT IN (SELECT id FROM derived WHERE kind = 'video')"
     )
     db.execute("INSERT OR IGNORE INTO wanted(kind, id) SELECT * FROM derived")
     db.execute(f"INSERT OR IGNORE INTO derived {_CHANNELS}")
@@ -404,7 +410,8 @@ def start_round(
     limit = stamp(now() - timedelta(days=older_than)) if older_than is not None else "9"
     young = "state = 'done' AND until = (SELECT round FROM now_round) AND observed_at >= ?"
     old = (
-        "SELECT 1 FROM items i WHERE NOT EXISTS (SELECT 1 FROM observations o WHERE o.kind = i.kind "
+        "SELECT 1 FROM items i WHERE NOT EXISTS (SELECT 1 FROM observations o "
+        "WHERE o.kind = i.kind "
         f"AND o.id = i.id AND o.{young.replace(' AND ', ' AND o.')}) LIMIT 1"
     )
     if not store.ask(old, limit):
@@ -422,7 +429,8 @@ def ask_again(store: Store, state: str) -> int:
     "Make ids of a state pending; how many."
     with store.change() as db:
         return db.execute(
-            "DELETE FROM observations WHERE (kind, id) IN (SELECT kind, id FROM items WHERE state = ?) "
+            "DELETE FROM observations WHERE (kind, id) IN "
+            "(SELECT kind, id FROM items WHERE state = ?) "
             "AND until = (SELECT round FROM now_round)",
             (state,),
         ).rowcount

@@ -179,7 +179,7 @@ def _refused(found: Found, column: str) -> Found:
 def read_content(
     path: str,  # a file, a pipe, or - for standard input
 ) -> bytes:
-    "What a file holds, unpacked. Raises `UserError` for a file that is none, empty, damaged or a workbook."
+    "What a file holds, unpacked. Raises `UserError` for one that is empty, damaged or a workbook."
     try:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
         if data[:2] == b"\x1f\x8b":
@@ -216,7 +216,7 @@ def _unzip(data: bytes, path: str) -> bytes:
 
 # %% ../../nbs/09a_crawl_table.ipynb #a9135533
 def find_encoding(data: bytes) -> str:
-    "UTF-8 or UTF-16 where the bytes are that, else Latin-1. Raises `ValueError` for what is no text."
+    "UTF-8 or UTF-16 where the bytes are that, else Latin-1. Raises `ValueError` for no text."
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "utf-16"
     zeros = [i % 2 for i, byte in enumerate(data[:2_000]) if not byte]
@@ -245,7 +245,7 @@ class Text:
         self.sign = max(",;\t|", key=self._fit)
 
     def _fit(self, sign: str) -> tuple[int, float]:
-        "How well a sign parts the first rows: addresses found in cells, then rows as wide as the header."
+        "How well a sign parts the first rows: addresses in cells, rows as wide as the header."
         head = list(itertools.islice(self.records(sign), 50))
         width = len(head[0]) if head else 0
         hits = sum(bool(read_address(c).kind) for cells in head for c in cells if len(c) < 300)
@@ -263,7 +263,7 @@ class Text:
                 yield cells or [""]
 
     def check_quotes(self) -> None:
-        "Raise `ValueError` for a quote that is never closed: it would swallow the rest of the file."
+        "Raise `ValueError` for a quote that is never closed: it would swallow what follows."
         line, records = 1, self.records(strict=True)
         try:
             for _ in records:
@@ -421,7 +421,7 @@ def _all_ids(head: list[list[str]], i: int) -> bool:
 
 @patch
 def _find_header(self: Table, head: list[list[str]]) -> tuple[list[str], list[list[str]]]:
-    "The header, with a name for each column, and the first rows. A plain list of addresses has none."
+    "The header, with a name for each column, and the first rows. A plain list has none."
     first, known = head[0], {n for names in _NAMES.values() for n in names if n}
     bare = [i for i, c in enumerate(first) if c.lower() not in known and _all_ids(head, i)]
     self.skip = 0 if bare or any(read_address(c).kind for c in first) else 1

@@ -114,7 +114,18 @@ def test_replies_and_details(musicnb, server, talked):  # noqa: F811
 
 WHILE = [
     {"fault": fault, "times": 999}
-    for fault in ("503", "html", "reset", "cut", "bad-json", "empty", "429", "429-day", "quota", "401")
+    for fault in (
+        "503",
+        "html",
+        "reset",
+        "cut",
+        "bad-json",
+        "empty",
+        "429",
+        "429-day",
+        "quota",
+        "401",
+    )
 ]
 ENDPOINTS = ("videos", "channels", "commentThreads")
 
@@ -137,7 +148,9 @@ def test_a_plain_run_brings_what_a_bad_hour_did_not(musicnb, server, talked, fau
     assert (code, err) == (0, ""), err
     states = {(k, i): (s, why) for k, i, s, why in sql("SELECT kind, id, state, reason FROM items")}
     for (_, id), (state, why) in states.items():
-        assert (state, bool(why)) == (("absent", True) if server.world.gone(id) else ("done", False))
+        assert (state, bool(why)) == (
+            ("absent", True) if server.world.gone(id) else ("done", False)
+        )
     there = [v for v in talked if not server.world.gone(v)]
     assert sql(COUNTED) == all_comments(server, there)
     assert len([k for k in states if k[0] == "video"]) == len({*IDS[:120], *talked})
@@ -153,7 +166,13 @@ def test_nothing_is_lost_when_the_service_is_down(musicnb, server):  # noqa: F81
 
 def test_all_absent_is_said(musicnb, server):  # noqa: F811
     server.script(items={"absent": IDS})
-    one_line(musicnb("run", table(*urls(60))), 1, "not one of 60 videos is there", "right column", "retry --state absent")
+    one_line(
+        musicnb("run", table(*urls(60))),
+        1,
+        "not one of 60 videos is there",
+        "right column",
+        "retry --state absent",
+    )
 
 
 def test_an_empty_answer_is_asked_for_twice(musicnb, server, monkeypatch):  # noqa: F811
@@ -190,8 +209,15 @@ def test_export_carries_the_ids_and_the_users_own_columns(musicnb):  # noqa: F81
     musicnb("run", "rows.csv")
     musicnb("export", "-o", "out.csv")
     (row,) = exported()
-    assert [row[c] for c in ("video_id", "artist_id", "track_id", "address")] == [IDS[0], artist, track, urls(1)[0]]
-    assert [row[c] for c in ("mood", "own_viewCount", "Loudness")] == ["blue", "7", "-6.2"] and row["viewCount"] != "7"
+    assert [row[c] for c in ("video_id", "artist_id", "track_id", "address")] == [
+        IDS[0],
+        artist,
+        track,
+        urls(1)[0],
+    ]
+    assert [row[c] for c in ("mood", "own_viewCount", "Loudness")] == ["blue", "7", "-6.2"] and row[
+        "viewCount"
+    ] != "7"
     musicnb("export", "-o", "out.parquet")
     assert pd.read_parquet("out.parquet")["mood"].tolist() == ["blue"]
 
@@ -206,7 +232,9 @@ def test_join_is_by_id_and_refuses_other_songs(musicnb, server):  # noqa: F811
     assert joined["viewCount"].isna()[:10].all()
     assert joined["viewCount"].astype("Int64").tolist()[10:] == [int(c) for c in counts[::-1]]
     with pytest.raises(DataError, match="none of the 20 videos"):
-        crawl_export.join_export(pd.DataFrame({"Url_youtube": ["https://youtu.be/aaaaaaaaaaa"]}), export)
+        crawl_export.join_export(
+            pd.DataFrame({"Url_youtube": ["https://youtu.be/aaaaaaaaaaa"]}), export
+        )
 
 
 def test_a_state_file_belongs_to_one_source(musicnb, monkeypatch):  # noqa: F811
@@ -214,11 +242,17 @@ def test_a_state_file_belongs_to_one_source(musicnb, monkeypatch):  # noqa: F811
     for name in ("YOUTUBE", "SPOTIFY"):
         monkeypatch.delenv(f"MUSICNB_{name}_ENDPOINT")
     for command in (["run"], ["run", "rows.csv"], ["retry"]):
-        one_line(musicnb(*command), 2, "from a server on this machine", "YouTube and Spotify", "--db")
+        one_line(
+            musicnb(*command), 2, "from a server on this machine", "YouTube and Spotify", "--db"
+        )
 
 
 def test_emulator_comes_with_the_command(musicnb, monkeypatch):  # noqa: F811
-    for name in [n for n in os.environ if n.startswith(("MUSICNB_YOUTUBE", "MUSICNB_SPOTIFY", "YOUTUBE", "SPOTIFY"))]:
+    for name in [
+        n
+        for n in os.environ
+        if n.startswith(("MUSICNB_YOUTUBE", "MUSICNB_SPOTIFY", "YOUTUBE", "SPOTIFY"))
+    ]:
         monkeypatch.delenv(name)
     assert musicnb("run", table(*urls(60)), "--emulator", "--spotify")[0] == 0
     assert "YOUTUBE_API_KEY" not in os.environ
@@ -233,7 +267,11 @@ def test_a_video_that_vanished_has_no_counts_any_more(musicnb, server):  # noqa:
     assert musicnb("run", "--again")[0] == 0
     musicnb("export", "-o", "out.csv")
     row = exported()[7]
-    assert (row["row_status"], row["viewCount"], row["channelId"]) == ("absent", "", "") and "deleted" in row["row_reason"]
+    assert (row["row_status"], row["viewCount"], row["channelId"]) == (
+        "absent",
+        "",
+        "",
+    ) and "deleted" in row["row_reason"]
     musicnb("export", "-o", "out.csv", "--round", 1)
     assert exported()[7]["viewCount"]
 
@@ -244,7 +282,9 @@ def test_an_export_is_of_one_round(musicnb, server):  # noqa: F811
     musicnb("run", "--again", "--max-units", 1)
     _, out, _ = musicnb("export", "-o", "out.csv")
     assert "numbers of round 1; round 2 is not finished" in out
-    assert {(r["round"], r["row_status"], r["delta_views"]) for r in exported()} == {("1", "done", "")}
+    assert {(r["round"], r["row_status"], r["delta_views"]) for r in exported()} == {
+        ("1", "done", "")
+    }
     musicnb("run")
     musicnb("export", "-o", "out.csv")
     assert {r["round"] for r in exported()} == {"2"} and all(r["delta_views"] for r in exported())
@@ -287,14 +327,19 @@ def test_a_clock_that_goes_back_gives_no_negative_days(musicnb, server, monkeypa
     at(monkeypatch, start - timedelta(days=2))
     musicnb("run", "--again")
     musicnb("export", "-o", "out.csv")
-    assert {(r["delta_days"], r["delta_note"]) for r in exported()} == {("", "the clock went back between the rounds")}
+    assert {(r["delta_days"], r["delta_note"]) for r in exported()} == {
+        ("", "the clock went back between the rounds")
+    }
 
 
 def test_refused_addresses_of_spotify_are_named(musicnb):  # noqa: F811
     Path("rows.csv").write_text(
         f"Url_youtube,Url_spotify\n{urls(1)[0]},https://open.spotify.com/album/{'A' * 22}\n{urls(2)[1]},spotify:artist:{'A' * 22}\n"
     )
-    assert "refused, artist: album, neither an artist nor a track: 1 row: row 0" in musicnb("plan", "rows.csv")[1]
+    assert (
+        "refused, artist: album, neither an artist nor a track: 1 row: row 0"
+        in musicnb("plan", "rows.csv")[1]
+    )
     musicnb("run", "rows.csv")
     musicnb("export", "-o", "out.csv")
     assert exported()[0]["row_reason"] == "artist: album, neither an artist nor a track"
@@ -317,13 +362,18 @@ def test_each_signal_ends_with_a_line_and_a_written_run(musicnb, server, name): 
     server.script(latency=0.4)
     program = subprocess.Popen(
         [*PROGRAM, "crawl", "run", str(table(*urls(200))), "--db", "crawl.sqlite", "--jobs", "1"],
-        stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     while len(server.seen) < 2 and program.poll() is None:
         pass
     program.send_signal(getattr(signal, name))
     _, err = program.communicate(timeout=30)
-    assert (program.returncode, err.count("\n")) == (128 + getattr(signal, name), 1) and "nothing is lost" in err
+    assert (program.returncode, err.count("\n")) == (
+        128 + getattr(signal, name),
+        1,
+    ) and "nothing is lost" in err
     assert sql("SELECT outcome FROM runs") == [("interrupted",)]
     done = sql("SELECT COUNT(*) FROM items WHERE kind = 'video' AND state = 'done'")[0][0]
     assert done == 50 * len(server.seen), "what was in flight is written"
@@ -363,13 +413,23 @@ def packed(name: str, text: str = f"u\n{URL}\n") -> bytes:
     return made.getvalue()
 
 
-@pytest.mark.parametrize("content, column", [
-    (f"Artist;a, b, c;Url\nx;y, z;{URL}\n", "Url"), (f"a|link\n1|{URL}\n", "link"), (f"a\tlink\n1\t{URL}\n", "link"),
-    (f"Künstler,link\nMüller,{URL}\n".encode("latin-1"), "link"), (f"who,link\na,{URL}\n".encode("utf-16"), "link"),
-    (f"who,link\na,{URL}\n".encode("utf-16-le"), "link"), (f"link\n\u200b{URL}\u200b\n", "link"),
-    (f"text\nhear this: {URL} (live)\n", "text"), (packed("rows.csv"), "u"), (f"video_id,n\n{IDS[0]},1\n", "video_id"),
-    (f"{IDS[0]}\n{IDS[1]}\n", "address"), (f"Url_youtube,text\n{URL},see https://youtu.be/aaaaaaaaaaa\n", "Url_youtube"),
-])
+@pytest.mark.parametrize(
+    "content, column",
+    [
+        (f"Artist;a, b, c;Url\nx;y, z;{URL}\n", "Url"),
+        (f"a|link\n1|{URL}\n", "link"),
+        (f"a\tlink\n1\t{URL}\n", "link"),
+        (f"Künstler,link\nMüller,{URL}\n".encode("latin-1"), "link"),
+        (f"who,link\na,{URL}\n".encode("utf-16"), "link"),
+        (f"who,link\na,{URL}\n".encode("utf-16-le"), "link"),
+        (f"link\n\u200b{URL}\u200b\n", "link"),
+        (f"text\nhear this: {URL} (live)\n", "text"),
+        (packed("rows.csv"), "u"),
+        (f"video_id,n\n{IDS[0]},1\n", "video_id"),
+        (f"{IDS[0]}\n{IDS[1]}\n", "address"),
+        (f"Url_youtube,text\n{URL},see https://youtu.be/aaaaaaaaaaa\n", "Url_youtube"),
+    ],
+)
 def test_what_is_read(musicnb, content, column):  # noqa: F811
     Path("rows.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     code, out, err = musicnb("plan", "rows.csv")
@@ -385,38 +445,59 @@ def test_latin_1_is_named_and_upper_case_endings_are_read(musicnb):  # noqa: F81
     assert musicnb("plan", "rows.PARQUET")[0] == 0
 
 
-@pytest.mark.parametrize("content, words", [
-    (packed("xl/workbook.xml"), "Excel workbook"), (f'a,link\n1,{URL}\n2,"{URL}\n3,{URL}\n', "opens in line 3"),
-    (f"link\n{URL} or {urls(2)[1]}\n", "2 addresses in one cell"), (f"link\n{URL[:-1]}\n", "11 letters")])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (packed("xl/workbook.xml"), "Excel workbook"),
+        (f'a,link\n1,{URL}\n2,"{URL}\n3,{URL}\n', "opens in line 3"),
+        (f"link\n{URL} or {urls(2)[1]}\n", "2 addresses in one cell"),
+        (f"link\n{URL[:-1]}\n", "11 letters"),
+    ],
+)
 def test_what_is_refused_in_one_line(musicnb, content, words):  # noqa: F811
     Path("rows.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     one_line(musicnb("plan", "rows.csv"), 2, words)
 
 
 def test_handles_channels_and_playlists_are_resolved_and_priced(musicnb, server):  # noqa: F811
-    Path("rows.csv").write_text(f"what\n@gorillaz\nhttps://youtube.com/channel/{CHANNEL}\nyoutube.com/playlist?list={PLAYLIST}\n{URL}\n")
+    Path("rows.csv").write_text(
+        f"what\n@gorillaz\nhttps://youtube.com/channel/{CHANNEL}\nyoutube.com/playlist?list={PLAYLIST}\n{URL}\n"
+    )
     _, plan, _ = musicnb("plan", "rows.csv")
     assert "handles          1        1 call" in plan and "playlists        1        1 call" in plan
     assert musicnb("run", "rows.csv")[0] == 0
     musicnb("export", "-o", "out.csv")
     rows = exported()
     handle, channel, *members, video = rows
-    assert handle["channelId"] == server.world.channel_named("@gorillaz") and handle["youtubeChannelSubscriber"]
+    assert (
+        handle["channelId"] == server.world.channel_named("@gorillaz")
+        and handle["youtubeChannelSubscriber"]
+    )
     assert channel["channelId"] == CHANNEL and channel["row_status"] == "done"
-    assert [r["video_id"] for r in members] == server.world.members(PLAYLIST) and video["video_id"] == IDS[0]
-    assert {r["playlist_id"] for r in members} == {PLAYLIST} and {r["row"] for r in members} == {"2"}
+    assert [r["video_id"] for r in members] == server.world.members(PLAYLIST) and video[
+        "video_id"
+    ] == IDS[0]
+    assert {r["playlist_id"] for r in members} == {PLAYLIST} and {r["row"] for r in members} == {
+        "2"
+    }
 
 
 def test_a_list_on_standard_input(musicnb, server):  # noqa: F811
     done = subprocess.run(
-        [*PROGRAM, "crawl", "run", "-", "--db", "crawl.sqlite"], input="\n".join(IDS[:3]), text=True,
-        capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [*PROGRAM, "crawl", "run", "-", "--db", "crawl.sqlite"],
+        input="\n".join(IDS[:3]),
+        text=True,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
     assert sql("SELECT COUNT(*) FROM items WHERE kind = 'video' AND state = 'done'") == [(3,)]
 
 
-@pytest.mark.parametrize("option, words", [("video", "WHAT=NAME"), ("film=a", "one of video=NAME"), ("video=b", "no column 'b'")])
+@pytest.mark.parametrize(
+    "option, words",
+    [("video", "WHAT=NAME"), ("film=a", "one of video=NAME"), ("video=b", "no column 'b'")],
+)
 def test_columns_that_are_none(musicnb, option, words):  # noqa: F811
     Path("rows.csv").write_text(f"a\n{URL}\n")
     one_line(musicnb("plan", "rows.csv", "--column", option), 2, words)
@@ -437,7 +518,9 @@ def test_small_things_are_said_right(musicnb, server):  # noqa: F811
 
 
 def test_one_line_for_a_pause_of_all_threads(musicnb, server):  # noqa: F811
-    server.script(next=[{"fault": "429", "endpoint": "videos", "retry_after": 5, "times": 4}], latency=0.05)
+    server.script(
+        next=[{"fault": "429", "endpoint": "videos", "retry_after": 5, "times": 4}], latency=0.05
+    )
     _, out, _ = musicnb("run", table(*urls(200)), "--jobs", "4", "--qps", "500")
     assert out.count("asks to wait") == 1
 
@@ -446,30 +529,46 @@ def test_an_export_never_goes_over_its_input(musicnb):  # noqa: F811
     before = table(*urls(3)).read_bytes()
     musicnb("run", "rows.csv")
     one_line(musicnb("export", "-o", "./rows.csv"), 2, "is the table that was crawled")
-    one_line(musicnb("export", "-o", "out.csv", "--comments", "rows.csv"), 2, "is the table that was crawled")
+    one_line(
+        musicnb("export", "-o", "out.csv", "--comments", "rows.csv"),
+        2,
+        "is the table that was crawled",
+    )
     assert Path("rows.csv").read_bytes() == before
 
 
 def test_a_reader_that_leaves_does_not_end_the_crawl(musicnb, server):  # noqa: F811
     server.script(latency=0.1)
     program = subprocess.Popen(
-        [*PROGRAM, "crawl", "run", str(table(*urls(200))), "--db", "crawl.sqlite"], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [*PROGRAM, "crawl", "run", str(table(*urls(200))), "--db", "crawl.sqlite"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert program.stdout.readline().startswith("columns of"), "lines come at once"
     program.stdout.close()
     err = program.stderr.read()
-    assert program.wait(60) == 0 and "videos: 200 done" in err and "Traceback" not in err and "Exception" not in err
+    assert (
+        program.wait(60) == 0
+        and "videos: 200 done" in err
+        and "Traceback" not in err
+        and "Exception" not in err
+    )
 
 
 def test_wait_goes_on_after_the_reset(musicnb, server, monkeypatch):  # noqa: F811
     moment = [datetime(2026, 11, 22, 7, 59, 59, tzinfo=timezone.utc)]
     for module in (crawl_store, crawl_services):
         monkeypatch.setattr(module, "now", lambda: moment[0])
-    monkeypatch.setattr(crawl.time, "sleep", lambda s: moment.append(moment.pop() + timedelta(seconds=s)))
+    monkeypatch.setattr(
+        crawl.time, "sleep", lambda s: moment.append(moment.pop() + timedelta(seconds=s))
+    )
     code, out, err = musicnb("run", table(*urls(200)), "--daily-units", 2, "--wait")
     assert (code, err) == (0, "") and "waiting" in out
-    assert {u for _, u in sql("SELECT pacific_day, units FROM quota")} == {2} and len(sql("SELECT * FROM quota")) > 2
+    assert {u for _, u in sql("SELECT pacific_day, units FROM quota")} == {2} and len(
+        sql("SELECT * FROM quota")
+    ) > 2
 
 
 def test_a_state_file_of_the_first_version_is_refused_in_one_line(musicnb):  # noqa: F811
@@ -484,17 +583,34 @@ def test_a_state_file_of_the_first_version_is_refused_in_one_line(musicnb):  # n
 
 def test_example_of_the_readme_runs_as_pasted(tmp_path):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = readme.split("## The crawl")[1].split("```sh" if "```sh" in readme.split("## The crawl")[1] else "```bash")[1].split("```")[0]
+    block = (
+        readme.split("## The crawl")[1]
+        .split("```sh" if "```sh" in readme.split("## The crawl")[1] else "```bash")[1]
+        .split("```")[0]
+    )
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    for name, body in (("python", 'exec "$REAL" "$@"'), ("musicnb", 'exec "$REAL" -c "from musicnb.book.cli import main; main()" "$@"')):
+    for name, body in (
+        ("python", 'exec "$REAL" "$@"'),
+        ("musicnb", 'exec "$REAL" -c "from musicnb.book.cli import main; main()" "$@"'),
+    ):
         file = tmp_path / ".venv" / "bin" / name
         file.write_text(f"#!/bin/sh\n{body}\n")
         file.chmod(0o755)
     for name in ("tests", "musicnb", "nbs", "settings.ini"):
         (tmp_path / name).symlink_to(ROOT / name)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MUSICNB_", "YOUTUBE_", "SPOTIFY_"))}
-    done = subprocess.run(["sh", "-e"], input=block, cwd=tmp_path, text=True, capture_output=True,
-                          env=kept | {"REAL": sys.executable, "PYTHONPATH": str(ROOT)})
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("MUSICNB_", "YOUTUBE_", "SPOTIFY_"))
+    }
+    done = subprocess.run(
+        ["sh", "-e"],
+        input=block,
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        env=kept | {"REAL": sys.executable, "PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     with (tmp_path / "out.csv").open(encoding="utf-8") as f:
         rows = list(csv.DictReader(f))

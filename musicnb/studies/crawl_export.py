@@ -255,7 +255,7 @@ def join_export(
     export,  # from read_export
     address: str = "Url_youtube",
 ):  # the songs, with what the crawl knows of their videos
-    "Put an export's numbers beside the songs, by video id. Raises `DataError` where none is the same."
+    "Put an export's numbers beside the songs, by video id. Raises `DataError` if none is the same."
     from musicnb.studies.crawl_table import read_video
 
     ids = [read_video(a)[0] for a in songs[address].fillna("").astype(str)]

@@ -478,7 +478,7 @@ def probe_spotify(
 @cache
 def _models():
     "What is taken from an answer, and in which type."
-    from pydantic import AwareDatetime, BaseModel, Field, NonNegativeInt, create_model
+    from pydantic import AwareDatetime, NonNegativeInt, create_model
 
     count = (NonNegativeInt | None, None)
     counts = create_model(

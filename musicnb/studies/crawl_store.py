@@ -242,7 +242,7 @@ def set_wishes(
     store: Store,
     **wishes,  # those that are None stay as they were
 ) -> None:
-    "Keep what the user asks for. With more pages than before, cut lists of comments are open again."
+    "Keep what the user asks for. With more pages than before, cut lists are open again."
     kept = get_wishes(store) | {k: v for k, v in wishes.items() if v is not None}
     replies = kept["replies"] and not get_wishes(store)["replies"]
     with store.change() as db:

@@ -556,8 +556,9 @@ def plan_crawl(
             names.add(row.name)
         refused += [(row.row, column, why) for column, why in row.refused.items()]
     if not any(ids.values()):
+        why = next((w for _, _, w in refused if w != "blank"), "blank")
         raise UserError(
-            f"not one of the {rows:,} rows of {table.name} can be used ({refused[0][2]})",
+            f"not one of the {rows:,} rows of {table.name} can be used ({why})",
             "addresses of YouTube videos, of artists or of tracks",
             "name the column with --column video=NAME",
         )

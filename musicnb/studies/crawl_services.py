@@ -269,22 +269,21 @@ class Service:
         "Charge a request and send it once. Raises `TransientError` where it breaks off."
         import requests
 
-        if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-            self._local.session.trust_env = url.startswith("https://") and "localhost" not in url
-        self.limiter.wait()
-        number = self.ledger.charge(
-            self.name, urlsplit(url).path.removeprefix("/youtube/v3").strip("/")
-        )
-
         def put_on(request):
             request.headers.update(secret)
             return request
 
+        if not hasattr(self._local, "session"):
+            self._local.session = requests.Session()
+            self._local.session.trust_env = url.startswith("https://")  # no proxy to this machine
+        session = self._local.session
+        request = session.prepare_request(requests.Request(method, url, auth=put_on, **options))
+        settings = session.merge_environment_settings(request.url, {}, None, None, None)
+        name = urlsplit(url).path.removeprefix("/youtube/v3").strip("/")
+        self.limiter.wait()
+        number = self.ledger.charge(self.name, name)  # and nothing between this and the sending
         try:
-            answer = self._local.session.request(
-                method, url, auth=put_on, allow_redirects=False, timeout=(10, 30), **options
-            )
+            answer = session.send(request, allow_redirects=False, timeout=(10, 30), **settings)
         except requests.RequestException as e:
             self.ledger.answered(number, "broken off")
             raise TransientError(f"broken off ({type(e).__name__})") from None

@@ -1423,6 +1423,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'musicnb/studies/youtube_views.py'),
                                                'musicnb.studies.youtube_views.table_kept': ( 'youtube_views.html#table_kept',
                                                                                              'musicnb/studies/youtube_views.py'),
+                                               'musicnb.studies.youtube_views.table_models': ( 'youtube_views.html#table_models',
+                                                                                               'musicnb/studies/youtube_views.py'),
                                                'musicnb.studies.youtube_views.table_readings': ( 'youtube_views.html#table_readings',
                                                                                                  'musicnb/studies/youtube_views.py'),
                                                'musicnb.studies.youtube_views.table_shares': ( 'youtube_views.html#table_shares',

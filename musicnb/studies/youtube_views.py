@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['SIZE', 'COUNTS', 'PUBLISHED_KNN', 'VIEW_EDGES', 'VIEW_BANDS', 'SIZE_BANDS', 'clean_views', 'known_features',
-           'widest_set', 'log_counts', 'log_targets', 'linked_rows', 'split_scores', 'table_readings', 'published_knn',
-           'spread_over_range', 'mse_change', 'in_published_order', 'name_subsets', 'table_shares', 'table_kept',
-           'score_on_validation', 'pool_predictions', 'table_by_bands', 'largest_songs', 'mean_error', 'fit_words',
-           'table_channels', 'plain_boosting', 'song_facts', 'views_blend', 'member_predictions', 'size_band',
-           'table_errors', 'table_held']
+           'widest_set', 'log_counts', 'log_targets', 'linked_rows', 'table_models', 'split_scores', 'table_readings',
+           'published_knn', 'spread_over_range', 'mse_change', 'in_published_order', 'name_subsets', 'table_shares',
+           'table_kept', 'score_on_validation', 'pool_predictions', 'table_by_bands', 'largest_songs', 'mean_error',
+           'fit_words', 'table_channels', 'plain_boosting', 'song_facts', 'views_blend', 'member_predictions',
+           'size_band', 'table_errors', 'table_held']
 
 # %% ../../nbs/10d_youtube_views.ipynb #views004
 from itertools import chain, combinations
@@ -45,7 +45,8 @@ _SAID = {"audio": "sound", "text": "words"}
 
 
 def _say(name: str) -> str:
-    return ", ".join(_SAID.get(part, part) for part in name.split("+"))
+    *first, last = (_SAID.get(part, part) for part in name.split("+"))
+    return f"{', '.join(first)} and {last}"
 
 
 LABELS.update({"audio": "sound", "audio-11": "sound alone"})
@@ -137,6 +138,23 @@ def linked_rows(
     return connected_components(coo_matrix(edges, shape=(end, end)), directed=False)[1][:n]
 
 # %% ../../nbs/10d_youtube_views.ipynb #views016
+def table_models(
+    exp: Experiment,
+    rows: dict[str, tuple[str, str]],  # name -> feature set, model
+    metric: str = "r2",
+) -> dict[str, pd.DataFrame]:  # kind of split -> a row for each name: value, low, high
+    "Chosen models on chosen feature sets, in the order of `rows`, as `plot_forest` takes them."
+    ends = ["value", "low", "high"]
+    return {
+        kind: pd.DataFrame(
+            [exp.score(model, metric, kind, features) for features, model in rows.values()],
+            index=list(rows),
+            columns=ends,
+        )
+        for kind in exp.splits
+    }
+
+
 def split_scores(
     exp: Experiment,
     rows: dict[str, str],  # name -> feature set
@@ -359,7 +377,7 @@ def fit_words(
     X: pd.DataFrame,  # training rows, with the sets streams, size and text
     views: pd.Series,
     artist: pd.Series,  # code of each row: errors are clustered
-) -> pd.DataFrame:  # a row for each word: value, low, high (factors), the largest first
+) -> pd.DataFrame:  # a row for each word: value, low, high (factors), the largest first; attrs: n
     "By what factor views differ where a word is there, other things being equal."
     words = table_words(X)
     flags = [c for c in words if words[c].isin([0, 1]).all() and 0.01 < words[c].mean() < 0.99]
@@ -372,6 +390,7 @@ def fit_words(
     kept = [c for c in flags if c in line.params]
     low, high = line.conf_int(0.05 / len(kept)).loc[kept].to_numpy().T
     table = np.exp(pd.DataFrame({"value": line.params[kept], "low": low, "high": high}))
+    table.attrs["n"] = len(rows)
     return table.sort_values("value", ascending=False).rename_axis("word")
 
 # %% ../../nbs/10d_youtube_views.ipynb #views035
@@ -395,7 +414,7 @@ def table_channels(
         r = few if known.sum() < 30 else correlation_interval(*pair, groups=channel[known])
         ends = dict(zip(("correlation", "low", "high"), r, strict=True))
         rows[kind] = {"test songs": len(test), "channel known": known.mean(), **ends}
-    return pd.DataFrame(rows).T.rename_axis("split")
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("split")
 
 # %% ../../nbs/10d_youtube_views.ipynb #views038
 def plain_boosting(

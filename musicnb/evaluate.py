@@ -245,11 +245,13 @@ def evaluate_models(
     keep: tuple[str, ...] = (),  # models whose fitted copies are wanted
     task: Task = REGRESSION,
     n_jobs: int = 1,      # splits at a time
+    permuted: bool = True,  # permuted labels too? One of many feature sets is enough
 ) -> Evaluation:
     "Fit and score models on splits, always beside the baseline and permuted labels."
     y, rng = _as_target(y, task.dtype), np.random.default_rng(seed)
     name, dummy = task.baseline
-    everyone = {name: dummy, "Permuted labels": list(models.values())[-1] if models else dummy} | models
+    chance = {"Permuted labels": list(models.values())[-1] if models else dummy}
+    everyone = {name: dummy} | (chance if permuted else {}) | models
     few = len(splits) < MIN_REPEATS
     jobs = [(split, rng.permutation(y[split[0]])) for split in splits]
 
@@ -388,6 +390,7 @@ class Experiment:
             repeats: int | None = None,  # of each kind, the first ones; all by default
             keep: tuple[str, ...] = (),  # models whose fitted copies are wanted
             note: str = "",         # in scores.csv
+            permuted: bool = True,  # permuted labels too? One of many feature sets is enough
             ) -> None:
         "Fit and score the models on each kind of split, and record the scores."
         self.tables[features] = X
@@ -400,7 +403,7 @@ class Experiment:
             if able:
                 groups = None if self.groups is None else np.asarray(self.groups)
                 made = evaluate_models(able, X, self.y, parts[:repeats], self.random_state, groups,
-                                       self.n_resamples, keep, self.task, self.n_jobs)
+                                       self.n_resamples, keep, self.task, self.n_jobs, permuted)
                 self._record(features, kind, made, note)
 
 # %% ../nbs/05c_evaluate.ipynb #c3cb102e

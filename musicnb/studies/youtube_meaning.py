@@ -12,7 +12,7 @@ __all__ = ['SOUND', 'NUMBERS', 'OUTCOMES', 'WAYS', 'STEPS_OF_CARE', 'MORE', 'LES
            'count_cuts', 'table_flags', 'select_varying', 'table_visual', 'nearest_flag', 'models_by_cost',
            'cheapest_good']
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #a5b9a5cf
+# %% ../../nbs/10h_youtube_meaning.ipynb #2a8a1328
 from itertools import combinations
 
 import numpy as np
@@ -45,7 +45,7 @@ from musicnb.models.inference import (
 from ..plot import LABELS
 from .youtube import FEATURES, clean_songs, song_keys, table_words
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #ea9c27ca
+# %% ../../nbs/10h_youtube_meaning.ipynb #97045efa
 SOUND = FEATURES["audio-11"]
 NUMBERS = ["Duration" if c == "Duration_ms" else c for c in SOUND if c != "Key"]
 OUTCOMES = ("views", "streams", "views per stream")
@@ -113,7 +113,7 @@ def table_selection(
     }
     return pd.Series(counts, name="rows", dtype=object).rename_axis("step")
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #4d447d65
+# %% ../../nbs/10h_youtube_meaning.ipynb #6a286e99
 def sound_design(
     songs: pd.DataFrame,  # with the eleven features of sound
 ) -> pd.DataFrame:  # ten numbers, and eleven columns for the key
@@ -152,7 +152,7 @@ def fit_within(
     also = None if also is None else np.asarray(also)[rows]
     return {name: fit_fixed_effects(X[rows], Y.loc[rows, name], artist, also) for name in Y}
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #45bd96ef
+# %% ../../nbs/10h_youtube_meaning.ipynb #205e03ef
 WAYS = (
     "all songs, each alone",
     "all songs, together",
@@ -170,7 +170,7 @@ def table_ways(
     "Each outcome's difference for one standard deviation more of each feature."
     step, tables = X[NUMBERS].std(), {}
     for name, y in Y.items():
-        for fit, (alone, together) in ((fit_ols, WAYS[:2]), (fit_fixed_effects, WAYS[2:])):
+        for fit, (alone, together) in ((fit_fixed_effects, WAYS[2:]), (fit_ols, WAYS[:2])):
             whole = fit(X, y, artist)
             single = [percent_per_step(fit(X[[c]], y, artist), step[[c]]) for c in NUMBERS]
             tables[name, alone] = pd.concat(single)
@@ -203,7 +203,7 @@ def moved_most(
     factor = np.log1p(ways["value"] / 100).unstack("way")
     return (factor[WAYS[3]] - factor[WAYS[1]]).abs().idxmax()
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #d87ce4c2
+# %% ../../nbs/10h_youtube_meaning.ipynb #8326600c
 MORE, LESS, EITHER = "more", "less", "either way"
 EXPECTATIONS = pd.DataFrame(
     [
@@ -244,9 +244,7 @@ def table_expectations(
     fits: dict,  # from `fit_within`
     step: pd.Series,  # standard deviation of each feature
     method: str = "holm",  # of the correction, as in statsmodels' multipletests
-) -> (
-    pd.DataFrame
-):  # index: feature, outcome; expected, value, low, high (%), p, p corrected, verdict
+) -> pd.DataFrame:  # index: feature, outcome; expected, value, low, high (%), p, verdict
     "Each question's answer within artists, with a verdict. A key is eleven coefficients at once."
     rows = []
     for feature, outcome in zip(stated["feature"], stated["outcome"], strict=True):
@@ -273,7 +271,7 @@ def largest_overlooked(
     far = judged[["low", "high"]].abs().max(axis=1)
     return far.where(judged["verdict"] == NOT_SEEN)
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #cc663392
+# %% ../../nbs/10h_youtube_meaning.ipynb #f52f2c50
 def fit_variants(
     table: pd.DataFrame,  # from `load_songs`
     random_state: int = 1,
@@ -345,16 +343,15 @@ def variants_as_text(
     numbers = variants["value"].map(lambda v: "" if np.isnan(v) else f"{v:+.0f}".replace("-", "−"))
     return numbers + variants["verdict"].map(lambda v: _MARKS.get(v, ""))
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #f1c8fdde
+# %% ../../nbs/10h_youtube_meaning.ipynb #b0786d8c
 def table_alike(
     frame: pd.DataFrame,  # outcomes and features
     artist,  # code of each row
     random_state: int = 1,
 ) -> pd.DataFrame:  # index: column; value, low, high (%)
     "The share of each column's variance that lies between artists."
-    rows = {
-        c: 100 * intraclass_interval(frame[c], artist, random_state=random_state) for c in frame
-    }
+    more = {"random_state": random_state}
+    rows = {c: 100 * intraclass_interval(frame[c], artist, **more) for c in frame}
     return pd.DataFrame(rows, index=["value", "low", "high"]).T
 
 
@@ -374,7 +371,7 @@ def table_explained(
     table = pd.DataFrame(rows, index=["value", "low", "high"]).T
     return table.rename_axis(["compared", "outcome"])
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #ad6d2584
+# %% ../../nbs/10h_youtube_meaning.ipynb #6915722e
 PARTS = {
     "sound": "audio-11",
     "streams": "streams",
@@ -463,7 +460,7 @@ def fit_coalitions(
         lacking = NotRun("these files have no size of artist or channel")
         exp.fit({"LightGBM": lacking}, table, "+".join(PARTS.values()), ("random",))
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #b2f15f92
+# %% ../../nbs/10h_youtube_meaning.ipynb #6615dafd
 def _forms(X: pd.DataFrame, key: np.ndarray) -> dict[str, tuple[pd.DataFrame, list[str]]]:
     "Name of the form -> a design, and the columns that are tested."
     scaled = (X[NUMBERS] - X[NUMBERS].mean()) / X[NUMBERS].std()
@@ -518,9 +515,8 @@ def table_first_cuts(
     "Which features a tree of three levels takes for its first three cuts, on each split."
     rows, least = {}, max(20, len(X) // 100)
     for number, (train, _) in enumerate(splits):
-        grown = DecisionTreeRegressor(
-            max_depth=3, min_samples_leaf=least, random_state=random_state
-        )
+        settings = {"max_depth": 3, "min_samples_leaf": least, "random_state": random_state}
+        grown = DecisionTreeRegressor(**settings)
         tree = grown.fit(X.iloc[train], y.iloc[train]).tree_
         nodes = [0, tree.children_left[0], tree.children_right[0]]
         cut = {tree.feature[node] for node in nodes if tree.feature[node] >= 0}
@@ -538,7 +534,7 @@ def count_cuts(
     asked = cuts.loc[cuts.index.get_level_values("feature").isin(features), "first three"]
     return int(asked.groupby("split").any().sum())
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #f1a4ce9c
+# %% ../../nbs/10h_youtube_meaning.ipynb #671204f4
 def table_flags(
     songs: pd.DataFrame,  # from `keep_one_copy`
 ) -> pd.DataFrame:  # 0 or 1, a column for each flag
@@ -602,7 +598,7 @@ def table_visual(
     table["p"] = multipletests(table["p"], method="holm")[1]
     return table.loc[list(OUTCOMES)]
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #d40c8344
+# %% ../../nbs/10h_youtube_meaning.ipynb #77174e37
 def nearest_flag(
     visual: pd.DataFrame,  # from `table_visual`
 ) -> str:
@@ -611,7 +607,7 @@ def nearest_flag(
     wanted = "title says lyrics, audio, visualizer"
     return wanted if wanted in flags else flags[0]
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #686669c9
+# %% ../../nbs/10h_youtube_meaning.ipynb #8e262d50
 def models_by_cost(
     trees: int,  # of LightGBM
     random_state: int = 1,

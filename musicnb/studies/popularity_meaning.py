@@ -10,7 +10,7 @@ __all__ = ['PARTS', 'NEIGHBOURS', 'KNOWN_CODE', 'EXPECTED_WITHIN', 'load_if_ther
            'beyond_pure_error', 'table_pure_error', 'table_levels', 'lines_by_year', 'join_playlists', 'read_words',
            'fit_listened', 'title_axes', 'fit_titles', 'table_within']
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #626edf2f
+# %% ../../nbs/20b_popularity_meaning.ipynb #07c59a5a
 from itertools import combinations
 
 import lightgbm as lgb
@@ -41,6 +41,7 @@ from ..features import WordAxes, select_features
 from ..intervals import bootstrap_statistic
 from ..models.estimators import NeighborTargetFeatures, year_mean
 from ..models.inference import fit_fixed_effects, intraclass_interval
+from ..plot import LABELS
 from musicnb.studies.popularity import (
     ARTISTS,
     FEATURES,
@@ -50,7 +51,7 @@ from musicnb.studies.popularity import (
     recordings,
 )
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #0b260670
+# %% ../../nbs/20b_popularity_meaning.ipynb #10084224
 def load_if_there(
     data: DataSet,
     data_dir: str = "",  # as for `load`
@@ -69,10 +70,12 @@ def state(
     estimate: Interval | NotRun,
     *args,
     **more,  # numbers, intervals, or a NotRun of what the claim names
-):  # a Finding, or a NotRun
-    "State a finding, or say why there is none."
+):  # a Finding, or nothing
+    "State a finding, or print why there is none."
     missing = [v for v in (estimate, *more.values()) if isinstance(v, NotRun)]
-    return missing[0] if missing else run.finding(id, claim, estimate, *args, **more)
+    if not missing:
+        return run.finding(id, claim, estimate, *args, **more)
+    print(f"No finding “{id}”, {missing[0]}.")
 
 
 def add_artists(
@@ -87,7 +90,7 @@ def add_artists(
         return tracks, []
     return join_artists(tracks, artists), [artists]
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #8380c4de
+# %% ../../nbs/20b_popularity_meaning.ipynb #e4a2cbf1
 PARTS = {"sound": "sound-12", "year": "year", "audience": "followers", "genres": "genres"}
 
 
@@ -134,7 +137,7 @@ def select_parts(
     names = ["published-13", *known_parts(tracks).values(), *more]
     return select_features(tracks, FEATURES, "+".join(names)).reset_index(drop=True)
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #98411929
+# %% ../../nbs/20b_popularity_meaning.ipynb #162d40fe
 @threadpool_limits.wrap(limits=1, user_api="blas")  # the same digits with one thread as with eight
 def fold_features(
     table: pd.DataFrame,  # from `select_parts`
@@ -160,7 +163,7 @@ def columns_of(
     known = {"genres": genres, "artist-code": ["code"]}
     return [c for part in name.split("+") for c in known.get(part) or FEATURES[part]]
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #7d5d3af8
+# %% ../../nbs/20b_popularity_meaning.ipynb #6fd26b77
 def make_booster(
     rows: int,  # in the table; with few rows threads only wait for each other
     trees: int,
@@ -207,7 +210,8 @@ def fit_catalogue(
     booster: lgb.LGBMRegressor,
 ) -> None:
     "What stands on every split: sound and year, the baselines, the catalogue's own knowledge."
-    for kind, table in folds.items():
+    for kind in [kind for kind in exp.splits if kind in folds]:
+        table = folds[kind]
         near = make_pipeline(NeighborTargetFeatures(n_probe=8, random_state=1), booster)
         near[0].set_params(random_state=exp.random_state)
         models = {"OLS": make_line(), "Year mean": year_mean(), NEIGHBOURS: near}
@@ -259,7 +263,7 @@ def predict_test(
     model = exp.fitted("LightGBM", split, name)[0]
     return model.predict(table[columns_of(name, table)].iloc[test])
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #6f620374
+# %% ../../nbs/20b_popularity_meaning.ipynb #ad1ab1bb
 def draw_friends(
     split: Split,  # with artists apart
     recording: pd.Series,  # code of each row
@@ -313,7 +317,7 @@ def table_friends(
         rows[name] = known_minus_unknown(fitted, X, exp.y, drawn, groups, exp.random_state)
     return pd.DataFrame(rows, index=["value", "low", "high"]).T.assign(n=rows["nothing"].n)
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #dfe3625a
+# %% ../../nbs/20b_popularity_meaning.ipynb #289011ed
 def table_alike(
     values: dict[str, np.ndarray],  # name -> a number for each row
     artist,  # code of each row, or None
@@ -336,7 +340,7 @@ def center_by(
     "Distances from each group's mean."
     return values - pd.Series(values).groupby(np.asarray(group)).transform("mean").to_numpy()
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #4f9cef95
+# %% ../../nbs/20b_popularity_meaning.ipynb #72d75e32
 def select_twice(
     same,  # code of each row: rows of one code agree in all columns
     y,  # target of each row
@@ -382,7 +386,7 @@ def table_pure_error(
     }
     return pd.DataFrame(found, index=["value", "low", "high"]).T
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #85323dc6
+# %% ../../nbs/20b_popularity_meaning.ipynb #e8f5f5f5
 def table_levels(
     observed: np.ndarray,
     predicted: dict[str, np.ndarray],  # name -> a number for each row
@@ -411,12 +415,12 @@ def lines_by_year(
     "Mean popularity by year: observed before and after the cut, and as predicted."
     train, test = split
     before = pd.Series(y[train]).groupby(year[train]).agg(["mean", "size"]).loc[1960:]
-    lines = {"observed, training years": before["mean"][before["size"] >= 20]}
-    for name, values in {"observed, test years": y[test], **predicted}.items():
+    lines = {"observed before": before["mean"][before["size"] >= 20]}
+    for name, values in {"observed after": y[test], **predicted}.items():
         lines[name] = pd.Series(values).groupby(year[test]).mean()
     return {name: line.rename_axis("year of release") for name, line in lines.items()}
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #114804ed
+# %% ../../nbs/20b_popularity_meaning.ipynb #0b9296c8
 def join_playlists(
     tracks: pd.DataFrame,  # with derived columns
     table: pd.DataFrame,  # from `select_parts`
@@ -520,7 +524,8 @@ def fit_titles(
     table = folds[split][columns_of(whole, folds[split])].join(titles)
     exp.fit({"LightGBM": booster}, table, f"{whole}+name", (split,), permuted=False)
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #998fc3ff
+# %% ../../nbs/20b_popularity_meaning.ipynb #9bf5d652
+LABELS.update({"duration_s": "duration (log)"})
 EXPECTED_WITHIN = {"danceability": 1, "loudness_db": 1, "instrumentalness": -1}
 
 

@@ -26,16 +26,7 @@ from musicnb.intervals import (
     table_correlations,
 )
 from ..models.inference import adjusted_r2, demean, fit_ols, table_standard_errors
-from musicnb.plot import (
-    INK,
-    LABELS,
-    MUTED,
-    SEQUENTIAL,
-    VERMILLION,
-    panels,
-    plot_hexbin,
-    plot_names,
-)
+from ..plot import INK, LABELS, MUTED, SEQUENTIAL, VERMILLION, panels, plot_hexbin, plot_names
 from .youtube import FEATURES, song_keys
 from .youtube_counts import ELAPSED, FIRST, PUBLISHED, SECOND, interpolate_counts
 

@@ -12,7 +12,7 @@ __all__ = ['TARGETS', 'SIDES', 'PASSED', 'DATES', 'NO_SIZE', 'KINDS', 'KEPT', 'T
            'plot_planes', 'plane_classifiers', 'table_pushes', 'platform_models', 'table_tenths', 'calibration_error',
            'table_mistakes']
 
-# %% ../../nbs/10e_youtube_classes.ipynb #78e63699
+# %% ../../nbs/10e_youtube_classes.ipynb #8ffc7938
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ from ..plot import BLUE, LABELS, MUTED, ORANGE, VERMILLION
 from .youtube import CLASS_TARGETS, FEATURES, SongFacts, class_target, song_keys
 from ..tasks import BINARY, CLASS_METRICS
 
-# %% ../../nbs/10e_youtube_classes.ipynb #10406fe4
+# %% ../../nbs/10e_youtube_classes.ipynb #87cdee77
 LABELS.update(
     {"growth": "views added", "growth_factor": "growth factor", "high_views": "high views"}
 )
@@ -94,7 +94,7 @@ def growth_factor(songs: pd.DataFrame) -> pd.Series:  # above 0; empty where it 
     later = songs.get("viewCount", pd.Series(np.nan, songs.index))
     return later / songs["Views"].where(songs["Views"] > 0)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #516888d4
+# %% ../../nbs/10e_youtube_classes.ipynb #c21ec4b9
 PASSED = 20 / 32  # of the months from February 2023 to October 2025, up to October 2024
 
 
@@ -123,7 +123,7 @@ def impute_views(
         filled[empty] = rng.choice(donors.to_numpy(), len(empty))
     return (views * filled).where(songs["Views"].notna())
 
-# %% ../../nbs/10e_youtube_classes.ipynb #8da797de
+# %% ../../nbs/10e_youtube_classes.ipynb #eea30cea
 def impute_platforms(
     songs: pd.DataFrame,  # with Views, Stream and viewCount
     imputations: int = 3,
@@ -137,7 +137,7 @@ def impute_platforms(
         asked[name] = ask_question(table, "platform", name=name)
     return asked
 
-# %% ../../nbs/10e_youtube_classes.ipynb #df82ba8c
+# %% ../../nbs/10e_youtube_classes.ipynb #a593a06a
 DATES = {  # target -> views of
     "platform (counted again)": "February 2023",
     "platform (October 2024)": "October 2024, interpolated",
@@ -188,7 +188,7 @@ def table_questions(
         rows[name] = {"views of": when, "songs": len(y), "class 1": y.sum(), "share": y.mean()}
     return pd.DataFrame(rows).T.rename_axis("target")
 
-# %% ../../nbs/10e_youtube_classes.ipynb #4881824c
+# %% ../../nbs/10e_youtube_classes.ipynb #07f6f91c
 _PLATFORM_SETS = ["audio+likes+comments+licensed+size", "audio", "likes+comments", "size",
                   "audio+licensed+size"]  # fmt: skip
 _GROWTH_SETS = ["published-14", "audio", "streams", "audio+streams+size"]
@@ -248,7 +248,7 @@ def table_features(
     columns = [c for c in columns if all(songs[c].iloc[p].nunique() > 1 for p in parts)]
     return songs[columns].astype({c: "float64" for c in columns if c != "Artist"})
 
-# %% ../../nbs/10e_youtube_classes.ipynb #14178050
+# %% ../../nbs/10e_youtube_classes.ipynb #f932dcf6
 KINDS = ("random", "deduplicated", "artist-apart")
 
 
@@ -346,7 +346,7 @@ def start_few(
     options = dict(kinds=kinds, random_state=random_state, splits=splits)
     return start_experiment(run, question, name, share, **options), question
 
-# %% ../../nbs/10e_youtube_classes.ipynb #2ba321b1
+# %% ../../nbs/10e_youtube_classes.ipynb #debb254c
 KEPT = {"Random forest": 5, "XGBoost": 3, "Gradient boosting": 3}  # features, as published
 
 
@@ -415,7 +415,7 @@ def find_tabpfn(random_state: int = 1) -> BaseEstimator | NotRun:
     missing = or_not_run(find_tabpfn_weights, "classifier")
     return missing if isinstance(missing, NotRun) else TabPFNClassifier(random_state=random_state)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #e3f1c8b3
+# %% ../../nbs/10e_youtube_classes.ipynb #0d1a4a04
 def choose_model(
     models: dict[str, BaseEstimator],
     X: pd.DataFrame,
@@ -435,7 +435,7 @@ def choose_model(
     found = Parallel(n_jobs=2, prefer="threads")(delayed(score)(m) for m in models.values())
     return pd.Series(found, list(models), name=metric).sort_values(ascending=False)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #543f93b6
+# %% ../../nbs/10e_youtube_classes.ipynb #ab7d6993
 SHARES = {"9:1": 0.1, "8:2": 0.2, "7:3": 0.3}  # training : test -> share of test rows
 TREE_IDS = {"Random forest": "yt-rf", "XGBoost": "yt-xgb", "Gradient boosting": "yt-gb"}
 
@@ -486,7 +486,7 @@ def pool_imputations(
     about = {k: getattr(found[0], k) for k in ("n", "split", "metric")}
     return Interval(mean, mean - half, mean + half, **about)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #95a95e1a
+# %% ../../nbs/10e_youtube_classes.ipynb #695a05bd
 MIXED = "views of October 2024, imputed where there is no later count; no year of publication"
 FEWER = (
     "judged by the paired difference to all features, {effect:+.2f} points, published {theirs:+.2f}"
@@ -510,7 +510,7 @@ def enter_beside(
     strict = None if isinstance(strict, NotRun) else strict
     return run.judge(id, found["random"], strict=strict, comparable=False, reason=reason)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #57462731
+# %% ../../nbs/10e_youtube_classes.ipynb #7d564f41
 _WIDTH = 3.2  # of the picture, in standard deviations of a normal shape
 
 
@@ -570,9 +570,12 @@ def plot_planes(
     return fig
 
 
-def plane_classifiers(random_state: int = 1) -> dict[str, BaseEstimator]:
+def plane_classifiers(
+    n_estimators: int = 100,  # of XGBoost, which chooses the features
+    random_state: int = 1,
+) -> dict[str, BaseEstimator]:
     "Linear support vector machines on two, three and all features; both classes count the same."
-    models = class_models(random_state=random_state)
+    models = class_models(n_estimators, random_state)
     scaler, chooser = models["SVM (linear)"][0], models["XGBoost"]
     equal = LinearSVC(class_weight="balanced", random_state=random_state)
     name = "SVM (linear, balanced{})"
@@ -582,7 +585,7 @@ def plane_classifiers(random_state: int = 1) -> dict[str, BaseEstimator]:
     }
     return few | {name.format(""): make_pipeline(scaler, equal)}
 
-# %% ../../nbs/10e_youtube_classes.ipynb #1f96c5ce
+# %% ../../nbs/10e_youtube_classes.ipynb #77fa8d22
 def table_pushes(
     shap: pd.DataFrame,  # from table_shap
     X: pd.DataFrame,  # the same rows
@@ -594,7 +597,7 @@ def table_pushes(
         values[c] = sign * shap[c].abs().mean()
     return pd.Series(values, name="mean push").sort_values(key=abs, ascending=False)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #9a2db022
+# %% ../../nbs/10e_youtube_classes.ipynb #4fd41898
 PLATFORM_SET = "audio+likes+comments+licensed+size+text"
 _BOOSTING = dict(
     learning_rate=0.06, extra_trees=True, min_child_samples=10, colsample_bytree=0.4,
@@ -628,7 +631,7 @@ def platform_models(
         "Blend": CalibratedBlend(blend, random_state=seed),
     }
 
-# %% ../../nbs/10e_youtube_classes.ipynb #0cf56d27
+# %% ../../nbs/10e_youtube_classes.ipynb #02f16439
 def table_tenths(
     probability: pd.Series,  # of class 1, 0 to 1, from models that had not seen the row
     y: np.ndarray,  # 0 or 1
@@ -653,7 +656,7 @@ def calibration_error(
     "The mean distance of predicted and observed frequency, each tenth weighted by its songs."
     return float(np.average((tenths.index - tenths["value"]).abs(), weights=tenths["songs"]))
 
-# %% ../../nbs/10e_youtube_classes.ipynb #2b9670bf
+# %% ../../nbs/10e_youtube_classes.ipynb #1d199b8d
 _RATIOS = [0, 0.01, 0.1, 0.5, 2, 10, np.inf]
 CLOSE = "1 : 2 to 2 : 1"
 _BANDS = [

@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export JUPYTER_PREFER_ENV_PATH = 1
 
-.PHONY: report test docs lab bench sync clean
+.PHONY: report test lint docs lab bench sync clean
 
 report: $(STAMP)  ## the book in the quick profile; ends with the path of index.html
 	$(BIN)/musicnb report
 
 test: $(STAMP)  ## everything, on the twin; tests marked `real` run too where real data is
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+lint: $(STAMP)  ## format and faults of code and notebooks
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
 
 docs: $(STAMP)  ## the docs site, from the executed notebooks, in site/
 	$(BIN)/musicnb report

@@ -37,7 +37,8 @@ class Entry:
     def markdown(self) -> str:
         "The entry as MyST Markdown."
         body = "\n".join([self.text, "", *self.fields])
-        return f"`````{{py:{self.directive}}} {self.name}{self.signature}\n:module: {self.module}\n\n{body}\n`````"
+        head = f"{{py:{self.directive}}} {self.name}{self.signature}\n:module: {self.module}"
+        return f"`````{head}\n\n{body}\n`````"
 
 
 class _Verbatim:
@@ -80,7 +81,8 @@ def signature(sig: inspect.Signature) -> str:
 def plain(
     text: str,  # a docstring or a comment
 ) -> str:  # Markdown
-    "Text that shows as written: only `code` keeps its meaning, neither `<tags>` nor `$` nor `*` act."
+    """Text that shows as written: only `code` keeps its meaning, neither `<tags>` nor `$` nor `*`
+    act."""
     parts = re.split(r"(`[^`]+`)", text)
     return "".join(
         p if p.startswith("`") else re.sub(r"[\\<>*$\[\]{}]", r"\\\g<0>", p) for p in parts
@@ -92,7 +94,8 @@ def describe(
     module: str,  # "musicnb.core"
     name: str,  # "atomic_path", "Run.finding"
 ) -> Entry:
-    "Look up an exported name. Parameters are described by the comments that `show_doc` finds beside them."
+    """Look up an exported name. Parameters are described by the comments that `show_doc` finds
+    beside them."""
     owner = import_module(module)
     *outer, last = name.split(".")
     for part in outer:
@@ -127,7 +130,8 @@ def describe(
 def exported_names(
     source: str,  # a cell
 ) -> Iterator[str]:
-    "The public names that a cell defines: functions, classes with their methods, methods patched on, constants."
+    """The public names that a cell defines: functions, classes with their methods, methods patched
+    on, constants."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             yield node.name

@@ -1,6 +1,8 @@
 """Build the docs site from the notebooks: `python docs/build.py [--report DIR] [--out DIR]`.
 
-The tools' notebooks are executed here, once for each content; the chapters come executed from a report."""
+The tools' notebooks are executed here, once for each content; the chapters come executed from a
+report.
+"""
 
 import argparse
 import contextlib
@@ -30,24 +32,20 @@ sys.path[:0] = [str(DOCS), str(ROOT)]
 import cells  # noqa: E402  (the line above makes these importable)
 
 from musicnb.book.execute import code_of, reached_modules# noqa: E402
-from musicnb.book.report import is_room# noqa: E402
+from musicnb.book.report import chapter_stems# noqa: E402
 from musicnb.core import UserError, cache_dir, file_sha256, write_text# noqa: E402
 
 TIME_LIMIT = 300  # seconds for one cell of a tool's notebook
 SKIP = "skip-execution"  # tag of a cell that is shown and not run
 
 
-# The notebooks: tools are executed here, chapters come from the report.
+# The notebooks: rooms of the package are executed here, chapters come from the report.
 
 
-def notebooks(
-    pattern: str,  # glob of stems
-) -> dict[str, NotebookNode]:  # stem -> notebook
+def notebooks() -> dict[str, NotebookNode]:  # stem -> notebook
     "The notebooks of the clone, in the order of the book."
-    return {
-        p.stem: nbformat.read(p, as_version=4)
-        for p in sorted((ROOT / "nbs").glob(f"{pattern}.ipynb"))
-    }
+    files = sorted((ROOT / "nbs").glob("*.ipynb"))
+    return {p.stem: nbformat.read(p, as_version=4) for p in files}
 
 
 def content_key(nb: NotebookNode) -> str:
@@ -129,7 +127,8 @@ class Report:
         return (self.folder / f"{stem}.html").is_file()
 
     def copy(self, target: Path) -> None:
-        "Put the report's pages and the files that they link to into the site, each page with a link to its docs."
+        """Put the report's pages and the files that they link to into the site, each page with a
+        link to its docs."""
         target.mkdir()
         shutil.copytree(self.folder / "notebooks", target / "notebooks")
         for path in (
@@ -168,7 +167,8 @@ def relink(
     markdown: str,
     folder: str,  # of the page within the site: "", "chapters" or "tools"
 ) -> str:
-    "Links between files of the clone become links between pages of the site; a file without a page keeps its name only."
+    """Links between files of the clone become links between pages of the site; a file without a
+    page keeps its name only."""
 
     def swap(match: re.Match) -> str:
         text, target, fragment = match[1], match[2], match[3] or ""
@@ -188,10 +188,12 @@ def relink(
     return re.sub(r"\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)", swap, markdown)
 
 
-def folder_of(stem: str) -> str:
-    "Tools are numbered from 00 to 09, chapters from 10 on; a study's room is a tool, too."
-    path = ROOT / "nbs" / f"{stem}.ipynb"
-    return "tools" if stem.startswith("0") or (path.is_file() and is_room(path)) else "chapters"
+def folder_of(
+    name: str,  # of a notebook, with or without .ipynb
+) -> str:
+    "Where a notebook's page lies: chapters in one folder, rooms of the package in another."
+    chapters = chapter_stems(ROOT / "nbs")
+    return "chapters" if name.removesuffix(".ipynb") in chapters else "tools"
 
 
 def chapter_page(stem: str, source: NotebookNode, report: Report) -> NotebookNode:
@@ -205,7 +207,8 @@ def chapter_page(stem: str, source: NotebookNode, report: Report) -> NotebookNod
     if ran is None:
         why = {
             "failed": "This chapter failed in the report that this site shows.",
-            "skipped": "This chapter was skipped in the report that this site shows, because one that it depends on failed.",
+            "skipped": "This chapter was skipped in the report that this site shows, because one "
+            "that it depends on failed.",
         }.get(
             report.statuses.get(stem),
             "This chapter is not part of the report that this site shows.",
@@ -217,8 +220,8 @@ def chapter_page(stem: str, source: NotebookNode, report: Report) -> NotebookNod
         return cells.page(source, f":::{{warning}}\n{why}\n:::\n\n{note}")
     if "badge badge-twin" in nbformat.writes(ran):
         note = (
-            ":::{admonition} Synthetic twin\n:class: twin\nThe rows of this run are synthetic. Its numbers are not findings.\n:::\n\n"
-            + note
+            ":::{admonition} Synthetic twin\n:class: twin\n"
+            "The rows of this run are synthetic. Its numbers are not findings.\n:::\n\n" + note
         )
     return cells.page(ran, note)
 
@@ -251,7 +254,8 @@ def api_page(exporting: dict[str, NotebookNode]) -> str:
     lines = [
         "# API",
         "",
-        "Everything that the package exports, module by module. Each name links to its entry, which stands beside the cell that defines it.",
+        "Everything that the package exports, module by module. Each name links to its entry, "
+        "which stands beside the cell that defines it.",
     ]
     for stem, nb in exporting.items():
         if found := cells.entries(nb):
@@ -298,10 +302,10 @@ def picture(match: re.Match) -> str:
 
 def write_pages(folder: Path, report: Report, fresh: bool) -> None:
     "Write what Sphinx reads. Only what changed is written, so that Sphinx reads only that."
-    book = notebooks("[0-9]?*_*")
-    tools, chapters = (
-        {s: nb for s, nb in book.items() if folder_of(s) == kind} for kind in ("tools", "chapters")
-    )
+    found = notebooks()
+    index = found.pop("index")
+    chapters = {s: found.pop(s) for s in chapter_stems(ROOT / "nbs")}
+    tools = found
     with ThreadPoolExecutor(2) as pool:
         executed = dict(
             zip(tools, pool.map(lambda s: execute(s, tools[s], fresh), tools), strict=True)
@@ -310,20 +314,22 @@ def write_pages(folder: Path, report: Report, fresh: bool) -> None:
         f"tools/{s}": cells.page(nb, clean=False) for s, nb in executed.items()
     }  # no text from strangers there
     pages |= {f"chapters/{s}": chapter_page(s, nb, report) for s, nb in chapters.items()}
-    pages["index"] = index_page(notebooks("index")["index"])
+    pages["index"] = index_page(index)
     texts = {
         "chapters/index.md": listing(
             "Chapters",
-            "The book in its order. Each chapter is a notebook; here it stands as it ran for the report.",
+            "The book in its order. Each chapter is a notebook; here it stands as it ran for the "
+            "report.",
             chapters,
         ),
         "tools/index.md": listing(
             "Tools",
-            "The notebooks that document, test and export the package. Each builds only on those above it.",
+            "The notebooks that document, test and export the package: tools, and a room for each "
+            "study. Each builds only on those above it.",
             tools,
         ),
         "api.md": api_page(
-            tools | {s: nb for s, nb in chapters.items() if cells.default_module(nb)}
+            {s: nb for s, nb in (tools | notebooks()).items() if cells.default_module(nb)}
         ),
         "data-cards.md": (ROOT / "data" / "CARDS.md").read_text(encoding="utf-8"),
     }

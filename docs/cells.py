@@ -4,11 +4,11 @@ import ast
 import re
 from copy import deepcopy
 
+import api
 from nbconvert.exporters import HTMLExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-import api
 from musicnb.book.page import clean_html, dress_tables, figure_html, mathml
 
 DIRECTIVE = re.compile(r"^\s*#\s*\|\s*(.+?)\s*$")
@@ -84,7 +84,8 @@ def page(
     note: str = "",  # Markdown that goes below title and promise
     clean: bool = True,  # hold the outputs' HTML against the report's list of what is harmless
 ) -> NotebookNode:
-    "The notebook for Sphinx: no directives, hidden cells gone, exported cells as an API entry above their folded source."
+    """The notebook for Sphinx: no directives, hidden cells gone, exported cells as an API entry
+    above their folded source."""
     nb, module, kept = deepcopy(nb), default_module(nb), []
     for cell in nb.cells:
         tags = cell.metadata.setdefault("tags", [])

@@ -1,4 +1,5 @@
-"""Sphinx settings of the docs site. `build.py` beside this file prepares the pages and calls Sphinx."""
+"""Sphinx settings of the docs site. `build.py` beside this file prepares the pages and calls
+Sphinx."""
 
 import sys
 from pathlib import Path

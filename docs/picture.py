@@ -1,4 +1,5 @@
-"""The README's picture: `python docs/picture.py reports/full/20_popularity_eda.html` writes docs/images/report-*.png.
+"""The README's picture: `python docs/picture.py reports/full/20_popularity_eda.html` writes
+docs/images/report-*.png.
 
 Needs chromium and chromedriver."""
 
@@ -11,7 +12,8 @@ from selenium.webdriver.chrome.service import Service
 
 IMAGES = Path(__file__).resolve().parent / "images"
 WIDTH, HEIGHT = 1240, 900  # CSS pixels
-FLAGS = "--headless=new --no-sandbox --disable-dev-shm-usage --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-quic"
+FLAGS = """--headless=new --no-sandbox --disable-dev-shm-usage --disable-gpu --no-first-run
+--disable-background-networking --disable-component-update --disable-sync --disable-quic"""
 
 
 def chromium(

@@ -1,4 +1,5 @@
-"""Fixtures: a small clone with chapters of its own, the command line as a process, the real data where it is, a page opened anew."""
+"""Fixtures: a small clone with chapters of its own, the command line as a process, the real data
+where it is, a page opened anew."""
 
 import json
 import os
@@ -39,7 +40,8 @@ SONG_FILES = {"youtube": "Spotify_Youtube.csv", "youtube_enriched": "Spotify_You
 
 
 def report_songs(folder: Path, chapter: str, *options: str, **tables) -> tuple[int, str, Path]:
-    """Write the tables as a user's files, run the chapter on them; the exit code, what was printed, and the folder of the book."""
+    """Write the tables as a user's files, run the chapter on them; the exit code, what was printed,
+    and the folder of the book."""
     home, out = folder / "mine", folder / "book"
     home.mkdir()
     for name, table in tables.items():
@@ -72,9 +74,18 @@ def status_of(chapter: str, out: Path) -> str:
     }[chapter]
 
 
+def pytest_collection_modifyitems(items):
+    """Side by side on two cores: a file's tests share its fixtures and stay together, each
+    notebook goes where there is room."""
+    for item in items:
+        if item.originalname != "test_notebook_runs":
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture
 def loopback(monkeypatch):
-    """No test reaches past this machine, nor does a process that it starts with the guard on its path."""
+    """No test reaches past this machine, nor does a process that it starts with the guard on its
+    path."""
     monkeypatch.setenv("MUSICNB_TEST_LOOPBACK", "1")
 
 
@@ -104,7 +115,8 @@ def chapter(
 
 
 class Clone:
-    """A clone in a temporary folder with chapters of its own; the package is a copy that a test may change."""
+    """A clone in a temporary folder with chapters of its own; the package is a copy that a test may
+    change."""
 
     def __init__(self, root: Path):
         self.root, self.nbs, self.out, self.started = (
@@ -181,7 +193,8 @@ def need_chromium(*flags, logs=""):
 
 
 def reopened(browser, script, want, seconds=60):
-    """Does `script` give `want` on the page opened anew? Chromium hands what was stored to the next page in its own time."""
+    """Does `script` give `want` on the page opened anew? Chromium hands what was stored to the next
+    page in its own time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         browser.refresh()

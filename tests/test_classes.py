@@ -1,4 +1,7 @@
-"""The chapter on classes on what users bring: one class only, a folder without the crawl, a class with three rows, a target that nobody asked for."""
+"""The chapter on classes on what users bring.
+
+One class only, a folder without the crawl, a class with three rows, a target that nobody asked for.
+"""
 
 import csv
 from functools import partial

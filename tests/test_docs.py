@@ -1,4 +1,5 @@
-"""The docs site: built without a warning, whole, closed to the outside, and in step with package and README."""
+"""The docs site: built without a warning, whole, closed to the outside, and in step with package
+and README."""
 
 import importlib
 import json
@@ -16,12 +17,17 @@ from bs4 import BeautifulSoup
 from conftest import ROOT, need_chromium, reopened
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from musicnb.book.report import chapter_stems
 from musicnb.core import UserError
 
 EVIL = "<script>window.hacked = 1</script>"
-SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36"><rect width="60" height="20" fill="#0072b2"/></svg>'
-CHAPTERS = sorted(p.stem for p in (ROOT / "nbs").glob("[1-9]?*_*.ipynb"))
-MODULES = sorted(p.stem for p in (ROOT / "musicnb").glob("*.py") if not p.stem.startswith("_"))
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36">'
+    '<rect width="60" height="20" fill="#0072b2"/></svg>'
+)
+CHAPTERS = chapter_stems(ROOT / "nbs")
+EXPORTED = {cells.default_module(nb): stem for stem, nb in build.notebooks().items()}
+MODULES = sorted(name for name in EXPORTED if name)
 RAN = "90_ledger"  # the one chapter that is well in the report below
 
 
@@ -45,7 +51,7 @@ def ran() -> nbformat.NotebookNode:
     return new_notebook(
         cells=[
             new_markdown_cell("# The ledger\n\n> Its promise."),
-            new_markdown_cell("Inline $x_1 * x_2$, and [core](00_core.ipynb)."),
+            new_markdown_cell("Inline $x_1 * x_2$, and [core](00b_core.ipynb)."),
             new_code_cell(
                 "seed: int = 1  # of every draw\nsample: int = 5", metadata={"tags": ["parameters"]}
             ),
@@ -69,7 +75,8 @@ def report(tmp_path_factory) -> Path:
     (folder / "run.json").write_text(json.dumps({"chapters": statuses}))
     for name in ("index", *CHAPTERS):
         (folder / f"{name}.html").write_text(
-            '<nav class="where"><a href="index.html">Book</a><a href="../../site/elsewhere.html">Docs</a></nav>'
+            '<nav class="where"><a href="index.html">Book</a>'
+            '<a href="../../site/elsewhere.html">Docs</a></nav>'
         )
     return folder
 
@@ -93,7 +100,7 @@ def pages(built) -> dict[str, BeautifulSoup]:
 
 
 def test_each_notebook_has_its_page(pages):
-    stems = [p.stem for p in (ROOT / "nbs").glob("0?_*.ipynb")]
+    stems = {p.stem for p in (ROOT / "nbs").glob("*.ipynb")} - {*CHAPTERS, "index"}
     assert {
         "index.html",
         "api.html",
@@ -111,13 +118,10 @@ def test_each_notebook_has_its_page(pages):
 @pytest.mark.parametrize("module", MODULES)
 def test_each_exported_name_has_an_entry(pages, module):
     """In the notebook's page, with every comment on a parameter, and in the overview."""
-    loaded = importlib.import_module(f"musicnb.{module}")
-    stem = next(
-        p.stem for p in (ROOT / "nbs").glob("??_*.ipynb") if p.stem.split("_")[-1] == module
-    )
-    page = build.folder_of(stem) + f"/{stem}.html"
+    loaded = importlib.import_module(module)
+    page = build.folder_of(EXPORTED[module]) + f"/{EXPORTED[module]}.html"
     for name in loaded.__all__:
-        target = f"musicnb.{module}.{name}"
+        target = f"{module}.{name}"
         entry = pages[page].find(id=target)
         assert entry, f"{target} has no entry"
         assert pages["api.html"].find("a", href=f"{page}#{target}"), (
@@ -126,7 +130,7 @@ def test_each_exported_name_has_an_entry(pages, module):
 
 
 def test_entries_keep_the_comments_and_the_methods(pages):
-    core = pages["tools/00_core.html"]
+    core = pages["tools/00b_core.html"]
     entry = core.find(id="musicnb.core.find_root").parent.get_text(" ", strip=True)
     assert (
         "where to look first; the working folder by default" in entry
@@ -312,7 +316,7 @@ def test_site_in_a_browser(built):
         found = WebDriverWait(driver, 60).until(
             lambda d: d.find_elements("css selector", "#search-results li a")
         )
-        assert "tools/00_core.html" in found[0].get_attribute("href")
+        assert "tools/00b_core.html" in found[0].get_attribute("href")
         ground = set()
         for theme in ("light", "dark"):
             driver.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
@@ -327,7 +331,7 @@ def test_site_in_a_browser(built):
             "Emulation.setDeviceMetricsOverride",
             {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True},
         )
-        for name in ("index", "api", "data-cards", "tools/00_core", f"chapters/{RAN}"):
+        for name in ("index", "api", "data-cards", "tools/00b_core", f"chapters/{RAN}"):
             driver.get(f"{built.as_uri()}/{name}.html")
             assert driver.execute_script(
                 "return document.documentElement.scrollWidth <= window.innerWidth"

@@ -1,4 +1,6 @@
-"""TabPFN's way from a weights file to predictions, on tiny networks of its own build with random weights: what they predict means nothing."""
+"""TabPFN from a weights file to predictions, on tiny networks of its build with random weights.
+
+What these predict means nothing."""
 
 import importlib.util
 

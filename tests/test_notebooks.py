@@ -1,11 +1,9 @@
-"""The notebooks are the source: they run, they are clean, and what they export is what is committed."""
+"""The notebooks are the source: they run, they are clean, and modules are what they export."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -14,11 +12,11 @@ import pytest
 from conftest import ROOT
 
 from musicnb.book.execute import imported, module_files, read_chapter
-from musicnb.book.report import cores, is_room, usual_jobs
+from musicnb.book.report import chapter_stems, cores, usual_jobs
 from musicnb.studies.registry import data_cards
 
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").glob("*.ipynb"))
-CHAPTERS = [p for p in NOTEBOOKS if re.match(r"[1-9]\d[a-z]?_", p.name) and not is_room(p)]
+CHAPTERS = [p for p in NOTEBOOKS if p.stem in chapter_stems(ROOT / "nbs")]
 stem = lambda p: p.stem  # noqa: E731
 
 
@@ -34,23 +32,10 @@ def run_notebook(path: Path) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.fixture(scope="module")
-def runs(request):
-    """What becomes of the notebooks that this session asks for. As many run at a time as in a quick report, which halves the minutes on two cores."""
-    asked = [
-        item.callspec.params["path"]
-        for item in request.session.items
-        if getattr(item, "originalname", "") == "test_notebook_runs"
-    ]
-    with ThreadPoolExecutor(usual_jobs()) as pool:
-        yield {path: pool.submit(run_notebook, path) for path in asked}
-        pool.shutdown(cancel_futures=True)
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=stem)
-def test_notebook_runs(runs, path):
+def test_notebook_runs(path):
     """Each notebook is a test, in a process of its own."""
-    done = runs[path].result()
+    done = run_notebook(path)
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
 
 
@@ -73,7 +58,7 @@ def test_notebook_is_clean(path):
 @pytest.mark.parametrize("path", CHAPTERS, ids=stem)
 def test_chapter_declares_its_parameters(path):
     made = read_chapter(path)
-    assert {"profile", "seed", "data_dir", "depends", "time_limit", "full"} <= set(made.parameters)
+    assert {"profile", "seed", "data_dir", "depends", "full"} <= set(made.parameters)
     assert all(p.meaning for p in made.parameters.values()), (
         "each parameter has its meaning in a comment"
     )
@@ -120,9 +105,9 @@ def test_cards_are_in_sync():
 
 # -- the house: each room imports from those above it, and from no other
 
-ROOMS = """core describe display plot copula twin data features intervals tasks evaluate
+ROOMS = """files core describe display plot copula twin data features intervals splits tasks evaluate
 models.estimators models.inference models.explain models.cluster models.tune models.networks
-models.predict studies studies.registry book.execute book.page book.report book.cli""".split()
+models.tabular models.predict studies studies.registry book.execute book.page book.folder book.report book.cli""".split()
 
 
 def room(module: str) -> str:

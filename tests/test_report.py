@@ -1,4 +1,7 @@
-"""The runner, its files, and what it does when something is wrong. Chapters are small and live in a clone of their own."""
+"""The runner, its files, and what it does when something is wrong.
+
+Chapters are small and live in a clone of their own.
+"""
 
 import ast
 import csv
@@ -178,7 +181,7 @@ def test_profiles_and_parameters(clone):
     clone.add(
         "10_test_one",
         "print(profile, size)",
-        parameters='profile: str = "quick"  # profile\nsize: int = 3  # of it\nfull: dict = {"size": 9}  # full',
+        parameters='profile: str = "quick"  # x\nsize: int = 3  # of it\nfull: dict = {"size": 9}',
     )
     assert clone.run("report", "--profile", "full").returncode == 0
     clone.out = clone.root / "reports" / "full"
@@ -202,9 +205,11 @@ def test_unchanged_run_is_cached_and_changes_are_seen(clone):
     )
     clone.add("12_test_three", "print(3)", parameters="size: int = 1  # of something")
     ok, cached = "ok", "cached"
-    expect = lambda a, b, c, *args: (
-        (clone.run("report", *args).returncode, list(clone.statuses().values())) == (0, [a, b, c])
-    )  # noqa: E731
+
+    def expect(first, second, third, *arguments):
+        done, wanted = clone.run("report", *arguments), [first, second, third]
+        return done.returncode == 0 and list(clone.statuses().values()) == wanted
+
     assert expect(ok, ok, ok)
     before = {p.name: p.read_bytes() for p in clone.out.glob("*.html") if p.name != "index.html"}
     findings = (clone.out / "findings.json").read_bytes()
@@ -260,7 +265,11 @@ def test_a_study_s_room_is_part_of_its_chapters(clone):
     room.write_text(ROOM)
     clone.add("10_test_one", READS, parameters=DATA_DIR)
     bring(clone, make_twin("popularity", rows=50))
-    status = lambda: (clone.run("report", "--data-dir", "mine"), clone.statuses())[1]["10_test_one"]  # noqa: E731
+
+    def status():
+        clone.run("report", "--data-dir", "mine")
+        return clone.statuses()["10_test_one"]
+
     assert status() == "ok" and status() == "cached"
     bring(clone, make_twin("popularity", rows=60))
     assert status() == "ok", "other data"
@@ -271,7 +280,8 @@ def test_a_study_s_room_is_part_of_its_chapters(clone):
 
 
 def test_one_thread_parses_at_a_time(monkeypatch):
-    "Python 3.11 raises SystemError where two do: threads of a run and of the docs ask for a chapter's tree at once."
+    """Python 3.11 raises SystemError where two do: threads of a run and of the docs ask for a
+    chapter's tree at once."""
     busy, most, swift = 0, 0, ast.parse
 
     def slow_parse(*args, **options):
@@ -368,7 +378,8 @@ def kernel_of(clone) -> psutil.Process:
 
 
 def test_killed_chapter_takes_its_kernel_along(clone):
-    """As when memory is short, and the system ends the chapter's process: its page says so, the others run, nothing is left."""
+    """As when memory is short, and the system ends the chapter's process: its page says so, the
+    others run, nothing is left."""
     clone.add("10_test_one", MEETS)
     clone.add("11_test_two", finding("11_test_two"))
     process = clone.popen("report", "--jobs", "1")
@@ -441,12 +452,31 @@ def test_failed_chapter(clone):
 
 
 def test_chapter_that_hangs(clone):
-    clone.add("10_test_one", "import time\ntime.sleep(600)", parameters="time_limit: int = 4  # s")
+    """It has no output and no use of the processor; one that computes as long goes on."""
+    execute = clone.root / "musicnb" / "book" / "execute.py"
+    execute.write_text(execute.read_text().replace("HANG_MINUTES = 10.0", "HANG_MINUTES = 0.2"))
+    clone.add("10_test_one", "import time\ntime.sleep(600)")
+    clone.add(
+        "11_test_two",
+        "import time\nend = time.monotonic() + 18\nwhile time.monotonic() < end: pass",
+    )
     start = time.monotonic()
     assert clone.run("report").returncode == 1
     assert time.monotonic() - start < 300
-    assert "time limit of 4 s" in (clone.out / "10_test_one.html").read_text()
-    assert clone.statuses() == {"10_test_one": "failed"}
+    assert clone.statuses() == {"10_test_one": "failed", "11_test_two": "ok"}
+    page = (clone.out / "10_test_one.html").read_text()
+    assert "no output and no use of the processor for 0.2 minutes" in page
+    assert "cell 3 of 3" in page
+
+
+def test_time_limit_of_the_user(clone):
+    clone.add("10_test_one", "import time\nprint('before')", "while True: time.sleep(0.01)")
+    clone.add("11_test_two", finding("11_test_two"))
+    assert clone.run("report", "--time-limit", "20").returncode == 1
+    assert clone.statuses() == {"10_test_one": "failed", "11_test_two": "ok"}
+    page = (clone.out / "10_test_one.html").read_text()
+    assert "longer than the 20 s that --time-limit gives it" in page and "before" in page
+    whole(clone)
 
 
 def test_chapter_whose_kernel_dies(clone):
@@ -459,7 +489,8 @@ def test_chapter_that_meets_a_full_disk(clone):
     clone.add(
         "10_test_one",
         "import errno, os\nfrom unittest.mock import patch\nfrom musicnb.core import write_text",
-        "with patch('os.replace', side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))): write_text('full.txt', 'x')",
+        "full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))",
+        "with patch('os.replace', side_effect=full): write_text('full.txt', 'x')",
     )
     assert clone.run("report").returncode == 1
     assert "No space left on device" in (clone.out / "10_test_one.html").read_text()
@@ -472,7 +503,9 @@ CURIOUS = {  # a chapter's cells -> status, and what its page says
     "another chapter's name": ([finding("30_other_x")], "failed", "its Run is called 30_other_x"),
     "a drawing that is none": (
         [
-            "from IPython.display import display\ndisplay({'image/svg+xml': '<svg><g></svg>'}, raw=True, metadata={'musicnb': {'caption': 'c', 'alt': 'a'}})"
+            "from IPython.display import display\n"
+            "display({'image/svg+xml': '<svg><g></svg>'}, raw=True,\n"
+            "        metadata={'musicnb': {'caption': 'c', 'alt': 'a'}})"
         ],
         "ok",
         "not well-formed",
@@ -494,6 +527,12 @@ CURIOUS = {  # a chapter's cells -> status, and what its page says
         "there",
     ),
     "nothing said": (["1 + 1"], "ok", "<pre>2</pre>"),
+    "a group of exceptions": (
+        ["raise ExceptionGroup('two files', [OSError('no disk'), KeyError('b')])"],
+        "failed",
+        "two files (2 sub-exceptions); OSError: no disk; KeyError: ",
+    ),
+    "a long error": (["raise ValueError('no ' * 700_000)"], "failed", "ValueError: no no no"),
 }
 
 
@@ -513,7 +552,8 @@ def curious(tmp_path_factory):
 def test_curious_chapter(curious, name):
     stem, (_, status, says) = curious.stems[name], CURIOUS[name]
     assert curious.statuses()[stem] == status
-    assert says in (curious.out / f"{stem}.html").read_text()
+    page = (curious.out / f"{stem}.html").read_text()
+    assert says in page and len(page) < 400_000
 
 
 def test_the_others_run_beside_curious_chapters(curious):
@@ -526,7 +566,8 @@ def test_the_others_run_beside_curious_chapters(curious):
 def test_process_left_behind_does_not_hold_the_run(clone):
     clone.add(
         "10_test_one",
-        "import subprocess\nleft = subprocess.Popen(['sleep', '300'], start_new_session=True)\nprint(left.pid)",
+        "import subprocess\n"
+        "left = subprocess.Popen(['sleep', '300'], start_new_session=True)\nprint(left.pid)",
     )
     start = time.monotonic()
     assert clone.run("report").returncode == 0
@@ -538,7 +579,8 @@ def test_page_that_cannot_be_made(clone):
     page = clone.root / "musicnb" / "book" / "page.py"
     page.write_text(
         page.read_text() + "\n_whole = render_chapter\ndef render_chapter(nb, cover):\n"
-        "    if cover['chapter'].startswith('10') and cover['status'] == 'ok': raise RuntimeError('too strange')\n    return _whole(nb, cover)\n"
+        "    if cover['chapter'].startswith('10') and cover['status'] == 'ok':\n"
+        "        raise RuntimeError('too strange')\n    return _whole(nb, cover)\n"
     )
     clone.add("10_test_one", finding("10_test_one"))
     clone.add("12_test_three", finding("12_test_three"))
@@ -570,7 +612,8 @@ def test_results_of_an_earlier_state_are_gone(clone):
 def test_data_that_changes_while_a_chapter_runs(clone):
     clone.add(
         "10_test_one",
-        "import time\nfrom pathlib import Path\nPath('started').touch()\nwhile not Path('go').exists(): time.sleep(0.1)",
+        "import time\nfrom pathlib import Path\nPath('started').touch()\n"
+        "while not Path('go').exists(): time.sleep(0.1)",
         LOADS.format(stem="10_test_one"),
         parameters=DATA_DIR,
     )
@@ -651,7 +694,12 @@ WRONG = {
     "file for a folder": (["report", "--data-dir", "settings.ini"], "is a file"),
     "name too long": (["report", "--data-dir", "x" * 300], "does not exist"),
     "seed below 0": (["report", "--seed", "-1"], "--seed is -1"),
-    "no time": (["report", "-p", "time_limit=0"], "1 or more"),
+    "no time": (["report", "--time-limit", "0"], "1 second or more"),
+    "count below 0": (["report", "-p", "sample=-5"], "0 or more"),
+    "seed that numpy does not take": (["report", "--seed", "4294967296"], "0 to 4294967295"),
+    "such a seed by -p": (["report", "-p", "seed=4294967296"], "from 0 to 4294967295"),
+    "folder's name too long": (["report", "--out", "x" * 300], "File name too long"),
+    "folder of the user's own": (["report", "--out", "data"], "is no book's folder"),
     "unknown data set": (["data", "fetch", "tracks"], "there is no data set 'tracks'"),
     "data set that Kaggle has not": (["data", "fetch", "playlists"], "AIcrowd"),
     "missing file": (["data", "check", "no/tracks.csv"], "does not exist"),
@@ -666,7 +714,7 @@ def test_wrong_command(clone, arguments, line):
     clone.add(
         "10_test_one",
         "print(1)",
-        parameters="seed: int = 1  # of every random draw\ntime_limit: int = 60  # s",
+        parameters="seed: int = 1  # of every random draw\nsample: int = 60  # rows",
     )
     done = clone.run(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
@@ -688,12 +736,120 @@ def test_help_without_a_command(clone):
 def test_read_only_folder(clone):
     if os.geteuid() == 0:
         pytest.skip(
-            "root may write everywhere; the unwritable folder above is one that root cannot write to either"
+            "root may write everywhere; not even root may write to the unwritable folder above"
         )
     clone.add("10_test_one", "print(1)")
     (clone.root / "reports").mkdir(mode=0o500)
     done = clone.run("report")
     assert done.returncode == 2 and "cannot write to" in one_line(done)
+
+
+# -- a user's files and folders
+
+
+def test_folder_of_the_user(clone):
+    """Nothing in it is touched; in a book's folder, nothing that no run has made."""
+    clone.add("10_test_one", "print(1)")
+    mine = clone.root / "mine"
+    mine.mkdir()
+    (mine / "2023_summary.html").write_text("mine")
+    done = clone.run("report", "--out", str(mine))
+    assert done.returncode == 2 and "is no book's folder" in one_line(done)
+    assert [p.name for p in mine.iterdir()] == ["2023_summary.html"]
+
+    assert clone.run("report").returncode == 0
+    for name in ("2023_summary.html", "20_other_x.html"):
+        (clone.out / name).write_text("mine")
+    assert clone.run("report").returncode == 0
+    assert (clone.out / "2023_summary.html").read_text() == "mine"
+    clone.add("20_other_x", "print(2)")
+    done = clone.run("report")
+    assert done.returncode == 2 and "no report has written it" in one_line(done)
+    assert (clone.out / "20_other_x.html").read_text() == "mine"
+
+
+def test_folder_with_braces(clone):
+    clone.out = clone.root / "a {seed} {} book"
+    clone.add("10_test_one", finding("10_test_one"))
+    assert clone.run("report", "--out", str(clone.out)).returncode == 0
+    assert clone.results()[0]["value"] == 1
+
+
+def test_half_a_character_in_a_finding(clone):
+    cut = finding("10_test_one").replace("The seed", "Bj\\ud800rk")
+    clone.add("10_test_one", cut.replace("run.finding", "_ = run.finding"))
+    clone.add("11_test_two", "print('Bj\\ud800rk')", finding("11_test_two"))
+    clone.run("report")
+    assert clone.statuses()["10_test_one"] == "ok"
+    assert [f["claim"] for f in clone.results()][0] == "Bj\ufffdrk is 1."
+    assert "Bj\ufffdrk is 1." in (clone.out / "index.html").read_text()
+
+
+def test_twin_is_announced(clone):
+    clone.add("10_test_one", LOADS.format(stem="10_test_one"), parameters=DATA_DIR)
+    (clone.root / "mine").mkdir()
+    done = clone.run("report", "--data-dir", "mine")
+    assert "no tracks.csv in mine/: popularity is its synthetic twin" in done.stdout
+    assert "synthetic twin" not in clone.run("report", "--data-dir", "twin").stdout
+
+
+def test_home_that_cannot_be_written_to(clone):
+    clone.add("10_test_one", finding("10_test_one"))
+    assert clone.run("report", HOME="/proc/none", MPLCONFIGDIR=str(clone.root)).returncode == 0
+
+
+def test_working_folder_that_is_gone(clone):
+    gone = clone.root / "gone"
+    gone.mkdir()
+    clone.root = gone
+    import subprocess
+
+    code = "import os; os.rmdir(os.getcwd()); from musicnb.book.cli import main; main(['report'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=gone, text=True, capture_output=True)
+    assert done.returncode == 2 and "the working folder is gone" in one_line(done)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk is always full here")
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from musicnb.book.cli import main; main(['data', 'list'])",
+        "import pandas as pd; from musicnb.book import cli;"
+        "from musicnb.models.predict import _print_rows as p;"
+        "cli._obey = lambda _: p(['a'], [['b']], pd.DataFrame({'c': [1.0]})); cli.main([])",
+    ],
+    ids=["what is printed", "a table"],
+)
+def test_standard_output_on_a_full_disk(code):
+    import subprocess
+
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, text=True, stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 2 and "standard output" in one_line(done)
+
+
+def test_interrupt_while_a_run_is_planned(monkeypatch, capsys):
+    from musicnb.book import cli
+
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "make_plan", pressed)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["report"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert stop.value.code == 130 and capsys.readouterr().err == "musicnb: interrupted\n"
+
+
+def test_interrupt_while_modules_are_imported(clone):
+    (clone.root / "typer.py").write_text("open('here', 'w').close()\nimport time\ntime.sleep(60)")
+    process = clone.popen("report")
+    until((clone.root / "here").exists)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert err == "musicnb: interrupted\n" and process.returncode in (130, -signal.SIGINT)
 
 
 def _bad_notebook(clone, kind):
@@ -714,6 +870,10 @@ def _bad_notebook(clone, kind):
         clone.add("10_test_one", parameters="seed: int = 1 + 1  # computed")
     elif kind == "unknown dependency":
         clone.add("10_test_one", parameters='depends: list[str] = ["19_test_none"]')
+    elif kind == "default of another kind":
+        clone.add("10_test_one", parameters='sample: int = "many"  # rows')
+    elif kind == "full value of another kind":
+        clone.add("10_test_one", parameters='sample: int = 1\nfull: dict = {"sample": "all"}')
     elif kind == "undeclared in full":
         clone.add(
             "10_test_one", parameters='profile: str = "quick"  # x\nfull: dict = {"sample": 0}'
@@ -730,6 +890,8 @@ def _bad_notebook(clone, kind):
         "computed parameter": "more than plain values",
         "unknown dependency": "depends on '19_test_none'",
         "undeclared in full": "names sample",
+        "default of another kind": "sample of '10_test_one.ipynb' is 'many'",
+        "full value of another kind": "sample of '10_test_one.ipynb' is 'all'",
     }.items(),
 )
 def test_broken_notebook(clone, kind, line):
@@ -909,7 +1071,8 @@ def test_lists_data_sets(clone):
 
 
 def test_same_seed_same_bytes(tmp_path):
-    """The book on the twin, twice from nothing: the same findings to the byte, the same scores but for their seconds."""
+    """The book on the twin, twice from nothing: the same findings to the byte, the same scores but
+    for their seconds."""
     outs = [tmp_path / "first", tmp_path / "second"]
     for out in outs:
         with suppress(SystemExit):

@@ -1,4 +1,7 @@
-"""Searches that are killed, shared, or opened with the wrong database; a diary that is asked for; the chapter on files without a crawl."""
+"""Searches that are killed, shared, or opened with the wrong database; tracking that is asked for.
+
+And the chapter on files without a crawl.
+"""
 
 import csv
 import json

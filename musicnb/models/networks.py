@@ -453,8 +453,9 @@ def ft_transformer(
     if n_categorical:
         codes = _embed_codes(features[:, :n_categorical], embed)
         x = layers.Concatenate(axis=1)([x, codes])
+    head = layers.Dense(outputs)  # made first: the seed then draws the same weights as ever
     collected = _attend(x, heads, blocks, dropout)[:, 0]
-    return Model(features, layers.Dense(outputs)(layers.ReLU()(collected)))
+    return Model(features, head(layers.ReLU()(collected)))
 
 # %% ../../nbs/06f_networks.ipynb #32ad5e66
 def batch_transformer(

@@ -12,7 +12,7 @@ __all__ = ['TARGETS', 'SIDES', 'PASSED', 'DATES', 'NO_SIZE', 'KINDS', 'KEPT', 'T
            'plot_planes', 'plane_classifiers', 'table_pushes', 'platform_models', 'table_tenths', 'calibration_error',
            'table_mistakes']
 
-# %% ../../nbs/10e_youtube_classes.ipynb #8ffc7938
+# %% ../../nbs/10e_youtube_classes.ipynb #0da4013b
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 from sklearn.svm import LinearSVC
 
 from ..core import Interval, NotRun, Run, UserError
-from ..evaluate import Experiment, Split, deduplicate, draw_splits, split_random
+from ..evaluate import Experiment
 from ..features import GroupTargetEncoder
 from ..intervals import bootstrap_mean
 from musicnb.models.estimators import (
@@ -44,10 +44,11 @@ from musicnb.models.estimators import (
 )
 from ..models.tabular import TabNetClassifier, TabPFNClassifier, find_tabpfn_weights
 from ..plot import BLUE, LABELS, MUTED, ORANGE, VERMILLION
+from ..splits import Split, deduplicate, draw_splits, split_random
 from .youtube import CLASS_TARGETS, FEATURES, SongFacts, class_target, song_keys
 from ..tasks import BINARY, CLASS_METRICS
 
-# %% ../../nbs/10e_youtube_classes.ipynb #87cdee77
+# %% ../../nbs/10e_youtube_classes.ipynb #c5cc24d8
 LABELS.update(
     {"growth": "views added", "growth_factor": "growth factor", "high_views": "high views"}
 )
@@ -94,7 +95,7 @@ def growth_factor(songs: pd.DataFrame) -> pd.Series:  # above 0; empty where it 
     later = songs.get("viewCount", pd.Series(np.nan, songs.index))
     return later / songs["Views"].where(songs["Views"] > 0)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #c21ec4b9
+# %% ../../nbs/10e_youtube_classes.ipynb #b5197635
 PASSED = 20 / 32  # of the months from February 2023 to October 2025, up to October 2024
 
 
@@ -123,7 +124,7 @@ def impute_views(
         filled[empty] = rng.choice(donors.to_numpy(), len(empty))
     return (views * filled).where(songs["Views"].notna())
 
-# %% ../../nbs/10e_youtube_classes.ipynb #eea30cea
+# %% ../../nbs/10e_youtube_classes.ipynb #faeb557e
 def impute_platforms(
     songs: pd.DataFrame,  # with Views, Stream and viewCount
     imputations: int = 3,
@@ -137,7 +138,7 @@ def impute_platforms(
         asked[name] = ask_question(table, "platform", name=name)
     return asked
 
-# %% ../../nbs/10e_youtube_classes.ipynb #a593a06a
+# %% ../../nbs/10e_youtube_classes.ipynb #a033d7f5
 DATES = {  # target -> views of
     "platform (counted again)": "February 2023",
     "platform (October 2024)": "October 2024, interpolated",
@@ -188,7 +189,7 @@ def table_questions(
         rows[name] = {"views of": when, "songs": len(y), "class 1": y.sum(), "share": y.mean()}
     return pd.DataFrame(rows).T.rename_axis("target")
 
-# %% ../../nbs/10e_youtube_classes.ipynb #07f6f91c
+# %% ../../nbs/10e_youtube_classes.ipynb #ea87791f
 _PLATFORM_SETS = ["audio+likes+comments+licensed+size", "audio", "likes+comments", "size",
                   "audio+licensed+size"]  # fmt: skip
 _GROWTH_SETS = ["published-14", "audio", "streams", "audio+streams+size"]
@@ -248,7 +249,7 @@ def table_features(
     columns = [c for c in columns if all(songs[c].iloc[p].nunique() > 1 for p in parts)]
     return songs[columns].astype({c: "float64" for c in columns if c != "Artist"})
 
-# %% ../../nbs/10e_youtube_classes.ipynb #f932dcf6
+# %% ../../nbs/10e_youtube_classes.ipynb #2b2af83d
 KINDS = ("random", "deduplicated", "artist-apart")
 
 
@@ -346,7 +347,7 @@ def start_few(
     options = dict(kinds=kinds, random_state=random_state, splits=splits)
     return start_experiment(run, question, name, share, **options), question
 
-# %% ../../nbs/10e_youtube_classes.ipynb #debb254c
+# %% ../../nbs/10e_youtube_classes.ipynb #214d081e
 KEPT = {"Random forest": 5, "XGBoost": 3, "Gradient boosting": 3}  # features, as published
 
 
@@ -415,7 +416,7 @@ def find_tabpfn(random_state: int = 1) -> BaseEstimator | NotRun:
     missing = or_not_run(find_tabpfn_weights, "classifier")
     return missing if isinstance(missing, NotRun) else TabPFNClassifier(random_state=random_state)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #0d1a4a04
+# %% ../../nbs/10e_youtube_classes.ipynb #f83c89b0
 def choose_model(
     models: dict[str, BaseEstimator],
     X: pd.DataFrame,
@@ -435,7 +436,7 @@ def choose_model(
     found = Parallel(n_jobs=2, prefer="threads")(delayed(score)(m) for m in models.values())
     return pd.Series(found, list(models), name=metric).sort_values(ascending=False)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #ab7d6993
+# %% ../../nbs/10e_youtube_classes.ipynb #f3863ece
 SHARES = {"9:1": 0.1, "8:2": 0.2, "7:3": 0.3}  # training : test -> share of test rows
 TREE_IDS = {"Random forest": "yt-rf", "XGBoost": "yt-xgb", "Gradient boosting": "yt-gb"}
 
@@ -486,7 +487,7 @@ def pool_imputations(
     about = {k: getattr(found[0], k) for k in ("n", "split", "metric")}
     return Interval(mean, mean - half, mean + half, **about)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #695a05bd
+# %% ../../nbs/10e_youtube_classes.ipynb #4a8816ef
 MIXED = "views of October 2024, imputed where there is no later count; no year of publication"
 FEWER = (
     "judged by the paired difference to all features, {effect:+.2f} points, published {theirs:+.2f}"
@@ -510,7 +511,7 @@ def enter_beside(
     strict = None if isinstance(strict, NotRun) else strict
     return run.judge(id, found["random"], strict=strict, comparable=False, reason=reason)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #7d564f41
+# %% ../../nbs/10e_youtube_classes.ipynb #edf4e5c5
 _WIDTH = 3.2  # of the picture, in standard deviations of a normal shape
 
 
@@ -585,7 +586,7 @@ def plane_classifiers(
     }
     return few | {name.format(""): make_pipeline(scaler, equal)}
 
-# %% ../../nbs/10e_youtube_classes.ipynb #77fa8d22
+# %% ../../nbs/10e_youtube_classes.ipynb #15bc0af7
 def table_pushes(
     shap: pd.DataFrame,  # from table_shap
     X: pd.DataFrame,  # the same rows
@@ -597,7 +598,7 @@ def table_pushes(
         values[c] = sign * shap[c].abs().mean()
     return pd.Series(values, name="mean push").sort_values(key=abs, ascending=False)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #4fd41898
+# %% ../../nbs/10e_youtube_classes.ipynb #9dae669e
 PLATFORM_SET = "audio+likes+comments+licensed+size+text"
 _BOOSTING = dict(
     learning_rate=0.06, extra_trees=True, min_child_samples=10, colsample_bytree=0.4,
@@ -631,7 +632,7 @@ def platform_models(
         "Blend": CalibratedBlend(blend, random_state=seed),
     }
 
-# %% ../../nbs/10e_youtube_classes.ipynb #02f16439
+# %% ../../nbs/10e_youtube_classes.ipynb #eee06a26
 def table_tenths(
     probability: pd.Series,  # of class 1, 0 to 1, from models that had not seen the row
     y: np.ndarray,  # 0 or 1
@@ -656,7 +657,7 @@ def calibration_error(
     "The mean distance of predicted and observed frequency, each tenth weighted by its songs."
     return float(np.average((tenths.index - tenths["value"]).abs(), weights=tenths["songs"]))
 
-# %% ../../nbs/10e_youtube_classes.ipynb #1d199b8d
+# %% ../../nbs/10e_youtube_classes.ipynb #010491cf
 _RATIOS = [0, 0.01, 0.1, 0.5, 2, 10, np.inf]
 CLOSE = "1 : 2 to 2 : 1"
 _BANDS = [

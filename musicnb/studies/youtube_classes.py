@@ -70,7 +70,7 @@ class Question:
     y: np.ndarray  # 0 or 1
     artist: pd.Series  # code of each row
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #b35c41c2
 def ask_question(
     songs: pd.DataFrame,  # from `load_songs`
     target: str = "platform",  # one of TARGETS
@@ -153,7 +153,7 @@ def or_not_run(work: Callable, *args, **options):
     except UserError as error:
         return NotRun(str(error))
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #8f9c046d
 def ask_questions(
     songs: pd.DataFrame,  # from `load_songs`
     main: Question,  # the chapter's own
@@ -173,7 +173,7 @@ def ask_questions(
             asked[name] = or_not_run(ask_question, table, "platform", views, level, name)
     return asked
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #a2e3fc97
 def table_questions(
     asked: dict[str, Question | NotRun],
 ) -> pd.DataFrame:  # index: target; views of, songs, class 1, share of class 1, note
@@ -202,7 +202,7 @@ def _lacks(songs: pd.DataFrame) -> list[str]:
     there = {"year": year.notna().any(), "size": set(FEATURES["size"]) <= set(songs)}
     return [word for word, seen in there.items() if not seen]
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #e47c64e6
 def class_sets(
     songs: pd.DataFrame,
 ) -> dict[str, list[str]]:  # target, or "trees" and "networks" -> sets, that of all models first
@@ -232,7 +232,7 @@ def missing_sets(
     first = _PLATFORM_SETS[0]
     return [first] if target == "platform" and "size" in _lacks(songs) else []
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #213d4391
 def table_features(
     question: Question | NotRun,
     features: str,  # a name from `class_sets`
@@ -266,7 +266,7 @@ def draw_question(
         check_classes(question.y, parts)
     return deduplicate(splits, *keys)
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #55a209bc
 def start_experiment(
     run: Run,
     question: Question | NotRun,
@@ -298,7 +298,7 @@ def fit_on(
     known = {} if isinstance(question, NotRun) else exp.splits
     exp.fit(models, table_features(question, features, known), features, **options)
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #8601b80e
 def start_other(
     run: Run,
     question: Question | NotRun,
@@ -326,7 +326,7 @@ def cut_splits(
         cut[kind] = [(np.sort(train), np.sort(test)) for train, test in drawn]
     return cut
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #3af682d8
 def start_few(
     run: Run,
     question: Question | NotRun,
@@ -376,7 +376,7 @@ def _code_artist() -> ColumnTransformer:
     )
     return made.set_output(transform="pandas")
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #54fbd5c8
 def _bare_trees(n_estimators: int, random_state: int) -> dict[str, BaseEstimator]:
     models = class_models(n_estimators, random_state)
     trees = {"XGBoost": models["XGBoost"], "Gradient boosting": models["Gradient boosting"][-1]}
@@ -395,7 +395,7 @@ def tree_classifiers(
 def top_name(model: str) -> str:  # of KEPT
     return f"{model} on {KEPT[model]} features"
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #5e2779eb
 def top_classifiers(
     n_estimators: int = 100,
     random_state: int = 1,
@@ -457,7 +457,7 @@ def published_shares(
             rows.append({"model": model, "share": share, "value": value, "n": n, "error": error})
     return pd.DataFrame(rows)
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #c9589973
 def table_share_steps(
     published: pd.DataFrame,  # from published_shares
 ) -> pd.DataFrame:  # index: model, share; difference, and its error if independent, if nested
@@ -539,7 +539,7 @@ def _plane(ax: Axes, model) -> None:
     sheet = dict(zip([*side, up], (u, v, height), strict=True))
     ax.plot_surface(*(sheet[i] for i in range(3)), color=VERMILLION, alpha=0.35, rasterized=True)
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #c79fccf5
 def plot_planes(
     flat,  # fitted pipeline: scaler, select_top_k of two features
     deep,  # the same with three
@@ -570,7 +570,7 @@ def plot_planes(
         axis.set_pane_color((0, 0, 0, 0))
     return fig
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #b8267521
 def plane_classifiers(
     n_estimators: int = 100,  # of XGBoost, which chooses the features
     random_state: int = 1,
@@ -610,7 +610,7 @@ _BOOSTING = dict(
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:
     return table.select_dtypes("number")
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #8db8c604
 def platform_models(
     n_estimators: int = 300,  # trees of each boosting model
     random_state: int = 1,

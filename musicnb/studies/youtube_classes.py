@@ -205,7 +205,7 @@ def _lacks(songs: pd.DataFrame) -> list[str]:
 # %% ../../nbs/10e_youtube_classes.ipynb #e47c64e6
 def class_sets(
     songs: pd.DataFrame,
-) -> dict[str, list[str]]:  # target, or "trees" and "networks" -> sets, that of all models first
+) -> dict[str, list[str]]:  # target, or "trees" -> sets, that of all models first
     "The feature sets of each target, as far as these files have them."
     lacks = _lacks(songs)
 

@@ -294,9 +294,16 @@ def fit_on(
     features: str,  # a name from `class_sets`
     **options,  # of `Experiment.fit`
 ) -> None:
-    "Fit and score models on a named feature set."
+    "Fit and score models on a named feature set; TabNets one at a time."
     known = {} if isinstance(question, NotRun) else exp.splits
-    exp.fit(models, table_features(question, features, known), features, **options)
+    X = table_features(question, features, known)
+    if "TabNet" not in models or isinstance(X, NotRun):
+        exp.fit(models, X, features, **options)
+        return
+    exp.fit({n: m for n, m in models.items() if n != "TabNet"}, X, features, **options)
+    jobs, exp.n_jobs = exp.n_jobs, 1
+    exp.fit({n: models[n] for n in ("TabNet", "LightGBM")}, X, features, **options)
+    exp.n_jobs = jobs
 
 # %% ../../nbs/10e_youtube_classes.ipynb #8601b80e
 def start_other(

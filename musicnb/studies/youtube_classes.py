@@ -676,11 +676,11 @@ _BANDS = [
 def table_mistakes(
     songs: pd.DataFrame,  # with Views and Stream
     probability: pd.Series,  # of more views than streams, with the same index
-) -> pd.DataFrame:  # index: views : streams; songs, mistakes, share of mistakes, mean probability
+) -> pd.DataFrame:  # index: views : streams; songs, mistakes, share mistaken, mean probability
     "Mistakes by how far views and streams are apart; YouTube is predicted from one half on."
     wrong = (probability >= 0.5) != (songs["Views"] > songs["Stream"])
     band = pd.cut(songs["Views"] / songs["Stream"], _RATIOS, labels=_BANDS, right=False)
     rows = pd.DataFrame({"songs": 1, "mistakes": wrong, "mean probability": probability})
     counts = {"songs": "sum", "mistakes": "sum", "mean probability": "mean"}
     table = rows.groupby(band.rename("views : streams"), observed=True).agg(counts)
-    return table.assign(**{"share of mistakes": table["mistakes"] / table["songs"]})
+    return table.assign(**{"share mistaken": table["mistakes"] / table["songs"]})

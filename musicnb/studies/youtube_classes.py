@@ -302,7 +302,7 @@ def fit_on(
         return
     exp.fit({n: m for n, m in models.items() if n != "TabNet"}, X, features, **options)
     jobs, exp.n_jobs = exp.n_jobs, 1
-    exp.fit({n: models[n] for n in ("TabNet", "LightGBM")}, X, features, **options)
+    exp.fit({"TabNet": models["TabNet"]}, X, features, **options | {"permuted": False})
     exp.n_jobs = jobs
 
 # %% ../../nbs/10e_youtube_classes.ipynb #8601b80e

@@ -142,9 +142,11 @@ def test_linear_figures_are_reproduced(book):
         ledger = {r["id"]: r for r in csv.DictReader(f)}
     assert ledger["pop-train-rows"]["verdict"] == "reproduced", ledger["pop-train-rows"]
     for id in ("pop-linear-mse", "pop-lasso-mse", "pop-ridge-mse"):  # the mean of each year has the same error
-        assert ledger[id]["verdict"] == "not comparable" and "plain baseline" in ledger[id]["reason"], ledger[id]
+        row = ledger[id]
+        assert row["verdict"] == "not comparable" and "plain baseline" in row["reason"], row
     for id in ("pop-linear-mse", "pop-linear-mae", "pop-lasso-mse", "pop-ridge-mse"):
-        assert abs(float(ledger[id]["ours"]) / float(ledger[id]["published"]) - 1) < 0.01, ledger[id]
+        row = ledger[id]
+        assert abs(float(row["ours"]) / float(row["published"]) - 1) < 0.01, row
     assert ledger["pop-rows"]["verdict"] in ("not comparable", "reproduced")
     published = [r["id"] for r in csv.DictReader((ROOT / "data" / "published_figures.csv").open(encoding="utf-8"))]
     assert list(ledger) == published

@@ -20,6 +20,6 @@ def render() -> str:
 
 
 def from_root(markdown: str) -> str:
-    "`../data/CARDS.md` is `data/CARDS.md` from there, `00_core.ipynb` is `nbs/00_core.ipynb`."
+    "`../data/CARDS.md` is `data/CARDS.md` from there, `00b_core.ipynb` is `nbs/00b_core.ipynb`."
     markdown = re.sub(r"(\]\(|src=\"|srcset=\")\.\./", r"\1", markdown)
     return re.sub(r"\]\((\w+\.ipynb)", r"](nbs/\1", markdown)

@@ -23,23 +23,26 @@ MIN_REPEATS = 5  # from here on repeats carry the interval, below it the bootstr
 
 
 def corrected_interval(
-    values,          # one score, or one difference of two scores, for each repeat
+    values,  # one score, or one difference of two scores, for each repeat
     n_train: float,  # training rows of a repeat
-    n_test: float,   # test rows of a repeat
+    n_test: float,  # test rows of a repeat
 ) -> Interval:
     "Mean and interval over repeated splits (Nadeau and Bengio 2003, Machine Learning 52, 239–281)."
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         raise ValueError(f"{len(values)} repeats; expected two or more")
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * np.sqrt((1 / len(values) + n_test / n_train) * values.var(ddof=1))
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * np.sqrt(
+        (1 / len(values) + n_test / n_train) * values.var(ddof=1)
+    )
     return Interval(values.mean(), values.mean() - half, values.mean() + half)
 
 # %% ../nbs/05a_intervals.ipynb #a89d9249
 def unit_codes(
-    units,   # code of each row, -1 = unknown; None
+    units,  # code of each row, -1 = unknown; None
     n: int,  # rows
 ) -> np.ndarray:  # codes
-    "Which rows belong together; each row is a unit of its own where there are no codes, or where the code is -1."
+    """Which rows belong together; each row is a unit of its own where there are no codes, or where
+    the code is -1."""
     if units is None:
         return np.arange(n)
     units = np.asarray(units, dtype="int64").copy()
@@ -66,20 +69,24 @@ POOLS = 10_000  # random groups that units are dealt into where there are more
 
 
 def _draw_sums(sums: np.ndarray, draws: int, seed: int, chunk: int = 64) -> np.ndarray:
-    "Sums over units that are drawn with replacement, as many as there are: (n_units, k) becomes (draws, k)."
+    """Sums over units that are drawn with replacement, as many as there are: (n_units, k) becomes
+    (draws, k)."""
     rng = np.random.default_rng(seed)
     if len(sums) > POOLS:
         sums = _unit_sums(sums, rng.permutation(len(sums)) % POOLS, POOLS)
     n, drawn = len(sums), []
     for start in range(0, draws, chunk):
-        counts = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(min(chunk, draws - start))]
+        counts = [
+            np.bincount(rng.integers(n, size=n), minlength=n)
+            for _ in range(min(chunk, draws - start))
+        ]
         drawn.append(np.stack(counts).astype("float64") @ sums)
     return np.vstack(drawn)
 
 # %% ../nbs/05a_intervals.ipynb #b436c5d0
 def bootstrap_mean(
     values: np.ndarray,
-    units=None,          # artist of each row: artists are drawn; None draws rows
+    units=None,  # artist of each row: artists are drawn; None draws rows
     draws: int = 1_000,
     seed: int = 1,
 ) -> Interval:
@@ -91,7 +98,7 @@ def bootstrap_mean(
 
 # %% ../nbs/05a_intervals.ipynb #1c64b865
 def resample_groups(
-    codes: np.ndarray,       # code of each row, from `unit_codes`
+    codes: np.ndarray,  # code of each row, from `unit_codes`
     n_resamples: int,
     random_state: int,
 ):  # yields positions of the rows of each resample
@@ -106,15 +113,17 @@ def resample_groups(
 
 
 def bootstrap_statistic(
-    statistic: Callable,     # a table -> a number
+    statistic: Callable,  # a table -> a number
     frame: pd.DataFrame,
-    groups=None,             # artist of each row, -1 = unnamed; None draws rows
+    groups=None,  # artist of each row, -1 = unnamed; None draws rows
     n_resamples: int = 1_000,
     random_state: int = 1,
 ) -> Interval:
     "Any number with its 95 % interval, by bootstrap over rows or whole artists."
     codes = unit_codes(groups, len(frame))
-    draws = [statistic(frame.iloc[rows]) for rows in resample_groups(codes, n_resamples, random_state)]
+    draws = [
+        statistic(frame.iloc[rows]) for rows in resample_groups(codes, n_resamples, random_state)
+    ]
     return bootstrap_interval(statistic(frame), np.asarray(draws))
 
 # %% ../nbs/05a_intervals.ipynb #0a92a780
@@ -122,10 +131,10 @@ BLOCKS = 30
 
 
 def random_blocks(
-    groups,         # artist of each row, -1 = unnamed and on its own
-    n: int,         # rows
+    groups,  # artist of each row, -1 = unnamed and on its own
+    n: int,  # rows
     seed: int = 1,
-) -> np.ndarray:    # block of each row, 0 to BLOCKS - 1
+) -> np.ndarray:  # block of each row, 0 to BLOCKS - 1
     "Deal whole groups into random blocks of about equally many groups."
     codes = np.unique(unit_codes(groups, n), return_inverse=True)[1]
     return (np.random.default_rng(seed).permutation(codes.max() + 1) % BLOCKS)[codes]
@@ -134,13 +143,18 @@ def random_blocks(
 def block_interval(
     statistic: Callable,  # a table -> a number
     frame: pd.DataFrame,
-    groups,               # artist of each row, -1 = unnamed
-    seed: int = 1,        # of the blocks
+    groups,  # artist of each row, -1 = unnamed
+    seed: int = 1,  # of the blocks
 ) -> Interval:
-    """Any number with its 95 % interval: the statistic in each of the random blocks of whole groups, and the standard error
+    """Any number with its 95 % interval: the statistic in each of the random blocks of whole
+    groups, and the standard error
     of their spread (random groups: Wolter 2007, Introduction to Variance Estimation, chapter 2)."""
     parts = [statistic(part) for _, part in frame.groupby(random_blocks(groups, len(frame), seed))]
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(parts) - 1) * np.std(parts, ddof=1) / len(parts) ** 0.5
+    half = (
+        stats.t.ppf((1 + CONFIDENCE) / 2, len(parts) - 1)
+        * np.std(parts, ddof=1)
+        / len(parts) ** 0.5
+    )
     value = statistic(frame)
     return Interval(value, value - half, value + half)
 
@@ -155,17 +169,20 @@ def _pearson(sums: np.ndarray) -> np.ndarray:  # (…, 6), from _moments
 
 
 def correlation_interval(
-    x,                       # numbers without missing ones
-    y,                       # as many
+    x,  # numbers without missing ones
+    y,  # as many
     method: str = "pearson",  # or "spearman"
-    groups=None,             # artist of each row, -1 = unnamed; None draws rows
+    groups=None,  # artist of each row, -1 = unnamed; None draws rows
     n_resamples: int = 1_000,
     random_state: int = 1,
 ) -> Interval:
-    "A correlation with its 95 % interval by bootstrap over whole artists, whatever the distribution."
+    """A correlation with its 95 % interval by bootstrap over whole artists, whatever the
+    distribution."""
     if method not in ("pearson", "spearman"):
         raise UserError(f"method is {method!r}", "pearson or spearman")
-    x, y = (stats.rankdata(v) if method == "spearman" else np.asarray(v, dtype=float) for v in (x, y))
+    x, y = (
+        stats.rankdata(v) if method == "spearman" else np.asarray(v, dtype=float) for v in (x, y)
+    )
     x, y = (v - v.mean() for v in (x, y))  # sums of squares of large counts would lose digits
     codes = np.unique(unit_codes(groups, len(x)), return_inverse=True)[1]
     sums = _unit_sums(_moments(x, y), codes, codes.max() + 1)
@@ -174,9 +191,9 @@ def correlation_interval(
 
 
 def r2_interval(
-    x,                       # one predictor
-    y,                       # the target
-    groups=None,             # artist of each row, -1 = unnamed; None draws rows
+    x,  # one predictor
+    y,  # the target
+    groups=None,  # artist of each row, -1 = unnamed; None draws rows
     n_resamples: int = 1_000,
     random_state: int = 1,
 ) -> Interval:
@@ -187,13 +204,14 @@ def r2_interval(
 
 # %% ../nbs/05a_intervals.ipynb #0f207a6b
 def table_correlations(
-    X: pd.DataFrame,          # columns to correlate with y, without missing cells
-    y: pd.Series,             # with the same index
+    X: pd.DataFrame,  # columns to correlate with y, without missing cells
+    y: pd.Series,  # with the same index
     method: str = "pearson",  # or "spearman"
-    groups=None,              # artist of each row, -1 = unnamed; None takes the rows as independent
-    seed: int = 1,            # of the bootstrap
-) -> pd.DataFrame:            # feature, r, low, high (95 %), n; strongest first
-    """Each column's correlation with y. Intervals: Fisher's z, for Spearman with the error of Bonett and Wright
+    groups=None,  # artist of each row, -1 = unnamed; None takes the rows as independent
+    seed: int = 1,  # of the bootstrap
+) -> pd.DataFrame:  # feature, r, low, high (95 %), n; strongest first
+    """Each column's correlation with y. Intervals: Fisher's z, for Spearman with the error of
+    Bonett and Wright
     (2000, Psychometrika 65, 23–28); with groups by bootstrap over whole groups."""
     if method not in ("pearson", "spearman"):
         raise UserError(f"method is {method!r}", "pearson or spearman")
@@ -204,7 +222,9 @@ def table_correlations(
         r, n = X.corrwith(y, method=method), len(y)
         error = np.sqrt((1 + (r**2 / 2 if method == "spearman" else 0)) / (n - 3))
         half = stats.norm.ppf((1 + CONFIDENCE) / 2) * error
-        table = pd.DataFrame({"r": r, "low": np.tanh(np.arctanh(r) - half), "high": np.tanh(np.arctanh(r) + half)})
+        table = pd.DataFrame(
+            {"r": r, "low": np.tanh(np.arctanh(r) - half), "high": np.tanh(np.arctanh(r) + half)}
+        )
     table = table.assign(n=len(y)).rename_axis("feature").reset_index()
     return table.sort_values("r", key=abs, ascending=False, ignore_index=True)
 
@@ -213,23 +233,26 @@ ALPHA = 0.1  # share of rows that may lie outside of their interval
 
 
 def conformal_margin(
-    y: np.ndarray,     # true values of rows that the model has not seen
-    low: np.ndarray,   # guess at the lower ends; the prediction itself for an interval of one width
+    y: np.ndarray,  # true values of rows that the model has not seen
+    low: np.ndarray,  # guess at the lower ends; the prediction itself for an interval of one width
     high: np.ndarray,  # guess at the upper ends
     alpha: float = ALPHA,  # share that may lie outside, above 0 and below 1
-) -> float:            # to be taken off the lower and put on the upper ends
-    "The margin of split conformal prediction. Raises `UserError` for too few rows: with alpha 0.1 it takes nine."
+) -> float:  # to be taken off the lower and put on the upper ends
+    """The margin of split conformal prediction. Raises `UserError` for too few rows: with alpha 0.1
+    it takes nine."""
     n = len(y)
     rank = int(np.ceil((n + 1) * (1 - alpha)))
     if rank > n:
-        raise UserError(f"{n} rows to calibrate an interval on", f"{int(np.ceil(1 / alpha)) - 1} or more")
+        raise UserError(
+            f"{n} rows to calibrate an interval on", f"{int(np.ceil(1 / alpha)) - 1} or more"
+        )
     return float(np.partition(np.maximum(low - y, y - high), rank - 1)[rank - 1])
 
 
 def move_ends(
     low: np.ndarray,
     high: np.ndarray,
-    margin: float,   # from conformal_margin
+    margin: float,  # from conformal_margin
     bounds: tuple[float, float] = (-np.inf, np.inf),  # of the target's scale
 ) -> tuple[np.ndarray, np.ndarray]:  # low, high
     "The ends moved by the margin, within the bounds and in their order."
@@ -243,8 +266,9 @@ def interval_scores(
     low: np.ndarray,
     high: np.ndarray,
     alpha: float = ALPHA,  # that the intervals were made for
-) -> np.ndarray:           # one score a row, in the target's unit; smaller is better
-    "Width, and 2/alpha times the distance of what lies outside (Gneiting and Raftery 2007, equation 43)."
+) -> np.ndarray:  # one score a row, in the target's unit; smaller is better
+    """Width, and 2/alpha times the distance of what lies outside (Gneiting and Raftery 2007,
+    equation 43)."""
     return high - low + 2 / alpha * np.clip(np.maximum(low - y, y - high), 0, None)
 
 
@@ -252,17 +276,27 @@ def table_coverage(
     y: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
-    by=None,               # a group for each row; None: all rows
-    units=None,            # artist of each row, as in bootstrap_mean
+    by=None,  # a group for each row; None: all rows
+    units=None,  # artist of each row, as in bootstrap_mean
     alpha: float = ALPHA,  # that the intervals were made for
     seed: int = 1,
 ) -> pd.DataFrame:  # index: group; n, coverage with low and high (95 %), width, score
     "What prediction intervals hold: share inside, mean width and interval score."
-    rows = pd.DataFrame({"covered": (low <= y) & (y <= high), "width": high - low}).astype("float64")
+    rows = pd.DataFrame({"covered": (low <= y) & (y <= high), "width": high - low}).astype(
+        "float64"
+    )
     rows["score"] = interval_scores(y, low, high, alpha)
-    rows = rows.assign(unit=unit_codes(units, len(y)), group="all" if by is None else np.asarray(by))
+    rows = rows.assign(
+        unit=unit_codes(units, len(y)), group="all" if by is None else np.asarray(by)
+    )
     lines = {}
     for group, part in rows.groupby("group", sort=True, observed=True):
         share = bootstrap_mean(part["covered"].to_numpy(), part["unit"], seed=seed)
-        lines[group] = {"n": len(part), "coverage": share.value, "low": share.low, "high": share.high, **part[["width", "score"]].mean()}
+        lines[group] = {
+            "n": len(part),
+            "coverage": share.value,
+            "low": share.low,
+            "high": share.high,
+            **part[["width", "score"]].mean(),
+        }
     return pd.DataFrame(lines).T.astype({"n": "int64"})

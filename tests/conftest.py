@@ -74,6 +74,14 @@ def status_of(chapter: str, out: Path) -> str:
     }[chapter]
 
 
+def pytest_collection_modifyitems(items):
+    """Side by side on two cores: a file's tests share its fixtures and stay together, each
+    notebook goes where there is room."""
+    for item in items:
+        if item.originalname != "test_notebook_runs":
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture
 def loopback(monkeypatch):
     """No test reaches past this machine, nor does a process that it starts with the guard on its

@@ -51,7 +51,7 @@ def ran() -> nbformat.NotebookNode:
     return new_notebook(
         cells=[
             new_markdown_cell("# The ledger\n\n> Its promise."),
-            new_markdown_cell("Inline $x_1 * x_2$, and [core](00_core.ipynb)."),
+            new_markdown_cell("Inline $x_1 * x_2$, and [core](00b_core.ipynb)."),
             new_code_cell(
                 "seed: int = 1  # of every draw\nsample: int = 5", metadata={"tags": ["parameters"]}
             ),
@@ -130,7 +130,7 @@ def test_each_exported_name_has_an_entry(pages, module):
 
 
 def test_entries_keep_the_comments_and_the_methods(pages):
-    core = pages["tools/00_core.html"]
+    core = pages["tools/00b_core.html"]
     entry = core.find(id="musicnb.core.find_root").parent.get_text(" ", strip=True)
     assert (
         "where to look first; the working folder by default" in entry
@@ -316,7 +316,7 @@ def test_site_in_a_browser(built):
         found = WebDriverWait(driver, 60).until(
             lambda d: d.find_elements("css selector", "#search-results li a")
         )
-        assert "tools/00_core.html" in found[0].get_attribute("href")
+        assert "tools/00b_core.html" in found[0].get_attribute("href")
         ground = set()
         for theme in ("light", "dark"):
             driver.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
@@ -331,7 +331,7 @@ def test_site_in_a_browser(built):
             "Emulation.setDeviceMetricsOverride",
             {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True},
         )
-        for name in ("index", "api", "data-cards", "tools/00_core", f"chapters/{RAN}"):
+        for name in ("index", "api", "data-cards", "tools/00b_core", f"chapters/{RAN}"):
             driver.get(f"{built.as_uri()}/{name}.html")
             assert driver.execute_script(
                 "return document.documentElement.scrollWidth <= window.innerWidth"

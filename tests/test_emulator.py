@@ -1,4 +1,5 @@
 """The emulator answers as the services do: held to YouTube's own discovery document, and asked by the official clients."""
+
 import csv
 import http.client
 import json
@@ -14,17 +15,37 @@ from urllib.parse import parse_qs, urlsplit
 import httplib2
 import jsonschema
 import pytest
-from emulator import ITEM_FAULTS, LIMIT, REQUEST_FAULTS, YOUTUBE, Emulator, World, code, made_up_rows, write_rows
+from emulator import (
+    ITEM_FAULTS,
+    LIMIT,
+    REQUEST_FAULTS,
+    YOUTUBE,
+    Emulator,
+    World,
+    code,
+    made_up_rows,
+    write_rows,
+)
 from googleapiclient.discovery import build
 from googleapiclient.discovery_cache import DISCOVERY_DOC_DIR
 from googleapiclient.errors import HttpError
 from googleapiclient.http import HttpRequest
 
 DISCOVERY = json.loads(Path(DISCOVERY_DOC_DIR, "youtube.v3.json").read_text())
-FORMATS = {"uint64": r"^\d{1,20}$", "int64": r"^-?\d{1,19}$", "date-time": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"}
+FORMATS = {
+    "uint64": r"^\d{1,20}$",
+    "int64": r"^-?\d{1,19}$",
+    "date-time": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$",
+}
 VIDEOS = [code(11, "test", i) for i in range(40)]
 WORLD = World()
-TALKED = max((v for v in VIDEOS if not WORLD.gone(v) and not WORLD.closed(v)), key=WORLD.comments)  # has most comments
+TALKED = max(
+    (v for v in VIDEOS if not WORLD.gone(v) and not WORLD.closed(v)), key=WORLD.comments
+)  # has most comments
+PLAYLIST = max(
+    (f"PL{code(16, 'list', i)}" for i in range(9)),
+    key=lambda p: 0 if WORLD.gone(p) else len(WORLD.members(p)),
+)
 
 
 def as_json_schema(made: dict) -> dict:
@@ -37,7 +58,10 @@ def as_json_schema(made: dict) -> dict:
     if "items" in made:
         schema["items"] = as_json_schema(made["items"])
     if "properties" in made:
-        schema |= {"properties": {k: as_json_schema(v) for k, v in made["properties"].items()}, "additionalProperties": False}
+        schema |= {
+            "properties": {k: as_json_schema(v) for k, v in made["properties"].items()},
+            "additionalProperties": False,
+        }
     elif "additionalProperties" in made:
         schema["additionalProperties"] = as_json_schema(made["additionalProperties"])
     return schema
@@ -45,7 +69,11 @@ def as_json_schema(made: dict) -> dict:
 
 def check(answer: dict, name: str) -> None:
     """Raise `ValidationError` where an answer is not what the discovery document calls `name`."""
-    jsonschema.validate(answer, as_json_schema({"$ref": name}) | {"$defs": {k: as_json_schema(v) for k, v in DISCOVERY["schemas"].items()}})
+    jsonschema.validate(
+        answer,
+        as_json_schema({"$ref": name})
+        | {"$defs": {k: as_json_schema(v) for k, v in DISCOVERY["schemas"].items()}},
+    )
 
 
 pytestmark = pytest.mark.usefixtures("loopback")
@@ -70,12 +98,21 @@ class WithKey(HttpRequest):
 @pytest.fixture
 def youtube(server):
     # with a transport of its own: without one the client looks for Google's credentials on the network
-    return build("youtube", "v3", http=httplib2.Http(timeout=10), static_discovery=True, requestBuilder=WithKey, client_options={"api_endpoint": server.url})
+    return build(
+        "youtube",
+        "v3",
+        http=httplib2.Http(timeout=10),
+        static_discovery=True,
+        requestBuilder=WithKey,
+        client_options={"api_endpoint": server.url},
+    )
 
 
 def ask(server, path: str, key: str | None = "emulator", **more) -> tuple[int, dict, bytes]:
     """Status, headers and body of an answer."""
-    asked = urllib.request.Request(server.url + path, headers={"x-goog-api-key": key} if key else {}, **more)
+    asked = urllib.request.Request(
+        server.url + path, headers={"x-goog-api-key": key} if key else {}, **more
+    )
     try:
         with urllib.request.urlopen(asked, timeout=10) as answer:
             return answer.status, dict(answer.headers), answer.read()
@@ -89,10 +126,39 @@ def ids(items: list[dict]) -> set[str]:
 
 # YouTube
 
-@pytest.mark.parametrize("endpoint, query, schema", [
-    ("videos", {"id": ",".join(VIDEOS), "part": "snippet,statistics,status,contentDetails"}, "VideoListResponse"),
-    ("channels", {"id": ",".join("UC" + code(22, v) for v in VIDEOS), "part": "snippet,statistics,status", "maxResults": 50}, "ChannelListResponse"),
-    ("commentThreads", {"videoId": TALKED, "part": "snippet", "maxResults": 100}, "CommentThreadListResponse")])
+
+@pytest.mark.parametrize(
+    "endpoint, query, schema",
+    [
+        (
+            "videos",
+            {
+                "id": ",".join(VIDEOS),
+                "part": "snippet,statistics,status,contentDetails,topicDetails",
+            },
+            "VideoListResponse",
+        ),
+        (
+            "channels",
+            {
+                "id": ",".join("UC" + code(22, v) for v in VIDEOS),
+                "part": "snippet,statistics,status",
+                "maxResults": 50,
+            },
+            "ChannelListResponse",
+        ),
+        (
+            "commentThreads",
+            {"videoId": TALKED, "part": "snippet,replies", "maxResults": 100},
+            "CommentThreadListResponse",
+        ),
+        (
+            "playlistItems",
+            {"playlistId": PLAYLIST, "part": "contentDetails", "maxResults": 50},
+            "PlaylistItemListResponse",
+        ),
+    ],
+)
 def test_answers_are_what_the_discovery_document_says(server, youtube, endpoint, query, schema):
     answer = getattr(youtube, endpoint)().list(**query).execute()
     check(answer, schema)
@@ -105,6 +171,35 @@ def test_answers_are_what_the_discovery_document_says(server, youtube, endpoint,
         check(answer, schema)
 
 
+def test_replies_are_paged_as_the_discovery_document_says(youtube):
+    thread = max(
+        (
+            t["id"]
+            for t in youtube.commentThreads()
+            .list(part="snippet", videoId=TALKED, maxResults=100)
+            .execute()["items"]
+        ),
+        key=WORLD.replies,
+    )
+    answer = youtube.comments().list(part="snippet", parentId=thread, maxResults=100).execute()
+    check(answer, "CommentListResponse")
+    assert len(answer["items"]) == WORLD.replies(thread) > 5
+    inline = (
+        youtube.commentThreads()
+        .list(part="snippet,replies", videoId=TALKED, maxResults=100)
+        .execute()["items"]
+    )
+    assert max(len(t.get("replies", {}).get("comments", [])) for t in inline) == 5, (
+        "no more come along"
+    )
+
+
+def test_handles_lead_to_channels(youtube):
+    for name, given in (("forHandle", "@gorillaz"), ("forUsername", "gorillaz")):
+        (channel,) = youtube.channels().list(part="id", **{name: given}).execute()["items"]
+        assert channel["id"] == WORLD.channel_named("gorillaz")
+
+
 def test_schema_check_bites(youtube):
     answer = youtube.videos().list(part="statistics", id=VIDEOS[0]).execute()
     answer["items"][0]["statistics"]["viewCount"] = 12
@@ -114,12 +209,21 @@ def test_schema_check_bites(youtube):
 
 def test_same_id_same_answer_and_a_later_day_shows_more(server, youtube):
     def asked():
-        return {i["id"]: i for i in youtube.videos().list(part="snippet,statistics", id=",".join(VIDEOS)).execute()["items"]}
+        return {
+            i["id"]: i
+            for i in youtube.videos()
+            .list(part="snippet,statistics", id=",".join(VIDEOS))
+            .execute()["items"]
+        }
+
     first, again = asked(), asked()
     assert first == again
     server.script(day=30)
     later = asked()
-    views = [(int(first[i]["statistics"]["viewCount"]), int(later[i]["statistics"]["viewCount"])) for i in first]
+    views = [
+        (int(first[i]["statistics"]["viewCount"]), int(later[i]["statistics"]["viewCount"]))
+        for i in first
+    ]
     assert all(a <= b for a, b in views) and sum(a < b for a, b in views) > len(views) * 0.9
     assert all(first[i]["snippet"] == later[i]["snippet"] for i in first)
 
@@ -127,27 +231,41 @@ def test_same_id_same_answer_and_a_later_day_shows_more(server, youtube):
 def test_absent_private_hidden_and_order(server, youtube):
     absent, private, hidden = VIDEOS[3], VIDEOS[7], VIDEOS[8]
     channel = server.world.channel_of(VIDEOS[9])
-    server.script(faults={f: 0 for f in ITEM_FAULTS}, items={"absent": [absent], "private": [private], "hidden": [hidden, channel]})
+    server.script(
+        faults={f: 0 for f in ITEM_FAULTS},
+        items={"absent": [absent], "private": [private], "hidden": [hidden, channel]},
+    )
     items = youtube.videos().list(part="snippet,statistics", id=",".join(VIDEOS)).execute()["items"]
     assert ids(items) == set(VIDEOS) - {absent, private}
-    assert [i["id"] for i in items] != [v for v in VIDEOS if v not in (absent, private)], "not in the order of asking"
+    assert [i["id"] for i in items] != [v for v in VIDEOS if v not in (absent, private)], (
+        "not in the order of asking"
+    )
     found = {i["id"]: i["statistics"] for i in items}
     assert len({"likeCount", "commentCount"} & set(found[hidden])) == 1
     assert {"likeCount", "commentCount", "viewCount"} <= set(found[VIDEOS[9]])
-    statistics = youtube.channels().list(part="statistics", id=channel).execute()["items"][0]["statistics"]
+    statistics = (
+        youtube.channels().list(part="statistics", id=channel).execute()["items"][0]["statistics"]
+    )
     assert statistics["hiddenSubscriberCount"] is True and "subscriberCount" not in statistics
 
 
 def test_subscribers_have_three_significant_digits(youtube):
     asked = ",".join("UC" + code(22, v) for v in VIDEOS)
     items = youtube.channels().list(part="statistics", id=asked, maxResults=50).execute()["items"]
-    counts = [i["statistics"]["subscriberCount"] for i in items if "subscriberCount" in i["statistics"]]
+    counts = [
+        i["statistics"]["subscriberCount"] for i in items if "subscriberCount" in i["statistics"]
+    ]
     assert len(counts) > 30 and all(re.fullmatch(r"\d{1,3}0*", c) for c in counts)
-    assert len(youtube.channels().list(part="statistics", id=asked).execute()["items"]) == 5, "the default of maxResults"
+    assert len(youtube.channels().list(part="statistics", id=asked).execute()["items"]) == 5, (
+        "the default of maxResults"
+    )
 
 
 def test_comment_pages(server, youtube):
-    seen, request = [], youtube.commentThreads().list(part="snippet", videoId=TALKED, maxResults=100)
+    seen, request = (
+        [],
+        youtube.commentThreads().list(part="snippet", videoId=TALKED, maxResults=100),
+    )
     while request:
         answer = request.execute()
         seen += [i["id"] for i in answer["items"]]
@@ -156,14 +274,24 @@ def test_comment_pages(server, youtube):
     assert server.counts()["commentThreads"]["requests"] == -(-len(seen) // 100)
 
 
-@pytest.mark.parametrize("query, key, status, reason, detail", [
-    ("part=snippet&id=x", None, 403, "forbidden", None),
-    ("part=snippet&id=x", "invalid", 400, "badRequest", "API_KEY_INVALID"),
-    ("part=snippet&id=x", "no-rights", 403, "accessNotConfigured", "SERVICE_DISABLED"),
-    ("id=x", "any", 400, "missingRequiredParameter", None),
-    ("part=nonsense&id=x", "any", 400, "unknownPart", None),
-    ("part=snippet", "any", 400, "missingRequiredParameter", None),
-    ("part=snippet&id=" + ",".join(map(str, range(LIMIT + 1))), "any", 400, "invalidFilters", None)])
+@pytest.mark.parametrize(
+    "query, key, status, reason, detail",
+    [
+        ("part=snippet&id=x", None, 403, "forbidden", None),
+        ("part=snippet&id=x", "invalid", 400, "badRequest", "API_KEY_INVALID"),
+        ("part=snippet&id=x", "no-rights", 403, "accessNotConfigured", "SERVICE_DISABLED"),
+        ("id=x", "any", 400, "missingRequiredParameter", None),
+        ("part=nonsense&id=x", "any", 400, "unknownPart", None),
+        ("part=snippet", "any", 400, "missingRequiredParameter", None),
+        (
+            "part=snippet&id=" + ",".join(map(str, range(LIMIT + 1))),
+            "any",
+            400,
+            "invalidFilters",
+            None,
+        ),
+    ],
+)
 def test_refusals(server, query, key, status, reason, detail):
     got, _, body = ask(server, f"/youtube/v3/videos?{query}", key)
     error = json.loads(body)["error"]
@@ -175,7 +303,10 @@ def test_refusals(server, query, key, status, reason, detail):
 def test_client_reads_a_refusal(youtube):
     with pytest.raises(HttpError) as caught:
         youtube.videos().list(part="snippet", id=[str(i) for i in range(51)]).execute()
-    assert caught.value.status_code == 400 and caught.value.error_details[0]["reason"] == "invalidFilters"
+    assert (
+        caught.value.status_code == 400
+        and caught.value.error_details[0]["reason"] == "invalidFilters"
+    )
 
 
 def test_long_list_of_ids_comes_as_a_post(server, youtube):
@@ -192,7 +323,11 @@ def test_one_refused_id_spoils_the_question(server):
 
 
 def test_comments_may_be_closed(server):
-    closed = next(v for v in (code(11, "closed", i) for i in range(999)) if WORLD.closed(v) and not WORLD.gone(v))
+    closed = next(
+        v
+        for v in (code(11, "closed", i) for i in range(999))
+        if WORLD.closed(v) and not WORLD.gone(v)
+    )
     status, _, body = ask(server, f"/youtube/v3/commentThreads?part=snippet&videoId={closed}")
     assert status == 403 and json.loads(body)["error"]["errors"][0]["reason"] == "commentsDisabled"
 
@@ -205,6 +340,7 @@ def test_quota_ends_the_day(server):
 
 
 # Faults
+
 
 def test_each_fault_looks_like_itself(server):
     path = f"/youtube/v3/videos?part=snippet,statistics&id={','.join(VIDEOS)}"
@@ -219,8 +355,14 @@ def test_each_fault_looks_like_itself(server):
         except http.client.RemoteDisconnected:
             assert fault == "reset"
         else:
-            assert status == {"429-day": 429, "quota": 403, "rate": 403, "no-rights": 403, "forbidden": 403, "invalid-key": 400}.get(
-                fault, int(fault) if fault.isdecimal() else 200)
+            assert status == {
+                "429-day": 429,
+                "quota": 403,
+                "rate": 403,
+                "no-rights": 403,
+                "forbidden": 403,
+                "invalid-key": 400,
+            }.get(fault, int(fault) if fault.isdecimal() else 200)
             assert ("Retry-After" in headers) == (status == 429)
             if fault in ("bad-json", "html", "empty"):
                 with pytest.raises(ValueError):
@@ -246,8 +388,15 @@ def test_rates_are_shares(server):
     assert 35 < answers.count(503) < 85 and 15 < answers.count(403) < 50
 
 
-@pytest.mark.parametrize("wish, words", [({"faults": {"flood": 1}}, "no fault 'flood'"), ({"next": [{"fault": "absent-minded"}]}, "no fault 'absent-minded'"),
-                                         ({"profile": "rich"}, "no profile 'rich'"), ({"speed": 1}, "no wish 'speed'")])
+@pytest.mark.parametrize(
+    "wish, words",
+    [
+        ({"faults": {"flood": 1}}, "no fault 'flood'"),
+        ({"next": [{"fault": "absent-minded"}]}, "no fault 'absent-minded'"),
+        ({"profile": "rich"}, "no profile 'rich'"),
+        ({"speed": 1}, "no wish 'speed'"),
+    ],
+)
 def test_unknown_wishes_are_refused(server, wish, words):
     status, _, body = ask(server, "/_emulator/script", data=json.dumps(wish).encode())
     assert status == 400 and words in json.loads(body)["error"]
@@ -259,11 +408,19 @@ def test_counts_and_what_was_seen(server):
     ask(server, "/youtube/v3/channels?part=id&id=UCx&key=in-the-address", key=None)
     _, _, body = ask(server, "/_emulator/counts")
     counts = json.loads(body)
-    assert counts["videos"] == {"requests": 2, "units": 2, "ids": 5, "distinct_ids": 4, "answers": {"200": 2}}
+    assert counts["videos"] == {
+        "requests": 2,
+        "units": 2,
+        "ids": 5,
+        "distinct_ids": 4,
+        "answers": {"200": 2},
+    }
     assert counts["channels"]["requests"] == 1 and set(counts) <= set(YOUTUBE)
     seen = json.loads(ask(server, "/_emulator/seen")[2])
     assert [s["key"] for s in seen] == ["header", "header", "address"]
-    assert "x-goog-api-key" in seen[0]["headers"] and not [h for h in seen[0]["headers"] if "emulator" in h], "names, no values"
+    assert "x-goog-api-key" in seen[0]["headers"] and not [
+        h for h in seen[0]["headers"] if "emulator" in h
+    ], "names, no values"
 
 
 def test_nothing_here_reaches_past_this_machine():
@@ -273,6 +430,7 @@ def test_nothing_here_reaches_past_this_machine():
 
 # Spotify
 
+
 @pytest.fixture
 def spotify(server):
     spotipy = pytest.importorskip("spotipy")
@@ -280,7 +438,11 @@ def spotify(server):
     class Token(spotipy.SpotifyClientCredentials):
         OAUTH_TOKEN_URL = f"{server.url}/api/token"
 
-    made = spotipy.Spotify(auth_manager=Token("emulator", "emulator", cache_handler=spotipy.MemoryCacheHandler()), retries=0, status_retries=0)
+    made = spotipy.Spotify(
+        auth_manager=Token("emulator", "emulator", cache_handler=spotipy.MemoryCacheHandler()),
+        retries=0,
+        status_retries=0,
+    )
     made.prefix = f"{server.url}/v1/"
     return made
 
@@ -294,8 +456,10 @@ def test_spotify_extended(server, spotify):
     assert several[0] is None and [a["id"] for a in several[1:]] == ARTISTS[1:]
     assert all(0 <= a["popularity"] <= 100 and a["followers"]["total"] > 0 for a in several[1:])
     assert spotify.artist(ARTISTS[1]) == several[1]
-    track, = spotify.tracks([code(22, "song")])["tracks"]
-    assert "popularity" in track and track["artists"][0]["id"] == server.world.artist_of(track["id"])
+    (track,) = spotify.tracks([code(22, "song")])["tracks"]
+    assert "popularity" in track and track["artists"][0]["id"] == server.world.artist_of(
+        track["id"]
+    )
     assert server.counts()["token"]["requests"] == 1
 
 
@@ -305,7 +469,11 @@ def test_spotify_development(server, spotify):
     one = spotify.artist(ARTISTS[1])
     assert "genres" in one and not {"popularity", "followers"} & set(one)
     assert "popularity" not in spotify.track(code(22, "song"))
-    for call, status in ((lambda: spotify.artists(ARTISTS), 403), (lambda: spotify.artist(ARTISTS[0]), 404), (lambda: spotify.artist("0" * 21 + "-"), 400)):
+    for call, status in (
+        (lambda: spotify.artists(ARTISTS), 403),
+        (lambda: spotify.artist(ARTISTS[0]), 404),
+        (lambda: spotify.artist("0" * 21 + "-"), 400),
+    ):
         with pytest.raises(spotipy.SpotifyException) as caught:
             call()
         assert caught.value.http_status == status
@@ -318,25 +486,63 @@ def test_spotify_wants_a_token_of_its_own(server):
 
 # The program
 
+
 def test_program_starts_at_once_and_says_how_to_come(tmp_path):
     start = time.monotonic()
-    program = [sys.executable, str(Path(__file__).with_name("emulator.py")), "--port", "0", "--rows", "30", "--faults", "absent=0.5"]
+    program = [
+        sys.executable,
+        str(Path(__file__).with_name("emulator.py")),
+        "--port",
+        "0",
+        "--faults",
+        "absent=0.5",
+    ]
     with subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         lines = []
         while not lines or not lines[-1].startswith("# stop"):
             lines.append(process.stdout.readline())
         assert time.monotonic() - start < 30, "half a second on a quiet machine"
         process.terminate()
-    exports = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines if line.startswith("export "))
-    assert set(exports) == {"MUSICNB_YOUTUBE_ENDPOINT", "MUSICNB_SPOTIFY_ENDPOINT", "MUSICNB_SPOTIFY_TOKEN_ENDPOINT", "YOUTUBE_API_KEY",
-                            "SPOTIFY_CLIENT_ID", "SPOTIFY_CLIENT_SECRET"}
-    with (tmp_path / "crawl-example.csv").open() as file:
+    exports = dict(
+        line.removeprefix("export ").strip().split("=", 1)
+        for line in lines
+        if line.startswith("export ")
+    )
+    assert set(exports) == {
+        "MUSICNB_YOUTUBE_ENDPOINT",
+        "MUSICNB_SPOTIFY_ENDPOINT",
+        "MUSICNB_SPOTIFY_TOKEN_ENDPOINT",
+        "YOUTUBE_API_KEY",
+        "SPOTIFY_CLIENT_ID",
+        "SPOTIFY_CLIENT_SECRET",
+    }
+
+
+def test_program_writes_a_table(tmp_path):
+    program = [
+        sys.executable,
+        str(Path(__file__).with_name("emulator.py")),
+        "--write",
+        "example.csv",
+        "--rows",
+        "30",
+    ]
+    subprocess.run(program, cwd=tmp_path, check=True)
+    with (tmp_path / "example.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 30
 
 
 def test_program_refuses_in_one_line(tmp_path):
-    done = subprocess.run([sys.executable, str(Path(__file__).with_name("emulator.py")), "--faults", "flood=1"], capture_output=True, text=True)
-    assert done.returncode == 2 and "no fault 'flood'" in done.stderr and "Traceback" not in done.stderr
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("emulator.py")), "--faults", "flood=1"],
+        capture_output=True,
+        text=True,
+    )
+    assert (
+        done.returncode == 2
+        and "no fault 'flood'" in done.stderr
+        and "Traceback" not in done.stderr
+    )
 
 
 def test_made_up_rows_look_like_the_download(tmp_path):

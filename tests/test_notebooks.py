@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -33,24 +32,10 @@ def run_notebook(path: Path) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.fixture(scope="module")
-def runs(request):
-    """What becomes of the notebooks that this session asks for. As many run at a time as in a
-    quick report, which halves the minutes on two cores."""
-    asked = [
-        item.callspec.params["path"]
-        for item in request.session.items
-        if getattr(item, "originalname", "") == "test_notebook_runs"
-    ]
-    with ThreadPoolExecutor(usual_jobs()) as pool:
-        yield {path: pool.submit(run_notebook, path) for path in asked}
-        pool.shutdown(cancel_futures=True)
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=stem)
-def test_notebook_runs(runs, path):
+def test_notebook_runs(path):
     """Each notebook is a test, in a process of its own."""
-    done = runs[path].result()
+    done = run_notebook(path)
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
 
 
@@ -120,9 +105,9 @@ def test_cards_are_in_sync():
 
 # -- the house: each room imports from those above it, and from no other
 
-ROOMS = """core describe display plot copula twin data features intervals tasks evaluate
+ROOMS = """files core describe display plot copula twin data features intervals splits tasks evaluate
 models.estimators models.inference models.explain models.cluster models.tune models.networks
-models.tabular models.predict studies studies.registry book.execute book.page book.report book.cli""".split()
+models.tabular models.predict studies studies.registry book.execute book.page book.folder book.report book.cli""".split()
 
 
 def room(module: str) -> str:

@@ -305,7 +305,7 @@ def test_card_of_the_platform(both_models):
 def test_card_of_the_views(views_model):
     card, text = json.loads((views_model / "card.json").read_text()), (views_model / "card.md").read_text()
     assert "0 and above" in text and "It also reads Album_type, Album, Track, Title, Channel." in text
-    assert {s["split"] for s in card["scores"]} == {"random", "repeats dropped", "artist-apart"}
+    assert {s["split"] for s in card["scores"]} == {"random", "deduplicated", "artist-apart"}
     assert {m["split"] for m in card["interval"]["measured"]} == {"random", "artist-apart"}
     assert {p.suffix for p in views_model.iterdir()} == {".txt", ".skops", ".json", ".md"}
 

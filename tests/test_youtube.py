@@ -32,7 +32,7 @@ def test_without_a_crawl_what_needs_it_is_not_run(songs, report):
     missing = [r for r in scores if not r["value"]]
     assert [r["features"] for r in missing] == ["audio+streams+size"] and missing[0]["note"].startswith("not run: no Spotify_Youtube_enriched.csv")
     assert {r["features"] for r in scores if r["value"]} == {"audio+streams"}
-    assert "growth: not run" in (out / f"{CHAPTER}.html").read_text(encoding="utf-8")
+    assert "not run: nobody counted these videos again" in (out / f"{CHAPTER}.html").read_text(encoding="utf-8")
 
 
 def test_a_crawl_of_other_songs_is_one_line(songs, report):

@@ -424,7 +424,8 @@ def needed_columns(
 def read_rows(
     path: Path,
 ) -> tuple[list[str], list[list[str]], str]:  # header, rows, encoding
-    "A CSV file as text. Raises `UserError` for what is no table in UTF-8 with one name a column and one cell a name."
+    """A CSV file as text. Raises `UserError` for what is no table in UTF-8 with one name a column
+    and one cell a name."""
     try:
         data = path.read_bytes()
         encoding = (
@@ -478,7 +479,8 @@ def check_rows(
     card: dict,  # of the model
     source: str,  # the file's name, for errors
 ) -> pd.DataFrame:  # the model's features
-    "What the model needs of the rows. Raises `UserError` for the first column and row that do not fit."
+    """What the model needs of the rows. Raises `UserError` for the first column and row that do not
+    fit."""
     if taken := [c for c in asked.adds if c in header]:
         raise UserError(
             f"{source} has a column {taken[0]!r} already",

@@ -292,7 +292,7 @@ def fit_members(
     for kind in exp.splits:
         blend = exp.fitted("Blend", kind)[0]
         members = {n: PrecomputedPredictions(blend.guess_[n]) for n, *_ in blend.members}
-        exp.fit(members, X, features, (kind,), note="fitted inside the blend")
+        exp.fit(members, X, features, (kind,), note="fitted inside the blend", permuted=False)
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0037
 def shuffled_gain(

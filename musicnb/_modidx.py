@@ -1268,6 +1268,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                         'musicnb/studies/popularity_predict.py'),
                                                     'musicnb.studies.popularity_predict.baselines': ( 'popularity_predict.html#baselines',
                                                                                                       'musicnb/studies/popularity_predict.py'),
+                                                    'musicnb.studies.popularity_predict.blend_card': ( 'popularity_predict.html#blend_card',
+                                                                                                       'musicnb/studies/popularity_predict.py'),
                                                     'musicnb.studies.popularity_predict.card_limits': ( 'popularity_predict.html#card_limits',
                                                                                                         'musicnb/studies/popularity_predict.py'),
                                                     'musicnb.studies.popularity_predict.card_scores': ( 'popularity_predict.html#card_scores',

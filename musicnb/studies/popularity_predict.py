@@ -7,11 +7,12 @@ __all__ = ['PUBLISHED_EPOCHS', 'split_tracks', 'has_copy', 'baselines', 'network
            'training_histories', 'plain_history', 'projected_seconds', 'network_variants', 'table_variants',
            'luck_of_seeds', 'state_variants', 'judge_network', 'TrackBlend', 'track_blend', 'fit_members',
            'shuffled_gain', 'one_width', 'coverage_by', 'coverage_by_split', 'record_coverage', 'artist_shares',
-           'table_artists', 'table_ends', 'card_limits', 'card_scores', 'invented_tracks', 'ask_predict']
+           'table_artists', 'table_ends', 'card_limits', 'card_scores', 'blend_card', 'invented_tracks', 'ask_predict']
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0004
 import subprocess
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +26,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from ..core import Interval, NotRun, Run
+from ..core import Interval, NotRun, Provenance, Run
 from musicnb.evaluate import (
     Evaluation,
     Experiment,
@@ -44,6 +45,7 @@ from musicnb.models.estimators import (
     year_mean,
 )
 from ..models.networks import best_network, fast_network, published_networks
+from ..models.predict import feature_ranges
 from .popularity import FEATURES, artist_groups, credited_artists, recordings
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0007
@@ -466,6 +468,33 @@ def card_scores(
         for metric in ("mse", "mae", "r2")
         for score in [exp.score(model, metric, kind)]
     ]
+
+# %% ../../nbs/20c_popularity_predict.ipynb #ppre0057
+def blend_card(
+    exp: Experiment,
+    provenance: Provenance,  # of the tracks
+    X: pd.DataFrame,  # features of the training rows
+    coverage: pd.DataFrame,  # from `coverage_by_split`
+    test_share: float,
+    n_calibration: int,  # test rows that calibrated the intervals
+) -> dict:
+    "All that the card says, but for the files."
+    mse = {kind: exp.score("Blend", "mse", kind).value for kind in exp.splits}
+    split = dict(name="random", test_share=test_share, seed=exp.random_state, n_train=len(X))
+    split |= dict(n_calibration=n_calibration, n_measured=int(coverage.loc["random", "n"]))
+    method = "conformalised quantile regression (Romano, Patterson and Candès 2019)"
+    measured = coverage.reset_index().to_dict("records")
+    return {
+        "title": "Popularity from sound and year",
+        "target": "popularity",
+        "unit": "points",
+        "data": asdict(provenance),
+        "split": split,
+        "features": {"set": "published-13", **feature_ranges(X)},
+        "scores": card_scores(exp),
+        "limits": card_limits(mse, coverage),
+        "interval": {"level": 0.9, "method": method, "measured": measured},
+    }
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0052
 def invented_tracks() -> pd.DataFrame:  # title, release_date and the sound

@@ -6,12 +6,13 @@
 __all__ = ['PUBLISHED_EPOCHS', 'split_tracks', 'has_copy', 'baselines', 'networks_as_published', 'mended_networks',
            'training_histories', 'plain_history', 'projected_seconds', 'network_variants', 'table_variants',
            'luck_of_seeds', 'state_variants', 'judge_network', 'TrackBlend', 'track_blend', 'fit_members',
-           'shuffled_gain', 'one_width', 'coverage_by', 'table_artists', 'table_ends', 'card_limits', 'card_scores',
-           'invented_tracks', 'ask_predict']
+           'shuffled_gain', 'one_width', 'coverage_by', 'coverage_by_split', 'record_coverage', 'artist_shares',
+           'table_artists', 'table_ends', 'card_limits', 'card_scores', 'blend_card', 'invented_tracks', 'ask_predict']
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0004
 import subprocess
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +26,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from ..core import Interval, NotRun, Run
+from ..core import Interval, NotRun, Provenance, Run
 from musicnb.evaluate import (
     Evaluation,
     Experiment,
@@ -44,6 +45,7 @@ from musicnb.models.estimators import (
     year_mean,
 )
 from ..models.networks import best_network, fast_network, published_networks
+from ..models.predict import feature_ranges
 from .popularity import FEATURES, artist_groups, credited_artists, recordings
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0007
@@ -292,7 +294,7 @@ def fit_members(
     for kind in exp.splits:
         blend = exp.fitted("Blend", kind)[0]
         members = {n: PrecomputedPredictions(blend.guess_[n]) for n, *_ in blend.members}
-        exp.fit(members, X, features, (kind,), note="fitted inside the blend")
+        exp.fit(members, X, features, (kind,), note="fitted inside the blend", permuted=False)
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0037
 def shuffled_gain(
@@ -346,25 +348,73 @@ def coverage_by(
         tables[kind] = table.rename_axis(getattr(by, "name", None))
     return tables
 
+# %% ../../nbs/20c_popularity_predict.ipynb #ppre0054
+def coverage_by_split(
+    y: pd.Series,  # target of all rows
+    asked: dict[str, tuple],  # kind of split -> positions of rows; low and high of each
+    artist: pd.Series,  # of all rows, -1 = unnamed
+    random_state: int = 1,
+) -> pd.DataFrame:  # index: split; n, coverage with low and high (0 to 1), width, score
+    "What the intervals hold on each kind of split, with intervals by artist."
+    tables = {}
+    for kind, (rows, ends) in asked.items():
+        low, high = (ends[end].to_numpy() for end in ("low", "high"))
+        who = artist.to_numpy()[rows]
+        table = table_coverage(y.to_numpy()[rows], low, high, None, who, seed=random_state)
+        tables[kind] = table.loc["all"]
+    return pd.DataFrame(tables).T.astype({"n": int}).rename_axis("split")
+
+
+def record_coverage(
+    run: Run,
+    coverage: pd.DataFrame,  # index: kind of split; n, coverage, low, high
+    model: str,
+    test_share: float,
+    n_train: int,  # rows that the model was fitted on
+    features: str = "published-13",
+) -> None:
+    "Into the scores."
+    for kind, row in coverage.iterrows():
+        run.score(
+            model,
+            "interval_coverage",
+            *row[["coverage", "low", "high"]],
+            features=features,
+            split=kind,
+            test_share=test_share,
+            n_train=n_train,
+            n_test=row["n"],
+            note="90 % conformal interval; interval: bootstrap over artists",
+        )
+
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0043
-def table_artists(
+def artist_shares(
     y: np.ndarray,
     ends: pd.DataFrame,  # low and high of each row
     artist: np.ndarray,  # of each row, -1 = unnamed
-    at_least: int = 10,  # tracks that an artist needs
+    at_least: int = 10,  # tracks that an artist needs; fewer where not even 20 artists have so many
+) -> pd.DataFrame:  # index: artist; tracks, inside (share of them, 0 to 1)
+    "The coverage of each artist with enough tracks."
+    inside = ends["low"].le(y) & ends["high"].ge(y)
+    rows = pd.DataFrame({"artist": artist, "inside": inside.to_numpy()}).query("artist >= 0")
+    shares = rows.groupby("artist")["inside"].agg(["size", "mean"])
+    shares.columns = ["tracks", "inside"]
+    return shares[shares["tracks"] >= min(at_least, shares["tracks"].nlargest(20).min())]
+
+
+def table_artists(
+    shares: pd.DataFrame,  # from `artist_shares`
     line: float = 0.7,  # coverage that counts as poor, 0 to 1
 ) -> pd.Series:  # artists, and shares of them in %
-    "Coverage by artist: how many artists are below the line, and how many chance would put there."
-    rows = pd.DataFrame({"artist": artist, "inside": ends["low"].le(y) & ends["high"].ge(y)})
-    tracks = rows[rows["artist"] >= 0].groupby("artist")["inside"].agg(["size", "mean"])
-    tracks = tracks[tracks["size"] >= at_least]
-    average = np.average(tracks["mean"], weights=tracks["size"])
-    chance = stats.binom.cdf(np.ceil(line * tracks["size"]) - 1, tracks["size"], average)
+    "How many artists are below the line, and how many chance alone would put there."
+    n, average = shares["tracks"], np.average(shares["inside"], weights=shares["tracks"])
+    chance = stats.binom.cdf(np.ceil(line * n) - 1, n, average)
     facts = {
-        f"artists with {at_least} tracks or more": len(tracks),
+        "artists": len(shares),
+        "fewest tracks of an artist": n.min(),
         "their tracks inside (%)": 100 * average,
-        f"artists below {line:.0%} (%)": 100 * (tracks["mean"] < line).mean(),
-        "the same by chance alone (%)": 100 * chance.mean(),
+        f"artists below {line:.0%} (%)": 100 * (shares["inside"] < line).mean(),
+        "expected by chance (%)": 100 * chance.mean(),
     }
     return pd.Series(facts)
 
@@ -418,6 +468,33 @@ def card_scores(
         for metric in ("mse", "mae", "r2")
         for score in [exp.score(model, metric, kind)]
     ]
+
+# %% ../../nbs/20c_popularity_predict.ipynb #ppre0057
+def blend_card(
+    exp: Experiment,
+    provenance: Provenance,  # of the tracks
+    X: pd.DataFrame,  # features of the training rows
+    coverage: pd.DataFrame,  # from `coverage_by_split`
+    test_share: float,
+    n_calibration: int,  # test rows that calibrated the intervals
+) -> dict:
+    "All that the card says, but for the files."
+    mse = {kind: exp.score("Blend", "mse", kind).value for kind in exp.splits}
+    split = dict(name="random", test_share=test_share, seed=exp.random_state, n_train=len(X))
+    split |= dict(n_calibration=n_calibration, n_measured=int(coverage.loc["random", "n"]))
+    method = "conformalised quantile regression (Romano, Patterson and Candès 2019)"
+    measured = coverage.reset_index().to_dict("records")
+    return {
+        "title": "Popularity from sound and year",
+        "target": "popularity",
+        "unit": "points",
+        "data": asdict(provenance),
+        "split": split,
+        "features": {"set": "published-13", **feature_ranges(X)},
+        "scores": card_scores(exp),
+        "limits": card_limits(mse, coverage),
+        "interval": {"level": 0.9, "method": method, "measured": measured},
+    }
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0052
 def invented_tracks() -> pd.DataFrame:  # title, release_date and the sound

@@ -76,7 +76,7 @@ def has_copy(
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0013
 PUBLISHED_EPOCHS = {"Keras MLP 128-64-32": 500, "Keras BN 64-64": 300}
-_LEAN = NotRun("left out of a lean run")
+_LEAN = NotRun("lean run")
 
 
 def baselines() -> dict[str, BaseEstimator]:  # plain name -> unfitted model
@@ -135,10 +135,11 @@ def training_histories(
 
 def plain_history(
     histories: dict[str, pd.DataFrame],  # from `training_histories`
-) -> dict[str, pd.DataFrame]:  # with the columns "training rows" and "validation part"
+):  # by name: the columns "training rows" and "validation rows"; of one network the table alone
     "The errors without the seconds, under names for a figure."
-    names = {"train": "training rows", "validation": "validation part"}
-    return {name: table[list(names)].rename(columns=names) for name, table in histories.items()}
+    names = {"train": "training rows", "validation": "validation rows"}
+    made = {n: table[list(names)].rename(columns=names) for n, table in histories.items()}
+    return made if len(made) > 1 else next(iter(made.values()))
 
 
 def projected_seconds(

@@ -261,9 +261,8 @@ SCORE_COLUMNS = (
 ).split()
 SCORE_KEY = "study chapter task target model features split test_share repeats metric data".split()
 METRICS = (
-    """mse mae rmse r2 nrmse accuracy balanced_accuracy precision recall f1 auroc log_loss brier
-    silhouette ari """
-    "interval_coverage r_precision r_precision_artist ndcg clicks catalogue_coverage"
+    "mse mae rmse r2 nrmse accuracy balanced_accuracy precision recall f1 auroc log_loss brier "
+    "silhouette ari interval_coverage r_precision r_precision_artist ndcg clicks catalogue_coverage"
 ).split()
 LEDGER_COLUMNS = "id published ours low high strict strict_low strict_high verdict reason".split()
 VERDICTS = ("reproduced", "refuted", "not supported", "not comparable", "not run")

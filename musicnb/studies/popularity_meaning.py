@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'NEIGHBOURS', 'KNOWN_CODE', 'EXPECTED_WITHIN', 'load_if_there', 'state', 'add_artists', 'known_parts',
-           'set_name', 'list_sets', 'draw_parts', 'select_parts', 'fold_features', 'columns_of', 'make_booster',
+           'set_name', 'list_sets', 'select_parts', 'draw_parts', 'fold_features', 'columns_of', 'make_booster',
            'make_line', 'encode_code', 'fit_catalogue', 'fit_sets', 'predict_test', 'draw_friends',
            'known_minus_unknown', 'table_friends', 'table_alike', 'center_by', 'select_twice', 'pure_error',
            'beyond_pure_error', 'table_pure_error', 'table_levels', 'lines_by_year', 'join_playlists', 'read_words',
            'fit_listened', 'title_axes', 'fit_titles', 'table_within']
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #07c59a5a
+# %% ../../nbs/20b_popularity_meaning.ipynb #cc26534b
 from itertools import combinations
 
 import lightgbm as lgb
@@ -37,7 +37,7 @@ from musicnb.evaluate import (
     paired_difference,
     split_by_year,
 )
-from ..features import WordAxes, select_features
+from ..features import WordAxes, check_training, select_features
 from ..intervals import bootstrap_statistic
 from ..models.estimators import NeighborTargetFeatures, year_mean
 from ..models.inference import fit_fixed_effects, intraclass_interval
@@ -51,7 +51,7 @@ from musicnb.studies.popularity import (
     recordings,
 )
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #10084224
+# %% ../../nbs/20b_popularity_meaning.ipynb #213badfd
 def load_if_there(
     data: DataSet,
     data_dir: str = "",  # as for `load`
@@ -90,7 +90,7 @@ def add_artists(
         return tracks, []
     return join_artists(tracks, artists), [artists]
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #e4a2cbf1
+# %% ../../nbs/20b_popularity_meaning.ipynb #44eb718d
 PARTS = {"sound": "sound-12", "year": "year", "audience": "followers", "genres": "genres"}
 
 
@@ -115,20 +115,6 @@ def list_sets(
     return {frozenset(c): set_name(c) for c in some}
 
 
-def draw_parts(
-    tracks: pd.DataFrame,  # with derived columns
-    test_share: float,
-    test_from: int,  # first year of the split by year
-    random_state: int = 1,
-) -> tuple[dict[str, list[Split] | NotRun], pd.Series | None]:  # kind -> split; artist of each row
-    "One split of each kind, and the artists behind it."
-    artist, keys, lacking = known_artists(tracks)
-    splits = draw_splits(len(tracks), test_share, [random_state], artist, *keys)
-    splits = deduplicate(splits, recordings(tracks).reset_index(drop=True))
-    splits.setdefault("artist-apart", NotRun(lacking))
-    return splits | {"by-year": [split_by_year(tracks["year"], test_from)]}, artist
-
-
 def select_parts(
     tracks: pd.DataFrame,  # with derived columns
 ) -> pd.DataFrame:  # published-13, the columns of all parts, the artist's popularity where known
@@ -137,7 +123,25 @@ def select_parts(
     names = ["published-13", *known_parts(tracks).values(), *more]
     return select_features(tracks, FEATURES, "+".join(names)).reset_index(drop=True)
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #162d40fe
+
+def draw_parts(
+    tracks: pd.DataFrame,  # with derived columns
+    test_share: float,
+    test_from: int,  # first year of the split by year
+    random_state: int = 1,
+) -> tuple[dict[str, list[Split] | NotRun], pd.Series | None]:  # kind -> split; artist of each row
+    """One split of each kind, and the artists behind it. Raises `UserError` for training rows of
+    one artist or one year, or with a column that does not vary."""
+    artist, keys, lacking = known_artists(tracks)
+    splits = draw_splits(len(tracks), test_share, [random_state], artist, *keys)
+    splits = deduplicate(splits, recordings(tracks).reset_index(drop=True))
+    table = select_parts(tracks)
+    for ((train, _),) in splits.values():
+        check_training(table.iloc[train], None if artist is None else artist.iloc[train])
+    splits.setdefault("artist-apart", NotRun(lacking))
+    return splits | {"by-year": [split_by_year(tracks["year"], test_from)]}, artist
+
+# %% ../../nbs/20b_popularity_meaning.ipynb #b5bd6590
 @threadpool_limits.wrap(limits=1, user_api="blas")  # the same digits with one thread as with eight
 def fold_features(
     table: pd.DataFrame,  # from `select_parts`
@@ -163,7 +167,7 @@ def columns_of(
     known = {"genres": genres, "artist-code": ["code"]}
     return [c for part in name.split("+") for c in known.get(part) or FEATURES[part]]
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #6fd26b77
+# %% ../../nbs/20b_popularity_meaning.ipynb #a82f31fb
 def make_booster(
     rows: int,  # in the table; with few rows threads only wait for each other
     trees: int,
@@ -263,7 +267,7 @@ def predict_test(
     model = exp.fitted("LightGBM", split, name)[0]
     return model.predict(table[columns_of(name, table)].iloc[test])
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #ad1ab1bb
+# %% ../../nbs/20b_popularity_meaning.ipynb #be832c6f
 def draw_friends(
     split: Split,  # with artists apart
     recording: pd.Series,  # code of each row
@@ -317,7 +321,7 @@ def table_friends(
         rows[name] = known_minus_unknown(fitted, X, exp.y, drawn, groups, exp.random_state)
     return pd.DataFrame(rows, index=["value", "low", "high"]).T.assign(n=rows["nothing"].n)
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #289011ed
+# %% ../../nbs/20b_popularity_meaning.ipynb #87d1965c
 def table_alike(
     values: dict[str, np.ndarray],  # name -> a number for each row
     artist,  # code of each row, or None
@@ -340,7 +344,7 @@ def center_by(
     "Distances from each group's mean."
     return values - pd.Series(values).groupby(np.asarray(group)).transform("mean").to_numpy()
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #72d75e32
+# %% ../../nbs/20b_popularity_meaning.ipynb #2385f9a0
 def select_twice(
     same,  # code of each row: rows of one code agree in all columns
     y,  # target of each row
@@ -386,7 +390,7 @@ def table_pure_error(
     }
     return pd.DataFrame(found, index=["value", "low", "high"]).T
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #e8f5f5f5
+# %% ../../nbs/20b_popularity_meaning.ipynb #15d2ee5a
 def table_levels(
     observed: np.ndarray,
     predicted: dict[str, np.ndarray],  # name -> a number for each row
@@ -420,7 +424,7 @@ def lines_by_year(
         lines[name] = pd.Series(values).groupby(year[test]).mean()
     return {name: line.rename_axis("year of release") for name, line in lines.items()}
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #0b9296c8
+# %% ../../nbs/20b_popularity_meaning.ipynb #e7825984
 def join_playlists(
     tracks: pd.DataFrame,  # with derived columns
     table: pd.DataFrame,  # from `select_parts`
@@ -524,7 +528,7 @@ def fit_titles(
     table = folds[split][columns_of(whole, folds[split])].join(titles)
     exp.fit({"LightGBM": booster}, table, f"{whole}+name", (split,), permuted=False)
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #9bf5d652
+# %% ../../nbs/20b_popularity_meaning.ipynb #e0b079d3
 LABELS.update({"duration_s": "duration (log)"})
 EXPECTED_WITHIN = {"danceability": 1, "loudness_db": 1, "instrumentalness": -1}
 

@@ -12,7 +12,7 @@ __all__ = ['TARGETS', 'SIDES', 'PASSED', 'DATES', 'NO_SIZE', 'KINDS', 'KEPT', 'T
            'plot_planes', 'plane_classifiers', 'table_pushes', 'platform_models', 'table_tenths', 'calibration_error',
            'table_mistakes']
 
-# %% ../../nbs/10e_youtube_classes.ipynb #78e63699
+# %% ../../nbs/10e_youtube_classes.ipynb #0da4013b
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 from sklearn.svm import LinearSVC
 
 from ..core import Interval, NotRun, Run, UserError
-from ..evaluate import Experiment, Split, deduplicate, draw_splits, split_random
+from ..evaluate import Experiment
 from ..features import GroupTargetEncoder
 from ..intervals import bootstrap_mean
 from musicnb.models.estimators import (
@@ -44,10 +44,11 @@ from musicnb.models.estimators import (
 )
 from ..models.tabular import TabNetClassifier, TabPFNClassifier, find_tabpfn_weights
 from ..plot import BLUE, LABELS, MUTED, ORANGE, VERMILLION
+from ..splits import Split, deduplicate, draw_splits, split_random
 from .youtube import CLASS_TARGETS, FEATURES, SongFacts, class_target, song_keys
 from ..tasks import BINARY, CLASS_METRICS
 
-# %% ../../nbs/10e_youtube_classes.ipynb #10406fe4
+# %% ../../nbs/10e_youtube_classes.ipynb #c5cc24d8
 LABELS.update(
     {"growth": "views added", "growth_factor": "growth factor", "high_views": "high views"}
 )
@@ -69,7 +70,7 @@ class Question:
     y: np.ndarray  # 0 or 1
     artist: pd.Series  # code of each row
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #b35c41c2
 def ask_question(
     songs: pd.DataFrame,  # from `load_songs`
     target: str = "platform",  # one of TARGETS
@@ -94,7 +95,7 @@ def growth_factor(songs: pd.DataFrame) -> pd.Series:  # above 0; empty where it 
     later = songs.get("viewCount", pd.Series(np.nan, songs.index))
     return later / songs["Views"].where(songs["Views"] > 0)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #516888d4
+# %% ../../nbs/10e_youtube_classes.ipynb #b5197635
 PASSED = 20 / 32  # of the months from February 2023 to October 2025, up to October 2024
 
 
@@ -123,7 +124,7 @@ def impute_views(
         filled[empty] = rng.choice(donors.to_numpy(), len(empty))
     return (views * filled).where(songs["Views"].notna())
 
-# %% ../../nbs/10e_youtube_classes.ipynb #8da797de
+# %% ../../nbs/10e_youtube_classes.ipynb #faeb557e
 def impute_platforms(
     songs: pd.DataFrame,  # with Views, Stream and viewCount
     imputations: int = 3,
@@ -137,7 +138,7 @@ def impute_platforms(
         asked[name] = ask_question(table, "platform", name=name)
     return asked
 
-# %% ../../nbs/10e_youtube_classes.ipynb #df82ba8c
+# %% ../../nbs/10e_youtube_classes.ipynb #a033d7f5
 DATES = {  # target -> views of
     "platform (counted again)": "February 2023",
     "platform (October 2024)": "October 2024, interpolated",
@@ -152,7 +153,7 @@ def or_not_run(work: Callable, *args, **options):
     except UserError as error:
         return NotRun(str(error))
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #8f9c046d
 def ask_questions(
     songs: pd.DataFrame,  # from `load_songs`
     main: Question,  # the chapter's own
@@ -172,7 +173,7 @@ def ask_questions(
             asked[name] = or_not_run(ask_question, table, "platform", views, level, name)
     return asked
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #a2e3fc97
 def table_questions(
     asked: dict[str, Question | NotRun],
 ) -> pd.DataFrame:  # index: target; views of, songs, class 1, share of class 1, note
@@ -188,7 +189,7 @@ def table_questions(
         rows[name] = {"views of": when, "songs": len(y), "class 1": y.sum(), "share": y.mean()}
     return pd.DataFrame(rows).T.rename_axis("target")
 
-# %% ../../nbs/10e_youtube_classes.ipynb #4881824c
+# %% ../../nbs/10e_youtube_classes.ipynb #ea87791f
 _PLATFORM_SETS = ["audio+likes+comments+licensed+size", "audio", "likes+comments", "size",
                   "audio+licensed+size"]  # fmt: skip
 _GROWTH_SETS = ["published-14", "audio", "streams", "audio+streams+size"]
@@ -201,10 +202,10 @@ def _lacks(songs: pd.DataFrame) -> list[str]:
     there = {"year": year.notna().any(), "size": set(FEATURES["size"]) <= set(songs)}
     return [word for word, seen in there.items() if not seen]
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #e47c64e6
 def class_sets(
     songs: pd.DataFrame,
-) -> dict[str, list[str]]:  # target, or "trees" and "networks" -> sets, that of all models first
+) -> dict[str, list[str]]:  # target, or "trees" -> sets, that of all models first
     "The feature sets of each target, as far as these files have them."
     lacks = _lacks(songs)
 
@@ -231,7 +232,7 @@ def missing_sets(
     first = _PLATFORM_SETS[0]
     return [first] if target == "platform" and "size" in _lacks(songs) else []
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #213d4391
 def table_features(
     question: Question | NotRun,
     features: str,  # a name from `class_sets`
@@ -248,7 +249,7 @@ def table_features(
     columns = [c for c in columns if all(songs[c].iloc[p].nunique() > 1 for p in parts)]
     return songs[columns].astype({c: "float64" for c in columns if c != "Artist"})
 
-# %% ../../nbs/10e_youtube_classes.ipynb #14178050
+# %% ../../nbs/10e_youtube_classes.ipynb #2b2af83d
 KINDS = ("random", "deduplicated", "artist-apart")
 
 
@@ -265,7 +266,7 @@ def draw_question(
         check_classes(question.y, parts)
     return deduplicate(splits, *keys)
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #55a209bc
 def start_experiment(
     run: Run,
     question: Question | NotRun,
@@ -293,11 +294,18 @@ def fit_on(
     features: str,  # a name from `class_sets`
     **options,  # of `Experiment.fit`
 ) -> None:
-    "Fit and score models on a named feature set."
+    "Fit and score models on a named feature set; TabNets one at a time."
     known = {} if isinstance(question, NotRun) else exp.splits
-    exp.fit(models, table_features(question, features, known), features, **options)
+    X = table_features(question, features, known)
+    if "TabNet" not in models or isinstance(X, NotRun):
+        exp.fit(models, X, features, **options)
+        return
+    exp.fit({n: m for n, m in models.items() if n != "TabNet"}, X, features, **options)
+    jobs, exp.n_jobs = exp.n_jobs, 1
+    exp.fit({"TabNet": models["TabNet"]}, X, features, **options | {"permuted": False})
+    exp.n_jobs = jobs
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #8601b80e
 def start_other(
     run: Run,
     question: Question | NotRun,
@@ -325,7 +333,7 @@ def cut_splits(
         cut[kind] = [(np.sort(train), np.sort(test)) for train, test in drawn]
     return cut
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #3af682d8
 def start_few(
     run: Run,
     question: Question | NotRun,
@@ -346,7 +354,7 @@ def start_few(
     options = dict(kinds=kinds, random_state=random_state, splits=splits)
     return start_experiment(run, question, name, share, **options), question
 
-# %% ../../nbs/10e_youtube_classes.ipynb #2ba321b1
+# %% ../../nbs/10e_youtube_classes.ipynb #214d081e
 KEPT = {"Random forest": 5, "XGBoost": 3, "Gradient boosting": 3}  # features, as published
 
 
@@ -375,7 +383,7 @@ def _code_artist() -> ColumnTransformer:
     )
     return made.set_output(transform="pandas")
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #54fbd5c8
 def _bare_trees(n_estimators: int, random_state: int) -> dict[str, BaseEstimator]:
     models = class_models(n_estimators, random_state)
     trees = {"XGBoost": models["XGBoost"], "Gradient boosting": models["Gradient boosting"][-1]}
@@ -394,7 +402,7 @@ def tree_classifiers(
 def top_name(model: str) -> str:  # of KEPT
     return f"{model} on {KEPT[model]} features"
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #5e2779eb
 def top_classifiers(
     n_estimators: int = 100,
     random_state: int = 1,
@@ -415,7 +423,7 @@ def find_tabpfn(random_state: int = 1) -> BaseEstimator | NotRun:
     missing = or_not_run(find_tabpfn_weights, "classifier")
     return missing if isinstance(missing, NotRun) else TabPFNClassifier(random_state=random_state)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #e3f1c8b3
+# %% ../../nbs/10e_youtube_classes.ipynb #f83c89b0
 def choose_model(
     models: dict[str, BaseEstimator],
     X: pd.DataFrame,
@@ -435,7 +443,7 @@ def choose_model(
     found = Parallel(n_jobs=2, prefer="threads")(delayed(score)(m) for m in models.values())
     return pd.Series(found, list(models), name=metric).sort_values(ascending=False)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #543f93b6
+# %% ../../nbs/10e_youtube_classes.ipynb #f3863ece
 SHARES = {"9:1": 0.1, "8:2": 0.2, "7:3": 0.3}  # training : test -> share of test rows
 TREE_IDS = {"Random forest": "yt-rf", "XGBoost": "yt-xgb", "Gradient boosting": "yt-gb"}
 
@@ -456,7 +464,7 @@ def published_shares(
             rows.append({"model": model, "share": share, "value": value, "n": n, "error": error})
     return pd.DataFrame(rows)
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #c9589973
 def table_share_steps(
     published: pd.DataFrame,  # from published_shares
 ) -> pd.DataFrame:  # index: model, share; difference, and its error if independent, if nested
@@ -486,7 +494,7 @@ def pool_imputations(
     about = {k: getattr(found[0], k) for k in ("n", "split", "metric")}
     return Interval(mean, mean - half, mean + half, **about)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #95a95e1a
+# %% ../../nbs/10e_youtube_classes.ipynb #4a8816ef
 MIXED = "views of October 2024, imputed where there is no later count; no year of publication"
 FEWER = (
     "judged by the paired difference to all features, {effect:+.2f} points, published {theirs:+.2f}"
@@ -510,7 +518,7 @@ def enter_beside(
     strict = None if isinstance(strict, NotRun) else strict
     return run.judge(id, found["random"], strict=strict, comparable=False, reason=reason)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #57462731
+# %% ../../nbs/10e_youtube_classes.ipynb #edf4e5c5
 _WIDTH = 3.2  # of the picture, in standard deviations of a normal shape
 
 
@@ -538,7 +546,7 @@ def _plane(ax: Axes, model) -> None:
     sheet = dict(zip([*side, up], (u, v, height), strict=True))
     ax.plot_surface(*(sheet[i] for i in range(3)), color=VERMILLION, alpha=0.35, rasterized=True)
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #c79fccf5
 def plot_planes(
     flat,  # fitted pipeline: scaler, select_top_k of two features
     deep,  # the same with three
@@ -569,10 +577,13 @@ def plot_planes(
         axis.set_pane_color((0, 0, 0, 0))
     return fig
 
-
-def plane_classifiers(random_state: int = 1) -> dict[str, BaseEstimator]:
+# %% ../../nbs/10e_youtube_classes.ipynb #b8267521
+def plane_classifiers(
+    n_estimators: int = 100,  # of XGBoost, which chooses the features
+    random_state: int = 1,
+) -> dict[str, BaseEstimator]:
     "Linear support vector machines on two, three and all features; both classes count the same."
-    models = class_models(random_state=random_state)
+    models = class_models(n_estimators, random_state)
     scaler, chooser = models["SVM (linear)"][0], models["XGBoost"]
     equal = LinearSVC(class_weight="balanced", random_state=random_state)
     name = "SVM (linear, balanced{})"
@@ -582,7 +593,7 @@ def plane_classifiers(random_state: int = 1) -> dict[str, BaseEstimator]:
     }
     return few | {name.format(""): make_pipeline(scaler, equal)}
 
-# %% ../../nbs/10e_youtube_classes.ipynb #1f96c5ce
+# %% ../../nbs/10e_youtube_classes.ipynb #15bc0af7
 def table_pushes(
     shap: pd.DataFrame,  # from table_shap
     X: pd.DataFrame,  # the same rows
@@ -594,7 +605,7 @@ def table_pushes(
         values[c] = sign * shap[c].abs().mean()
     return pd.Series(values, name="mean push").sort_values(key=abs, ascending=False)
 
-# %% ../../nbs/10e_youtube_classes.ipynb #9a2db022
+# %% ../../nbs/10e_youtube_classes.ipynb #9dae669e
 PLATFORM_SET = "audio+likes+comments+licensed+size+text"
 _BOOSTING = dict(
     learning_rate=0.06, extra_trees=True, min_child_samples=10, colsample_bytree=0.4,
@@ -606,7 +617,7 @@ _BOOSTING = dict(
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:
     return table.select_dtypes("number")
 
-
+# %% ../../nbs/10e_youtube_classes.ipynb #8db8c604
 def platform_models(
     n_estimators: int = 300,  # trees of each boosting model
     random_state: int = 1,
@@ -628,7 +639,7 @@ def platform_models(
         "Blend": CalibratedBlend(blend, random_state=seed),
     }
 
-# %% ../../nbs/10e_youtube_classes.ipynb #0cf56d27
+# %% ../../nbs/10e_youtube_classes.ipynb #eee06a26
 def table_tenths(
     probability: pd.Series,  # of class 1, 0 to 1, from models that had not seen the row
     y: np.ndarray,  # 0 or 1
@@ -653,7 +664,7 @@ def calibration_error(
     "The mean distance of predicted and observed frequency, each tenth weighted by its songs."
     return float(np.average((tenths.index - tenths["value"]).abs(), weights=tenths["songs"]))
 
-# %% ../../nbs/10e_youtube_classes.ipynb #2b9670bf
+# %% ../../nbs/10e_youtube_classes.ipynb #010491cf
 _RATIOS = [0, 0.01, 0.1, 0.5, 2, 10, np.inf]
 CLOSE = "1 : 2 to 2 : 1"
 _BANDS = [
@@ -665,11 +676,11 @@ _BANDS = [
 def table_mistakes(
     songs: pd.DataFrame,  # with Views and Stream
     probability: pd.Series,  # of more views than streams, with the same index
-) -> pd.DataFrame:  # index: views : streams; songs, mistakes, share of mistakes, mean probability
+) -> pd.DataFrame:  # index: views : streams; songs, mistakes, share mistaken, mean probability
     "Mistakes by how far views and streams are apart; YouTube is predicted from one half on."
     wrong = (probability >= 0.5) != (songs["Views"] > songs["Stream"])
     band = pd.cut(songs["Views"] / songs["Stream"], _RATIOS, labels=_BANDS, right=False)
     rows = pd.DataFrame({"songs": 1, "mistakes": wrong, "mean probability": probability})
     counts = {"songs": "sum", "mistakes": "sum", "mean probability": "mean"}
     table = rows.groupby(band.rename("views : streams"), observed=True).agg(counts)
-    return table.assign(**{"share of mistakes": table["mistakes"] / table["songs"]})
+    return table.assign(**{"share mistaken": table["mistakes"] / table["songs"]})

@@ -26,7 +26,17 @@ from musicnb.intervals import (
     table_correlations,
 )
 from ..models.inference import adjusted_r2, demean, fit_ols, table_standard_errors
-from ..plot import INK, LABELS, MUTED, SEQUENTIAL, VERMILLION, panels, plot_hexbin, plot_names
+from musicnb.plot import (
+    INK,
+    LABELS,
+    MUTED,
+    SEQUENTIAL,
+    VERMILLION,
+    label,
+    panels,
+    plot_hexbin,
+    plot_names,
+)
 from .youtube import FEATURES, song_keys
 from .youtube_counts import ELAPSED, FIRST, PUBLISHED, SECOND, interpolate_counts
 
@@ -331,7 +341,7 @@ def table_demand(
     }
     for column in ("Stream", "Views", "views_per_stream"):
         share = by_blocks(lambda f, c=f"log {column}": variance_between(f, c), songs, seed)
-        rows[f"between artists, log {column.replace('_', ' ').lower()}"] = share
+        rows[f"between artists, log {label(column)}"] = share
     return pd.DataFrame(rows, index=["value", "low", "high"]).T
 
 # %% ../../nbs/10c_youtube_eda.ipynb #293d447b
@@ -364,7 +374,8 @@ def table_ends(
     "A feature's distribution for the quarters with the most and the fewest views per stream."
     ratio, values = songs["log views_per_stream"], songs[column]
     edges = np.linspace(*values.quantile([0.002, 0.998]), bins + 1)
-    ends = {"most": ratio >= ratio.quantile(0.75), "fewest": ratio <= ratio.quantile(0.25)}
+    ends = {"most views per stream": ratio >= ratio.quantile(0.75)}
+    ends["fewest"] = ratio <= ratio.quantile(0.25)
     counts = {name: np.histogram(values[rows], edges)[0] for name, rows in ends.items()}
     middle = (edges[:-1] + edges[1:]) / 2
     return pd.DataFrame({name: n / n.sum() for name, n in counts.items()}, index=middle)

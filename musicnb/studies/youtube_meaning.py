@@ -12,7 +12,7 @@ __all__ = ['SOUND', 'NUMBERS', 'OUTCOMES', 'WAYS', 'STEPS_OF_CARE', 'MORE', 'LES
            'count_cuts', 'table_flags', 'select_varying', 'table_visual', 'nearest_flag', 'models_by_cost',
            'cheapest_good']
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #0fbcbd01
+# %% ../../nbs/10h_youtube_meaning.ipynb #d72befc4
 from itertools import combinations
 
 import numpy as np
@@ -45,7 +45,7 @@ from musicnb.models.inference import (
 from ..plot import LABELS
 from .youtube import FEATURES, clean_songs, song_keys, table_words
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #3e1c8a79
+# %% ../../nbs/10h_youtube_meaning.ipynb #b0011fc3
 SOUND = FEATURES["audio-11"]
 NUMBERS = ["Duration" if c == "Duration_ms" else c for c in SOUND if c != "Key"]
 OUTCOMES = ("views", "streams", "views per stream")
@@ -113,7 +113,7 @@ def table_selection(
     }
     return pd.Series(counts, name="rows", dtype=object).rename_axis("step")
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #3d0b7077
+# %% ../../nbs/10h_youtube_meaning.ipynb #4838bbd5
 def sound_design(
     songs: pd.DataFrame,  # with the eleven features of sound
 ) -> pd.DataFrame:  # ten numbers, and eleven columns for the key
@@ -152,7 +152,7 @@ def fit_within(
     also = None if also is None else np.asarray(also)[rows]
     return {name: fit_fixed_effects(X[rows], Y.loc[rows, name], artist, also) for name in Y}
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #177f7ce8
+# %% ../../nbs/10h_youtube_meaning.ipynb #4b1d840d
 WAYS = (
     "all songs, each alone",
     "all songs, together",
@@ -203,7 +203,7 @@ def moved_most(
     factor = np.log1p(ways["value"] / 100).unstack("way")
     return (factor[WAYS[3]] - factor[WAYS[1]]).abs().idxmax()
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #5919907c
+# %% ../../nbs/10h_youtube_meaning.ipynb #ca81fd87
 MORE, LESS, EITHER = "more", "less", "either way"
 EXPECTATIONS = pd.DataFrame(
     [
@@ -271,7 +271,7 @@ def largest_overlooked(
     far = judged[["low", "high"]].abs().max(axis=1)
     return far.where(judged["verdict"] == NOT_SEEN)
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #bdee6c4e
+# %% ../../nbs/10h_youtube_meaning.ipynb #781b976a
 def fit_variants(
     table: pd.DataFrame,  # from `load_songs`
     random_state: int = 1,
@@ -343,7 +343,7 @@ def variants_as_text(
     numbers = variants["value"].map(lambda v: "" if np.isnan(v) else f"{v:+.0f}".replace("-", "−"))
     return numbers + variants["verdict"].map(lambda v: _MARKS.get(v, ""))
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #84194586
+# %% ../../nbs/10h_youtube_meaning.ipynb #6c141836
 def table_alike(
     frame: pd.DataFrame,  # outcomes and features
     artist,  # code of each row
@@ -371,7 +371,7 @@ def table_explained(
     table = pd.DataFrame(rows, index=["value", "low", "high"]).T
     return table.rename_axis(["compared", "outcome"])
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #dfcde4d4
+# %% ../../nbs/10h_youtube_meaning.ipynb #9f1005bd
 PARTS = {
     "sound": "audio-11",
     "streams": "streams",
@@ -460,7 +460,7 @@ def fit_coalitions(
         lacking = NotRun("these files have no size of artist or channel")
         exp.fit({"LightGBM": lacking}, table, "+".join(PARTS.values()), ("random",))
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #4650ec67
+# %% ../../nbs/10h_youtube_meaning.ipynb #9c1d0bd3
 def _forms(X: pd.DataFrame, key: np.ndarray) -> dict[str, tuple[pd.DataFrame, list[str]]]:
     "Name of the form -> a design, and the columns that are tested."
     scaled = (X[NUMBERS] - X[NUMBERS].mean()) / X[NUMBERS].std()
@@ -534,7 +534,7 @@ def count_cuts(
     asked = cuts.loc[cuts.index.get_level_values("feature").isin(features), "first three"]
     return int(asked.groupby("split").any().sum())
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #06fc0ae1
+# %% ../../nbs/10h_youtube_meaning.ipynb #e400a1ed
 def table_flags(
     songs: pd.DataFrame,  # from `keep_one_copy`
 ) -> pd.DataFrame:  # 0 or 1, a column for each flag
@@ -598,7 +598,7 @@ def table_visual(
     table["p"] = multipletests(table["p"], method="holm")[1]
     return table.loc[list(OUTCOMES)]
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #d064dab0
+# %% ../../nbs/10h_youtube_meaning.ipynb #7358bc5a
 def nearest_flag(
     visual: pd.DataFrame,  # from `table_visual`
 ) -> str:
@@ -607,7 +607,7 @@ def nearest_flag(
     wanted = "title says lyrics, audio, visualizer"
     return wanted if wanted in flags else flags[0]
 
-# %% ../../nbs/10h_youtube_meaning.ipynb #4c44c80a
+# %% ../../nbs/10h_youtube_meaning.ipynb #4c4db708
 def models_by_cost(
     trees: int,  # of LightGBM
     random_state: int = 1,

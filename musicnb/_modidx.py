@@ -1314,8 +1314,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                             'musicnb/studies/popularity_predict.py'),
                                                     'musicnb.studies.popularity_predict.shuffled_gain': ( 'popularity_predict.html#shuffled_gain',
                                                                                                           'musicnb/studies/popularity_predict.py'),
-                                                    'musicnb.studies.popularity_predict.split_tracks': ( 'popularity_predict.html#split_tracks',
-                                                                                                         'musicnb/studies/popularity_predict.py'),
                                                     'musicnb.studies.popularity_predict.state_variants': ( 'popularity_predict.html#state_variants',
                                                                                                            'musicnb/studies/popularity_predict.py'),
                                                     'musicnb.studies.popularity_predict.table_artists': ( 'popularity_predict.html#table_artists',

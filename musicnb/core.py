@@ -524,6 +524,7 @@ def judge(
             Interval(ours, *older[:2]),
             Interval(*older[2:]) if len(older) > 2 else strict,
         )
+    strict = None if isinstance(strict, NotRun) else strict
     if isinstance(ours, NotRun):
         ours, reason, comparable = None, str(ours), False
     if any(row["id"] == id for row in self.ledger):

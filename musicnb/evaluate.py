@@ -364,7 +364,7 @@ class Experiment:
             parts = self.splits[kind]
             missing = next((p for p in (X, parts) if isinstance(p, NotRun)), None)
             able = {} if missing else {n: m for n, m in models.items() if not isinstance(m, NotRun)}
-            for name in models.keys() - able.keys():
+            for name in (n for n in models if n not in able):
                 self._skip(features, kind, name, missing or models[name])
             if able:
                 groups = None if self.groups is None else np.asarray(self.groups)

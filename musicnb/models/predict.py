@@ -467,7 +467,8 @@ def _check_finite(frame: pd.DataFrame, source: str) -> None:
     for column, values in frame.select_dtypes("number").items():
         if np.isinf(values).any():
             raise UserError(
-                f"{source}: column {column!r}: an endless number in row {int(np.isinf(values).to_numpy().argmax()) + 1:,}",
+                f"{source}: column {column!r}: an endless number in row "
+                f"{int(np.isinf(values).to_numpy().argmax()) + 1:,}",
                 "a finite number",
             )
 

@@ -10,7 +10,7 @@ __all__ = ['PARTS', 'NEIGHBOURS', 'KNOWN_CODE', 'EXPECTED_WITHIN', 'load_if_ther
            'beyond_pure_error', 'table_pure_error', 'table_levels', 'lines_by_year', 'join_playlists', 'read_words',
            'fit_listened', 'title_axes', 'fit_titles', 'table_within']
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #cc26534b
+# %% ../../nbs/20b_popularity_meaning.ipynb #c4efa625
 from itertools import combinations
 
 import lightgbm as lgb
@@ -51,7 +51,7 @@ from musicnb.studies.popularity import (
     recordings,
 )
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #213badfd
+# %% ../../nbs/20b_popularity_meaning.ipynb #81bf41ae
 def load_if_there(
     data: DataSet,
     data_dir: str = "",  # as for `load`
@@ -90,7 +90,7 @@ def add_artists(
         return tracks, []
     return join_artists(tracks, artists), [artists]
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #44eb718d
+# %% ../../nbs/20b_popularity_meaning.ipynb #d36c16e0
 PARTS = {"sound": "sound-12", "year": "year", "audience": "followers", "genres": "genres"}
 
 
@@ -141,7 +141,7 @@ def draw_parts(
     splits.setdefault("artist-apart", NotRun(lacking))
     return splits | {"by-year": [split_by_year(tracks["year"], test_from)]}, artist
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #b5bd6590
+# %% ../../nbs/20b_popularity_meaning.ipynb #779126a7
 @threadpool_limits.wrap(limits=1, user_api="blas")  # the same digits with one thread as with eight
 def fold_features(
     table: pd.DataFrame,  # from `select_parts`
@@ -167,7 +167,7 @@ def columns_of(
     known = {"genres": genres, "artist-code": ["code"]}
     return [c for part in name.split("+") for c in known.get(part) or FEATURES[part]]
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #a82f31fb
+# %% ../../nbs/20b_popularity_meaning.ipynb #edf4db66
 def make_booster(
     rows: int,  # in the table; with few rows threads only wait for each other
     trees: int,
@@ -267,7 +267,7 @@ def predict_test(
     model = exp.fitted("LightGBM", split, name)[0]
     return model.predict(table[columns_of(name, table)].iloc[test])
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #be832c6f
+# %% ../../nbs/20b_popularity_meaning.ipynb #6a98a13a
 def draw_friends(
     split: Split,  # with artists apart
     recording: pd.Series,  # code of each row
@@ -321,7 +321,7 @@ def table_friends(
         rows[name] = known_minus_unknown(fitted, X, exp.y, drawn, groups, exp.random_state)
     return pd.DataFrame(rows, index=["value", "low", "high"]).T.assign(n=rows["nothing"].n)
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #87d1965c
+# %% ../../nbs/20b_popularity_meaning.ipynb #7a1591f9
 def table_alike(
     values: dict[str, np.ndarray],  # name -> a number for each row
     artist,  # code of each row, or None
@@ -344,7 +344,7 @@ def center_by(
     "Distances from each group's mean."
     return values - pd.Series(values).groupby(np.asarray(group)).transform("mean").to_numpy()
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #2385f9a0
+# %% ../../nbs/20b_popularity_meaning.ipynb #cfb2f427
 def select_twice(
     same,  # code of each row: rows of one code agree in all columns
     y,  # target of each row
@@ -390,7 +390,7 @@ def table_pure_error(
     }
     return pd.DataFrame(found, index=["value", "low", "high"]).T
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #15d2ee5a
+# %% ../../nbs/20b_popularity_meaning.ipynb #dc524099
 def table_levels(
     observed: np.ndarray,
     predicted: dict[str, np.ndarray],  # name -> a number for each row
@@ -424,7 +424,7 @@ def lines_by_year(
         lines[name] = pd.Series(values).groupby(year[test]).mean()
     return {name: line.rename_axis("year of release") for name, line in lines.items()}
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #e7825984
+# %% ../../nbs/20b_popularity_meaning.ipynb #68efc4d6
 def join_playlists(
     tracks: pd.DataFrame,  # with derived columns
     table: pd.DataFrame,  # from `select_parts`
@@ -528,7 +528,7 @@ def fit_titles(
     table = folds[split][columns_of(whole, folds[split])].join(titles)
     exp.fit({"LightGBM": booster}, table, f"{whole}+name", (split,), permuted=False)
 
-# %% ../../nbs/20b_popularity_meaning.ipynb #e0b079d3
+# %% ../../nbs/20b_popularity_meaning.ipynb #8ce11563
 LABELS.update({"duration_s": "duration (log)"})
 EXPECTED_WITHIN = {"danceability": 1, "loudness_db": 1, "instrumentalness": -1}
 

@@ -20,8 +20,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import validate_data
 from threadpoolctl import threadpool_limits
 
-from ..core import UserError
-from ..core import Interval
+from ..core import Interval, UserError
 
 # %% ../../nbs/06d_cluster.ipynb #415f403d
 def shuffle_columns(

@@ -523,7 +523,8 @@ def _seconds(duration: str) -> int | None:
     found = re.fullmatch(r"P(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?", duration)
     if not duration or not found:
         return None
-    return sum(int(n or 0) * size for n, size in zip(found.groups(), (86_400, 3_600, 60, 1)))
+    sizes = (86_400, 3_600, 60, 1)  # seconds of a day, an hour, a minute, a second
+    return sum(int(n or 0) * size for n, size in zip(found.groups(), sizes, strict=True))
 
 
 def _withheld(**values) -> str:

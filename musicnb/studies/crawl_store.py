@@ -11,7 +11,6 @@ __all__ = ['PACIFIC', 'SCHEMA_VERSION', 'now', 'stamp', 'quota_day', 'next_reset
 # %% ../../nbs/09b_crawl_store.ipynb #43081381
 import contextlib
 import json
-
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator

@@ -285,7 +285,7 @@ class Parquet:
         with pq.ParquetFile(io.BytesIO(self.data)) as file:
             yield file.schema_arrow.names
             for batch in file.iter_batches(2_000):
-                for row in zip(*(c.to_pylist() for c in batch.columns)):
+                for row in zip(*(c.to_pylist() for c in batch.columns), strict=True):
                     yield ["" if v is None else str(v) for v in row]
 
 # %% ../../nbs/09a_crawl_table.ipynb #1a57fac5
@@ -456,7 +456,7 @@ def _asked(self: Table, columns: dict[str, str]) -> dict[str, int]:
 def _own_numbers(self: Table) -> bool:
     "Has each row a number of its own in the file?"
     seen, n = set(), 0
-    for n, cells in enumerate(self._rows(), 1):
+    for n, cells in enumerate(self._rows(), 1):  # noqa: B007  counted
         seen.add(self._number(cells))
     return None not in seen and len(seen) == n
 
@@ -489,7 +489,7 @@ def __iter__(self: Table) -> Iterator[Row]:
                 ids[kind] = id
             elif column == "video" or why != "blank":
                 refused[column] = why
-        own = json.dumps(dict(zip(self.header, cells)), ensure_ascii=False)
+        own = json.dumps(dict(zip(self.header, cells, strict=False)), ensure_ascii=False)
         number = self._number(cells) if self.numbers else pos
         yield Row(
             pos,
@@ -549,7 +549,7 @@ def plan_crawl(
     "Count what has to be asked. Raises `UserError` where not one row can be used."
     ids: dict[str, set[str]] = {kind: set() for kind in _IDS}
     names, refused, rows = set(), [], 0
-    for rows, row in enumerate(table, 1):
+    for rows, row in enumerate(table, 1):  # noqa: B007  counted
         for kind, id in row.ids.items():
             ids[kind].add(id)
         if "video" in row.ids and "channel" not in row.ids:

@@ -427,7 +427,8 @@ def _wild(numbers: pd.Series, whole: bool) -> Iterator[tuple[pd.Series, str]]:
     yield numbers.isin([np.inf, -np.inf]), "a finite number"
     if whole:
         yield numbers % 1 > 0, "a whole number"
-        yield numbers.abs() >= 2.0**63, "a whole number of 64 bits"
+        large = numbers.abs() >= 2.0**63 if numbers.dtype.kind != "i" else numbers.isna()
+        yield large, "a whole number of 64 bits"
 
 
 def _fault(values: pd.Series, bad: pd.Series, column: Column, expected: str = "") -> str:

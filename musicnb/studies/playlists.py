@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..core import whole_text
 from ..data import SOUND, Column, DataSet, reading, sound_columns
 
 # %% ../../nbs/40_playlists.ipynb #6fcf6eb5
@@ -29,7 +30,11 @@ def read_slices(
 def _read_slice(path: Path) -> pd.DataFrame:
     with reading(path, PLAYLISTS.file):
         lists = json.loads(path.read_text(encoding="utf-8"))["playlists"]
-        return pd.json_normalize(lists, "tracks", _PLAYLIST)[list(PLAYLISTS.columns)]
+        try:
+            rows = pd.json_normalize(lists, "tracks", _PLAYLIST)
+        except UnicodeEncodeError:  # a title with half a character
+            rows = pd.json_normalize(whole_text(lists), "tracks", _PLAYLIST)
+        return rows[list(PLAYLISTS.columns)]
 
 # %% ../../nbs/40_playlists.ipynb #f2165c64
 SONGS = DataSet(

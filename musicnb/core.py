@@ -261,9 +261,8 @@ SCORE_COLUMNS = (
 ).split()
 SCORE_KEY = "study chapter task target model features split test_share repeats metric data".split()
 METRICS = (
-    """mse mae rmse r2 nrmse accuracy balanced_accuracy precision recall f1 auroc log_loss brier
-    silhouette ari"""
-    "interval_coverage r_precision r_precision_artist ndcg clicks catalogue_coverage"
+    "mse mae rmse r2 nrmse accuracy balanced_accuracy precision recall f1 auroc log_loss brier "
+    "silhouette ari interval_coverage r_precision r_precision_artist ndcg clicks catalogue_coverage"
 ).split()
 LEDGER_COLUMNS = "id published ours low high strict strict_low strict_high verdict reason".split()
 VERDICTS = ("reproduced", "refuted", "not supported", "not comparable", "not run")
@@ -525,6 +524,7 @@ def judge(
             Interval(ours, *older[:2]),
             Interval(*older[2:]) if len(older) > 2 else strict,
         )
+    strict = None if isinstance(strict, NotRun) else strict
     if isinstance(ours, NotRun):
         ours, reason, comparable = None, str(ours), False
     if any(row["id"] == id for row in self.ledger):

@@ -142,9 +142,7 @@ def _as_target(y, dtype: type) -> np.ndarray:
 
 
 def evaluate_models(
-    models: dict[
-        str, BaseEstimator
-    ],  # plain name -> unfitted estimator; whatever learns stands inside it
+    models: dict[str, BaseEstimator],  # plain name -> unfitted; what learns stands inside it
     X,  # features of all rows
     y,  # target of all rows
     splits: list[Split],  # one for each repeat
@@ -154,14 +152,13 @@ def evaluate_models(
     keep: tuple[str, ...] = (),  # models whose fitted copies are wanted
     task: Task = REGRESSION,
     n_jobs: int = 1,  # splits at a time
+    permuted: bool = True,  # permuted labels too? One of many feature sets is enough
 ) -> Evaluation:
     "Fit and score models on splits, always beside the baseline and permuted labels."
     y, rng = _as_target(y, task.dtype), np.random.default_rng(seed)
     name, dummy = task.baseline
-    everyone = {
-        name: dummy,
-        "Permuted labels": list(models.values())[-1] if models else dummy,
-    } | models
+    chance = {"Permuted labels": list(models.values())[-1] if models else dummy}
+    everyone = {name: dummy} | (chance if permuted else {}) | models
     few = len(splits) < MIN_REPEATS
     jobs = [(split, rng.permutation(y[split[0]])) for split in splits]
 
@@ -352,15 +349,14 @@ class Experiment:
 
     def fit(
         self,
-        models: dict[
-            str, BaseEstimator | NotRun
-        ],  # plain name -> unfitted estimator, from plain to strong
+        models: dict[str, BaseEstimator | NotRun],  # plain name -> unfitted, plain to strong
         X,  # features of all rows, or a NotRun
         features: str,  # name of the feature set
         splits: tuple[str, ...] | None = None,  # kinds; all by default
         repeats: int | None = None,  # of each kind, the first ones; all by default
         keep: tuple[str, ...] = (),  # models whose fitted copies are wanted
         note: str = "",  # in scores.csv
+        permuted: bool = True,  # permuted labels too? One of many feature sets is enough
     ) -> None:
         "Fit and score the models on each kind of split, and record the scores."
         self.tables[features] = X
@@ -368,7 +364,7 @@ class Experiment:
             parts = self.splits[kind]
             missing = next((p for p in (X, parts) if isinstance(p, NotRun)), None)
             able = {} if missing else {n: m for n, m in models.items() if not isinstance(m, NotRun)}
-            for name in models.keys() - able.keys():
+            for name in (n for n in models if n not in able):
                 self._skip(features, kind, name, missing or models[name])
             if able:
                 groups = None if self.groups is None else np.asarray(self.groups)
@@ -383,6 +379,7 @@ class Experiment:
                     keep,
                     self.task,
                     self.n_jobs,
+                    permuted,
                 )
                 self._record(features, kind, made, note)
 

@@ -616,8 +616,8 @@ def test_card_says_what_the_model_is(model):
     card, text = json.loads((model / "card.json").read_text()), (model / "card.md").read_text()
     assert card["data"]["kind"] == "twin" and "Trained on the synthetic twin" in text
     assert card["split"]["n_calibration"] + card["split"]["n_measured"] == pytest.approx(1_800, abs=1)
-    assert {s["split"] for s in card["scores"]} == {"random", "artist-apart"}
-    assert {m["split"] for m in card["interval"]["measured"]} == {"random", "artist-apart"}
+    assert {s["split"] for s in card["scores"]} == {"random", "deduplicated", "artist-apart"}
+    assert {m["split"] for m in card["interval"]["measured"]} == {"random", "deduplicated", "artist-apart"}
     assert len(card["limits"]) >= 3 and set(card["versions"]) >= {"python", "musicnb", "lightgbm", "scikit-learn", "numpy"}
     assert not [p.name for p in model.iterdir() if p.suffix in (".pkl", ".pickle", ".joblib")]
     for name, digest in card["files"].items():

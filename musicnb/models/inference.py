@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['STEPS', 'fit_ols', 'table_standard_errors', 'demean', 'fit_fixed_effects', 'adjusted_r2', 'percent_per_step',
-           'wald_test', 'intraclass_correlation', 'points_per_unit', 'unscaled_coefficients', 'table_path',
-           'table_penalties', 'table_residuals', 'times_off', 'table_by_size']
+           'wald_test', 'intraclass_correlation', 'intraclass_interval', 'adjusted_r2_interval', 'format_intervals',
+           'interval_of', 'points_per_unit', 'unscaled_coefficients', 'table_path', 'table_penalties',
+           'table_residuals', 'times_off', 'table_by_size']
 
 # %% ../../nbs/06b_inference.ipynb #da8d9ece
 from collections.abc import Callable
@@ -17,8 +18,8 @@ from sklearn.linear_model import lasso_path
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from ..core import UserError
-from ..intervals import unit_codes
+from ..core import Interval, UserError, true_minus
+from ..intervals import _draw_sums, _unit_sums, bootstrap_interval, unit_codes
 
 # %% ../../nbs/06b_inference.ipynb #ff5d6fec
 def fit_ols(
@@ -163,6 +164,95 @@ def intraclass_correlation(
     within = ((frame["value"] - frame["artist"].map(mean)) ** 2).sum() / (rows - k)
     effect = (between - within) / ((rows - (size**2).sum() / rows) / (k - 1))
     return effect / (effect + within)
+
+# %% ../../nbs/06b_inference.ipynb #d2692254
+def _intraclass(sums: np.ndarray) -> np.ndarray:  # (…, 6), from _intraclass_terms
+    k, rows, squares, total, between_squares, all_squares = np.moveaxis(sums, -1, 0)
+    between = (between_squares - total**2 / rows) / (k - 1)
+    within = (all_squares - between_squares) / (rows - k)
+    effect = (between - within) / ((rows - squares / rows) / (k - 1))
+    return effect / (effect + within)
+
+
+def intraclass_interval(
+    values,  # numbers without missing ones
+    groups,  # artist of each
+    n_resamples: int = 1_000,
+    random_state: int = 1,
+) -> Interval:
+    "The intraclass correlation with its 95 % interval by bootstrap over whole artists."
+    values, codes = np.asarray(values, dtype=float), pd.factorize(np.asarray(groups))[0]
+    values = values - values.mean()
+    size, total = np.bincount(codes), np.bincount(codes, values)
+    terms = [np.ones(len(size)), size, size**2, total, total**2 / size]
+    terms = np.stack([*terms, np.bincount(codes, values**2)], axis=1)
+    draws = _intraclass(_draw_sums(terms, n_resamples, random_state))
+    return bootstrap_interval(_intraclass(terms.sum(axis=0)), draws)
+
+
+def _adjusted_r2(
+    moments: np.ndarray,  # sums of products of the columns, the target last
+    columns: np.ndarray,  # places of the features
+    free: float,  # degrees of freedom before the features
+) -> float:
+    xx, xy, yy = moments[np.ix_(columns, columns)], moments[columns, -1], moments[-1, -1]
+    coef, _, rank, _ = np.linalg.lstsq(xx, xy, rcond=1e-10)
+    return 1 - (yy - coef @ xy) / (free - rank) / (yy / free)
+
+
+def adjusted_r2_interval(
+    X: pd.DataFrame,  # features
+    y: pd.Series,  # target, with the same index
+    groups,  # artist of each row
+    within: bool = False,  # of the variance within artists, instead of all
+    without: tuple[str, ...] = (),  # then: minus the same without these features
+    n_resamples: int = 1_000,
+    random_state: int = 1,
+) -> Interval:
+    "Adjusted R² of least squares with its 95 % interval by bootstrap over whole artists."
+    codes = pd.factorize(np.asarray(groups))[0]
+    table = X.assign(**{"the target": y}).astype("float64")
+    table = demean(table, codes) if within else table - table.mean()
+    scaled = (table / table.std().clip(lower=1e-300)).to_numpy()
+    Z = np.column_stack([np.ones(len(scaled)), scaled])
+    first, second = np.triu_indices(Z.shape[1])
+    alone = np.arange(codes.max() + 1)
+    sums = _unit_sums(Z[:, first] * Z[:, second], codes, len(alone))
+    sums = np.column_stack([sums, np.ones(len(alone))])
+    everything = np.arange(X.shape[1])
+    fewer = np.flatnonzero(~X.columns.isin(without))
+
+    def statistic(drawn: np.ndarray) -> float:
+        moments = np.zeros((Z.shape[1], Z.shape[1]))
+        moments[first, second] = moments[second, first] = drawn[:-1]
+        rows, mean = moments[0, 0], moments[0, 1:] / moments[0, 0]
+        centred = moments[1:, 1:] - (0 if within else rows * np.outer(mean, mean))
+        free = rows - (drawn[-1] if within else 1)
+        worth = _adjusted_r2(centred, everything, free)
+        return worth - _adjusted_r2(centred, fewer, free) if without else worth
+
+    value = statistic(sums.sum(axis=0))
+    draws = np.array([statistic(d) for d in _draw_sums(sums, n_resamples, random_state)])
+    return bootstrap_interval(value, draws - draws.mean() + value)
+
+# %% ../../nbs/06b_inference.ipynb #237be466
+def format_intervals(
+    table: pd.DataFrame,  # value, low, high
+    spec: str = "",  # format of the three numbers; by default what the width supports
+) -> pd.Series:  # text
+    "Each row's estimate with its interval; nothing where it is missing."
+    rows = table[["value", "low", "high"]].to_numpy(dtype=float)
+    cells = ["" if np.isnan(row[0]) else true_minus(format(Interval(*row), spec)) for row in rows]
+    return pd.Series(cells, index=table.index, dtype=object)
+
+
+def interval_of(
+    table: pd.DataFrame,  # value, low, high
+    row,  # label of the row
+    **about,  # n, split and metric of the interval
+) -> Interval:
+    "One row of a table of estimates."
+    return Interval(*map(float, table.loc[row, ["value", "low", "high"]]), **about)
 
 # %% ../../nbs/06b_inference.ipynb #4222ef76
 _TENTHS = "danceability energy speechiness acousticness instrumentalness liveness valence"

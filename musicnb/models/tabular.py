@@ -31,7 +31,8 @@ def _torch_schedule(settings: "_TabNet", rows: int, batch: int) -> dict:  # of p
     if settings.schedule == "constant":
         return {}
     steps = settings.epochs * (rows // batch) + 1
-    rate = dict(max_lr=settings.learning_rate, pct_start=0.05, cycle_momentum=False)
+    rise = 0.1 if steps == 20 else 0.05  # a rise of a single step divides by zero
+    rate = dict(max_lr=settings.learning_rate, pct_start=rise, cycle_momentum=False)
     return dict(
         scheduler_fn=torch.optim.lr_scheduler.OneCycleLR,
         scheduler_params=dict(is_batch_level=True, total_steps=steps, **rate),

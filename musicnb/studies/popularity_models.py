@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['split_tracks', 'table_checks', 'coefficient_path', 'penalty_curve', 'plot_quantiles', 'score_validation',
-           'evaluate_sizes', 'table_sizes', 'last_doubling', 'table_excess']
+           'evaluate_sizes', 'table_sizes', 'last_doubling', 'table_excess', 'check_decades', 'table_depth',
+           'strength_left', 'error_left']
 
 # %% ../../nbs/20a_popularity_models.ipynb #pmod0004
 import matplotlib.pyplot as plt
@@ -28,10 +29,19 @@ from musicnb.evaluate import (
     split_random,
 )
 from ..features import check_training, select_features
-from ..intervals import bootstrap_mean
+from musicnb.intervals import (
+    _draw_sums,
+    _unit_sums,
+    bootstrap_interval,
+    bootstrap_mean,
+    bootstrap_statistic,
+    unit_codes,
+)
 from ..models.inference import table_path, table_penalties
-from ..plot import BLUE, INK
+from ..plot import BLUE, INK, LABELS
 from .popularity import FEATURES, artist_groups, credited_artists, recordings
+
+LABELS["duration_s"] = "duration (s)"
 
 # %% ../../nbs/20a_popularity_models.ipynb #pmod0007
 def split_tracks(
@@ -200,3 +210,78 @@ def table_excess(
         for pair, features in pairs.items()
     }
     return pd.DataFrame(rows, index=["value", "low", "high"]).T.rename_axis("pair")
+
+# %% ../../nbs/20a_popularity_models.ipynb #pmod0029
+def check_decades(
+    tracks: pd.DataFrame,  # training rows with a column decade
+    artist: pd.Series,  # of each row, -1 = unnamed
+    decades,  # that are compared, such as (1950, 2010)
+    artists: int = 60,  # that intervals by artist take at least
+) -> None:
+    "Raise `UserError` for too few artists, and for decades without tracks."
+    found = len(np.unique(unit_codes(artist, len(artist))))
+    if found < artists:
+        wanted = f"{artists} or more, so that there are intervals by artist"
+        raise UserError(f"the training rows are of {found} artists", wanted, "take more artists")
+    if lacking := [f"{d}s" for d in decades if not tracks["decade"].eq(d).any()]:
+        seen, wanted = f"no tracks of the {', '.join(lacking)}", "some of each decade compared"
+        raise UserError(seen, wanted, "take a file of more years, or leave this chapter out")
+
+# %% ../../nbs/20a_popularity_models.ipynb #pmod0032
+def table_depth(
+    tracks: pd.DataFrame,  # with year and popularity
+    first: int = 1960,
+    last: int = 2020,
+) -> pd.DataFrame:  # index: year; tracks (logarithm of their number), all and top (mean popularity)
+    "Tracks of each year, their mean popularity, and that of equally many top tracks of each year."
+    by_year = tracks[tracks["year"].between(first, last)].groupby("year")["popularity"]
+    depth = max(by_year.size().min() // 2, 1)
+    top = by_year.apply(lambda values: values.nlargest(depth).mean())
+    return pd.DataFrame({"tracks": np.log(by_year.size()), "all": by_year.mean(), "top": top})
+
+# %% ../../nbs/20a_popularity_models.ipynb #pmod0035
+def _strength(sums: np.ndarray, toward: np.ndarray) -> np.ndarray:  # (…, 6, k) -> (…)
+    n, x, y, xx, yy, xy = np.moveaxis(sums, -2, 0)
+    r = (xy - x * y / n) / np.sqrt((xx - x * x / n) * (yy - y * y / n))
+    return (r * toward).mean(axis=-1)
+
+
+def strength_left(
+    free: pd.DataFrame,  # the target first, then the features
+    held: pd.DataFrame,  # the same columns with something held fixed
+    groups,  # artist of each row, -1 = unnamed
+    n_resamples: int = 1_000,
+    random_state: int = 1,
+) -> Interval:  # 0: nothing is left, 1: all
+    "Mean absolute correlation of the features with the target: held over free, by bootstrap."
+    codes = np.unique(unit_codes(groups, len(free)), return_inverse=True)[1]
+    strengths = []
+    for table in (free, held):
+        Z = (table - table.mean()).to_numpy(float)
+        y, X = np.broadcast_to(Z[:, :1], Z[:, 1:].shape), Z[:, 1:]
+        terms = np.stack([np.ones_like(X), X, y, X * X, y * y, X * y], axis=1)
+        sums = _unit_sums(terms.reshape(len(Z), -1), codes, codes.max() + 1)
+        toward = np.sign(np.corrcoef(Z, rowvar=False)[0, 1:])
+        drawn = np.vstack([sums.sum(axis=0), _draw_sums(sums, n_resamples, random_state)])
+        strengths.append(_strength(drawn.reshape(len(drawn), 6, -1), toward))
+    ratio = strengths[1] / strengths[0]
+    return Interval(*bootstrap_interval(ratio[0], ratio[1:]), n=len(free), split="train")
+
+# %% ../../nbs/20a_popularity_models.ipynb #pmod0038
+def error_left(
+    tracks: pd.DataFrame,  # with popularity
+    by: str,  # column of groups whose means are known
+    groups,  # artist of each row, -1 = unnamed
+    n_resamples: int = 300,
+    random_state: int = 1,
+) -> Interval:  # points²
+    "Mean squared error of popularity that is left when the mean of each group is known."
+    values = tracks.groupby(by)["popularity"]
+    gap, size = tracks["popularity"] - values.transform("mean"), values.transform("size")
+    rows = pd.DataFrame({"squared": gap**2, "free": 1 - 1 / size})
+
+    def left(part: pd.DataFrame) -> float:
+        return part["squared"].sum() / part["free"].sum()
+
+    found = bootstrap_statistic(left, rows, groups, n_resamples, random_state)
+    return Interval(*found, n=len(tracks), split="train", metric="mse")

@@ -502,9 +502,9 @@ def table_errors(
     ratio = (predicted + 1) / (actual + 1)
     errors = pd.DataFrame(
         {
-            "median error (views)": (predicted - actual).abs(),
-            "predicted over actual": ratio,
-            "off by a factor of": 10 ** np.log10(ratio).abs(),
+            "median error (million)": (predicted - actual).abs() / 1e6,
+            "ratio": ratio,
+            "typical factor": 10 ** np.log10(ratio).abs(),
         }
     )
     groups = errors.groupby(size_band(actual), observed=True)

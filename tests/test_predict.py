@@ -503,7 +503,7 @@ def test_patch_versions_do_not_matter(predict, copy, songs):
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    (lambda card: card.update(format=1), "in format 1; expected 'popularity' in format 3"),
+    (lambda card: card.update(format=1), "in format 1; expected 'popularity' in format 4"),
     (lambda card: card.update(study="genre"), "of study 'genre'"),
     (lambda card: card.pop("model"), "is no model card (KeyError: 'model')"),
     (lambda card: card["files"].update({"../outside.txt": "0" * 64}), "'../outside.txt' of the model"),

@@ -583,6 +583,8 @@ def _print_rows(header: list[str], rows: list[list[str]], predicted: pd.DataFram
     try:
         with open(fd, "w", encoding="utf-8", newline="", closefd=False) as stream:
             stream_rows(stream, header, rows, predicted)
+    except BrokenPipeError:
+        sys.exit(128 + 13)  # a reader that has enough, such as `head`: as any filter ends then
     except OSError as e:
         raise UserError(
             f"standard output could not be written to its end ({e.strerror})",

@@ -308,14 +308,11 @@ def _read_csv(data: bytes, dataset: DataSet, name: str) -> pd.DataFrame:
     # read_csv's own fast path; numbers are checked afterwards, where row and value can be named
     header = check_text(data, name)
     words = [c for c, column in dataset.columns.items() if column.type in ("text", "date")]
-    frame = pd.read_csv(
-        io.BytesIO(data),
-        dtype={c: "str" for c in words if c in header},
-        keep_default_na=False,
-        na_values=[""],
-        low_memory=False,
-        encoding="utf-8",
-    )
+    options = dict(keep_default_na=False, na_values=[""], low_memory=False, encoding="utf-8")
+    frame = pd.read_csv(io.BytesIO(data), **options)
+    changed = [c for c in words if c in frame and not isinstance(frame[c].dtype, pd.StringDtype)]
+    if changed:  # text of digits, taken for numbers
+        frame = pd.read_csv(io.BytesIO(data), dtype=dict.fromkeys(changed, "str"), **options)
     if not isinstance(frame.index, pd.RangeIndex):
         raise DataError(
             f"row 1 of '{name}' has more than {len(header)} cells",

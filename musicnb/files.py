@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MusicnbError', 'UserError', 'DataError', 'find_root', 'need_root', 'cache_dir', 'atomic_path', 'write_text',
-           'whole_text', 'round_floats', 'dump_json', 'file_sha256', 'write_csv']
+           'whole_text', 'round_floats', 'dump_json', 'file_sha256', 'csv_writer', 'write_csv']
 
 # %% ../nbs/00a_files.ipynb #10d4b868
 import contextlib
@@ -14,8 +14,10 @@ import json
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 # %% ../nbs/00a_files.ipynb #c2a7366e
 class MusicnbError(Exception):
@@ -158,20 +160,32 @@ def dump_json(
     return json.dumps(round_floats(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 # %% ../nbs/00a_files.ipynb #fb24e86f
+_SETTLED = 2  # seconds: the coarsest clock of a file system in use
+
+
 def file_sha256(
     path: Path | str,  # an existing file
 ) -> str:  # 64 hex digits
-    "The file's sha256, remembered in the cache by path, size and time of change."
+    "The file's sha256, remembered in the cache as long as the file is the same."
     path = Path(path).resolve()
     stat = path.stat()
-    key = hashlib.sha256(f"{path}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()[:32]
+    same = (path, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    key = hashlib.sha256("|".join(map(str, same)).encode()).hexdigest()[:32]
     memo = cache_dir() / "sha256" / key
     if memo.is_file() and re.fullmatch(b"[0-9a-f]{64}", known := memo.read_bytes()):
         return known.decode()
     with path.open("rb") as f:
         digest = hashlib.file_digest(f, "sha256").hexdigest()
-    write_text(memo, digest)
+    if abs(time.time() - stat.st_ctime) > _SETTLED:
+        write_text(memo, digest)
     return digest
+
+# %% ../nbs/00a_files.ipynb #0a1b2d02
+def csv_writer(
+    f,  # a file, opened with newline=""
+):  # as csv.writer gives it
+    "Writes rows of CSV with \\n at their end, cells with a carriage return in quotes."
+    return csv.writer(SimpleNamespace(write=lambda row: f.write(row[:-2] + "\n")))
 
 # %% ../nbs/00a_files.ipynb #0087156d
 def write_csv(
@@ -193,7 +207,7 @@ def write_csv(
         )
 
     with atomic_path(path) as aside, aside.open("w", encoding="utf-8", newline="") as f:
-        writer = csv.writer(f, lineterminator="\n")
+        writer = csv_writer(f)
         writer.writerow(columns)
         writer.writerows([cell(row.get(c)) for c in columns] for row in rows)
     return Path(path)

@@ -16,8 +16,11 @@ import joblib
 import numpy as np
 import pytest
 from conftest import ROOT
+from hypothesis import given
+from test_files import MANY, damaged, damages, obeyed
 
 from musicnb.book import cli as report
+from musicnb.models.predict import read_rows
 from musicnb.studies.registry import PREDICTS, make_twin
 
 COMMAND = [sys.executable, "-c", "from musicnb.book.cli import main; main()"]
@@ -127,7 +130,7 @@ def refused(predict, says: str, *arguments: str, **options) -> None:
 # -- what works
 
 def test_columns_as_they_were_and_three_more(predict, songs):
-    rows = [{"née": 'a "quoted"\nline, =1+1', "odd": " spaces ", "number": "007.10", **row} for row in songs]
+    rows = [{"née": 'a "quoted"\nline, =1+1', "return": "one\rtwo", "odd": " spaces ", "number": "007.10", **row} for row in songs]
     write(predict.place / "songs.csv", rows)
     code, line = predict("popularity", "songs.csv", "-o", "out.csv")
     assert code == 0 and "synthetic twin" in line
@@ -218,7 +221,7 @@ def test_numbers_and_words_of_a_song_may_be_unknown(predict, views_model, videos
     ({"Stream": "-1"}, "column 'Stream': -1.0 in row 3"),
     ({"Danceability": "1.5"}, "column 'Danceability': 1.5 in row 3; expected 0 to 1"),
     ({"spotifyPopularity": "101"}, "column 'spotifyPopularity': 101 in row 3; expected 0 to 100"),
-    ({"youtubeChannelSubscriber": "1e999"}, "column 'youtubeChannelSubscriber': an endless number in row 3; expected a finite number"),
+    ({"youtubeChannelSubscriber": "1e999"}, "column 'youtubeChannelSubscriber': '1e999' in row 3; expected a finite number"),
     ({"Track": ""}, "column 'Track': an empty cell in row 3"),
     ({"high": "1"}, "has a column 'high' already"),
 ])
@@ -254,6 +257,18 @@ def test_views_and_streams_do_not_tell_the_platform(predict, both_models, watche
     plain, told = (read(predict.place / f"{name}-out.csv") for name in ("plain", "told"))
     assert [r["platform_probability"] for r in plain] == [r["platform_probability"] for r in told]
     assert [r["prediction"] for r in plain] != [r["prediction"] for r in told]
+
+
+@pytest.mark.parametrize("written", [("TRUE", "FALSE"), ("1", "0"), ("1.0", "0.0"), ("true", "false")])
+def test_flags_as_spreadsheets_save_them(predict, both_models, watched, written):
+    """What `data check` accepts is accepted, and means the same."""
+    flags = {"True": written[0], "False": written[1]}
+    for name, rows in (("plain", watched), ("saved", [row | {"Licensed": flags.get(row["Licensed"], "")} for row in watched])):
+        write(predict.place / f"{name}.csv", rows)
+        code, line = predict("youtube", f"{name}.csv", "-o", f"{name}-out.csv", folder=both_models)
+        assert code == 0, line
+    plain, saved = (read(predict.place / f"{name}-out.csv") for name in ("plain", "saved"))
+    assert [r["platform_probability"] for r in plain] == [r["platform_probability"] for r in saved]
 
 
 def test_platform_where_cells_are_empty(predict, both_models, watched):
@@ -344,7 +359,12 @@ def spoil(rows: list[dict], change: dict) -> list[dict]:
     ({"energy": "loud"}, "column 'energy': 'loud' in row 3; expected a number"),
     ({"energy": "1.5"}, "column 'energy': 1.5 in row 3; expected 0 to 1"),
     ({"energy": "nan"}, "column 'energy': 'nan' in row 3"),
-    ({"energy": "inf"}, "column 'energy': inf in row 3"),
+    ({"energy": "inf"}, "column 'energy': 'inf' in row 3; expected a finite number"),
+    ({"duration_ms": "-inf"}, "column 'duration_ms': '-inf' in row 3; expected a finite number"),
+    ({"duration_ms": "1e400"}, "column 'duration_ms': '1e400' in row 3; expected a finite number"),
+    ({"duration_ms": "18446744073709551617"}, "column 'duration_ms': '18446744073709551617' in row 3; expected a whole number of 64 bits"),
+    ({"duration_ms": "9223372036854775809"}, "column 'duration_ms': '9223372036854775809' in row 3; expected a whole number of 64 bits"),
+    ({"tempo": None, "Tempo": "120"}, "rename 'Tempo' to 'tempo'"),
     ({"energy": ""}, "column 'energy': an empty cell in row 3"),
     ({"energy": "True"}, "column 'energy': 'True' in row 3"),
     ({"key": "2.5"}, "column 'key': '2.5' in row 3; expected a whole number"),
@@ -371,9 +391,11 @@ def test_cells_that_do_not_fit(predict, songs, change, says):
     (b"a,b\n1,2,3\n", "row 1 of 'songs.csv' has 3 cells; expected 2"),
     (b'a,b\n1,"2\n', "is no CSV"),
     ("né,b\n1,2\n".encode("latin-1"), "is not UTF-8"),
-    ("a,b\n1,2\n".encode("utf-16"), "is not UTF-8"),
-    (b"release_date;key\n1999;3\n", "no column 'release_date'"),
-    (b"a,b\n\x00,2\n", "no column"),
+    ("a,b\n1,2\n".encode("utf-16"), "is text in UTF-16; expected a table of text, CSV in UTF-8"),
+    (b"release_date;key\n1999;3\n", "are parted by semicolons; expected commas"),
+    (b"name,views\nx,3\n", "no column 'release_date', "),
+    (b"name,views\nx,3\n", "seen 'name', 'views'"),
+    (b"a,b\n\x00,2\n", "is no text: byte 4 is 0"),
 ])
 def test_files_that_are_no_table(predict, content, says):
     (predict.place / "songs.csv").write_bytes(content)
@@ -426,7 +448,7 @@ def test_killed_while_writing(model, songs, tmp_path):
     write(tmp_path / "songs.csv", songs * 5_000)
     process = subprocess.Popen([*COMMAND, "predict", "popularity", "songs.csv", "-o", "out.csv", "--model", str(model)], cwd=tmp_path,
                                env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
-    aside = lambda: [p for p in tmp_path.glob(".out.csv*") if p.stat().st_size]  # noqa: E731
+    aside = lambda: [p for p in tmp_path.glob(".*.csv") if p.stat().st_size]  # noqa: E731
     deadline = time.monotonic() + 120
     while not aside() and process.poll() is None:
         assert time.monotonic() < deadline
@@ -435,6 +457,28 @@ def test_killed_while_writing(model, songs, tmp_path):
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "it was still writing"
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_any_table(model, songs, tmp_path_factory, monkeypatch, capsys):
+    """A thousand damaged tables: predictions for every row, or one line and no file."""
+    place, codes = tmp_path_factory.mktemp("any"), []
+    cells = [list(songs[0]), *(list(row.values()) for row in songs[:4])]
+    monkeypatch.chdir(place)
+
+    @MANY
+    @given(damages())
+    def run(what):
+        Path("songs.csv").write_bytes(damaged(cells, what))
+        codes.append(obeyed(capsys, "predict", "popularity", "songs.csv", "-o", "out.csv", "--model", str(model)))
+        assert sorted(os.listdir()) == (["out.csv", "songs.csv"] if codes[-1] == 0 else ["songs.csv"])
+        if codes[-1] == 0:
+            before, after = read_rows(Path("songs.csv")), read_rows(Path("out.csv"))
+            assert [row[: len(before[0])] for row in after[1]] == before[1]
+            assert all(np.isfinite(float(row[i])) for row in after[1] for i in (-3, -2, -1))
+            os.unlink("out.csv")
+
+    run()
+    assert len(codes) >= 1_000 and {0, 2} == set(codes)
 
 
 # -- models that do not fit
@@ -459,7 +503,7 @@ def test_patch_versions_do_not_matter(predict, copy, songs):
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    (lambda card: card.update(format=1), "in format 1; expected 'popularity' in format 3"),
+    (lambda card: card.update(format=1), "in format 1; expected 'popularity' in format 4"),
     (lambda card: card.update(study="genre"), "of study 'genre'"),
     (lambda card: card.pop("model"), "is no model card (KeyError: 'model')"),
     (lambda card: card["files"].update({"../outside.txt": "0" * 64}), "'../outside.txt' of the model"),

@@ -29,8 +29,9 @@ from sklearn.pipeline import Pipeline
 
 from .. import __version__
 from ..core import Run, UserError, atomic_path, dump_json, estimate, estimate_ends, need_root
-from ..data import Column, DataSet, check_frame
+from ..data import Column, DataSet, check_frame, check_text
 from ..features import FeatureSets, GroupTargetEncoder, select_features
+from ..files import csv_writer
 from musicnb.models.estimators import (
     BiasCorrectedTarget,
     Blend,
@@ -428,6 +429,7 @@ def read_rows(
     and one cell a name."""
     try:
         data = path.read_bytes()
+        check_text(data, str(path))
         encoding = (
             "utf-8-sig" if data.startswith(b"\xef\xbb\xbf") else "utf-8"
         )  # a spreadsheet's mark is kept
@@ -452,8 +454,6 @@ def read_rows(
             "a header and at least one row",
         )
     header, *rows = rows
-    if twice := sorted({c for c in header if header.count(c) > 1}):
-        raise UserError(f"{str(path)!r} has two columns {twice[0]!r}", "each name once")
     for i, row in enumerate(rows, 1):
         if len(row) != len(header):
             raise UserError(
@@ -461,16 +461,6 @@ def read_rows(
                 f"{len(header)}, as in the header",
             )
     return header, rows, encoding
-
-# %% ../../nbs/06h_predict.ipynb #d1d5b2fa
-def _check_finite(frame: pd.DataFrame, source: str) -> None:
-    for column, values in frame.select_dtypes("number").items():
-        if np.isinf(values).any():
-            raise UserError(
-                f"{source}: column {column!r}: an endless number in row "
-                f"{int(np.isinf(values).to_numpy().argmax()) + 1:,}",
-                "a finite number",
-            )
 
 # %% ../../nbs/06h_predict.ipynb #d1d5b2fb
 def check_rows(
@@ -496,12 +486,11 @@ def check_rows(
         },
         index=range(len(rows)),
     )
-    frame, faults = check_frame(frame, asked.dataset)
+    frame, faults = check_frame(frame, asked.dataset, header)
     if faults:
         raise UserError(
             f"{source}: {faults[0]}" + (f" ({len(faults) - 1} more)" if len(faults) > 1 else "")
         )
-    _check_finite(frame, source)
     table = asked.derive(frame)
     if asked.within:
         feature, column = asked.within
@@ -530,7 +519,7 @@ def write_rows(
 
 def stream_rows(f, header: list[str], rows: list[list[str]], predicted: pd.DataFrame) -> None:
     "The same, to an open file."
-    writer = csv.writer(f, lineterminator="\n")
+    writer = csv_writer(f)
     writer.writerow([*header, *predicted.columns])
     writer.writerows(
         [*row, *(v if isinstance(v, str) else f"{v:.6g}" for v in new)]
@@ -594,6 +583,8 @@ def _print_rows(header: list[str], rows: list[list[str]], predicted: pd.DataFram
     try:
         with open(fd, "w", encoding="utf-8", newline="", closefd=False) as stream:
             stream_rows(stream, header, rows, predicted)
+    except BrokenPipeError:
+        sys.exit(128 + 13)  # a reader that has enough, such as `head`: as any filter ends then
     except OSError as e:
         raise UserError(
             f"standard output could not be written to its end ({e.strerror})",

@@ -8,7 +8,6 @@ __all__ = ['TERMS', 'crawl_app', 'plan_lines', 'crawl_plan', 'crawl_run', 'crawl
 
 # %% ../../nbs/09f_crawl.ipynb #ef36ef12
 import contextlib
-import csv
 import importlib.util
 import itertools
 import os
@@ -23,6 +22,7 @@ from pathlib import Path
 import typer
 
 from ..core import UserError, atomic_path, find_root, need_root
+from ..files import csv_writer
 from . import crawl_store as state
 from .crawl_export import as_text, write_export
 from .crawl_loop import NAMES, Crawl, Progress, plural, summary, tell
@@ -501,9 +501,7 @@ def crawl_export(
                 atomic_path(place) as aside,
                 aside.open("w", encoding="utf-8", newline="") as f,
             ):
-                csv.writer(f, lineterminator="\n").writerows(
-                    [_COMMENT_COLUMNS, *(map(as_text, r) for r in found)]
-                )
+                csv_writer(f).writerows([_COMMENT_COLUMNS, *(map(as_text, r) for r in found)])
             tell(f"{place}: {plural(len(found), 'comment')}")
 
 

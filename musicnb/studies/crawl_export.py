@@ -6,7 +6,6 @@
 __all__ = ['EXPORT_COLUMNS', 'own_columns', 'export_rows', 'as_text', 'write_export', 'read_export', 'join_export']
 
 # %% ../../nbs/09e_crawl_export.ipynb #392c2316
-import csv
 import itertools
 import json
 import re
@@ -16,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from ..core import DataError, atomic_path
+from ..files import csv_writer
 from . import crawl_store as state
 from .crawl_services import LOCAL, OFFERS
 from .crawl_store import Store
@@ -176,7 +176,7 @@ def write_export(
             _write_parquet(aside, columns, counted)
         else:
             with aside.open("w", encoding="utf-8", newline="") as f:
-                writer = csv.writer(f, lineterminator="\n")
+                writer = csv_writer(f)
                 writer.writerow(columns)
                 writer.writerows(
                     [r.get(c) if c in _ID_COLUMNS else as_text(r.get(c)) for c in columns]

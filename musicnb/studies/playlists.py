@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..data import SOUND, Column, DataSet, sound_columns
+from ..core import whole_text
+from ..data import SOUND, Column, DataSet, reading, sound_columns
 
 # %% ../../nbs/40_playlists.ipynb #6fcf6eb5
 _PLAYLIST = ["pid", "name", "collaborative", "modified_at", "num_followers", "num_edits"]
@@ -22,13 +23,18 @@ def read_slices(
 ) -> pd.DataFrame:  # a row a track of a playlist
     """Read slices of the Million Playlist Dataset.
 
-    Raises `ValueError` or `KeyError` for what is none."""
-    slices = (json.loads(path.read_text(encoding="utf-8"))["playlists"] for path in paths)
-    frame = pd.concat(
-        [pd.json_normalize(lists, "tracks", _PLAYLIST) for lists in slices], ignore_index=True
-    )
-    whole = ("pid", "modified_at", "num_followers", "num_edits")
-    return frame.astype(dict.fromkeys(whole, "int64"))[list(PLAYLISTS.columns)]
+    Raises `DataError` for what is none."""
+    return pd.concat([_read_slice(path) for path in paths], ignore_index=True)
+
+
+def _read_slice(path: Path) -> pd.DataFrame:
+    with reading(path, PLAYLISTS.file):
+        lists = json.loads(path.read_text(encoding="utf-8"))["playlists"]
+        try:
+            rows = pd.json_normalize(lists, "tracks", _PLAYLIST)
+        except UnicodeEncodeError:  # a title with half a character
+            rows = pd.json_normalize(whole_text(lists), "tracks", _PLAYLIST)
+        return rows[list(PLAYLISTS.columns)]
 
 # %% ../../nbs/40_playlists.ipynb #f2165c64
 SONGS = DataSet(

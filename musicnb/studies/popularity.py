@@ -167,7 +167,11 @@ POPULARITY = DataSet(
         "artists": Column("text", "names of the artists, as a list in text", optional=True),
         "id_artists": Column("text", "ids of the artists, as a list in text", optional=True),
         "genres": Column(
-            "text", "genres of the track's artists, separated by |", missing=True, optional=True
+            "text",
+            "genres of the track's artists, separated by |",
+            missing=True,
+            optional=True,
+            separator="|",
         ),
         "release_date": Column(
             "date",

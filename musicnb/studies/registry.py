@@ -94,6 +94,7 @@ def check_file(
     for dataset in DATASETS.values():
         if is_file_of(dataset, path):
             return data.check_file(dataset, path)
+    data.refuse_folder(path, "one of " + ", ".join(d.file for d in DATASETS.values()))
     seen = "has no known name" if path.is_file() else "does not exist"
     raise UserError(f"'{path}' {seen}", "one of " + ", ".join(d.file for d in DATASETS.values()))
 

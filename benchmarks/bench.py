@@ -3,6 +3,7 @@
 Both sides run in processes of their own, in turn, and the median of the runs counts. A bench is a function that returns
 a row of the file; `@bench("name")` enters it.
 """
+
 import contextlib
 import csv
 import os
@@ -26,9 +27,11 @@ ROOT = find_root(__file__)
 
 def bench(name: str):
     """Enter a bench into the registry."""
+
     def enter(function: Callable[[], dict]):
         BENCHES[name] = function
         return function
+
     return enter
 
 
@@ -60,11 +63,19 @@ def whole_process(*arguments: str) -> float:
 
 def python(*arguments: str, **env: str) -> str:
     """What a Python process prints; the clone's package comes first on its path."""
-    settings = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))} | env
-    return subprocess.run([sys.executable, *arguments], env=settings, check=True, text=True, stdout=subprocess.PIPE).stdout
+    settings = (
+        os.environ
+        | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+        | env
+    )
+    return subprocess.run(
+        [sys.executable, *arguments], env=settings, check=True, text=True, stdout=subprocess.PIPE
+    ).stdout
 
 
-def in_turn(ours: Callable[[], object], theirs: Callable[[], object], runs: int) -> tuple[list, list]:
+def in_turn(
+    ours: Callable[[], object], theirs: Callable[[], object], runs: int
+) -> tuple[list, list]:
     """Results of both sides, one after the other, so that a busy minute hits both."""
     pairs = [(ours(), theirs()) for _ in range(runs)]
     return [a for a, _ in pairs], [b for _, b in pairs]
@@ -94,19 +105,35 @@ def bench_load(runs: int, fresh: bool) -> dict:
 
         def ours():
             cache = Path(caches) / (str(next(turn)) if fresh else "kept")
-            return timed_part("import pandas; from musicnb.studies.registry import load", f"tracks = load('popularity', {str(path.parent)!r})",
-                              "len(tracks)", MUSICNB_CACHE=str(cache))
+            return timed_part(
+                "import pandas; from musicnb.studies.registry import load",
+                f"tracks = load('popularity', {str(path.parent)!r})",
+                "len(tracks)",
+                MUSICNB_CACHE=str(cache),
+            )
 
         def theirs():
-            return timed_part("import pandas", f"tracks = pandas.read_csv({str(path)!r})", "len(tracks)")
+            return timed_part(
+                "import pandas", f"tracks = pandas.read_csv({str(path)!r})", "len(tracks)"
+            )
 
         path.read_bytes()  # both sides find the file in the system's cache
         if not fresh:
             ours()
         mine, plain = in_turn(ours, theirs, runs)
-    (seconds, peak, rows), (plain_seconds, _, plain_rows) = ([statistics.median(c) for c in zip(*side)] for side in (mine, plain))
-    return dict(ours_seconds=seconds, theirs_seconds=plain_seconds, quality_metric="rows", ours_quality=int(rows),
-                theirs_quality=int(plain_rows), ours_calls=1, theirs_calls=1, peak_mb=peak)
+    (seconds, peak, rows), (plain_seconds, _, plain_rows) = (
+        [statistics.median(c) for c in zip(*side)] for side in (mine, plain)
+    )
+    return dict(
+        ours_seconds=seconds,
+        theirs_seconds=plain_seconds,
+        quality_metric="rows",
+        ours_quality=int(rows),
+        theirs_quality=int(plain_rows),
+        ours_calls=1,
+        theirs_calls=1,
+        peak_mb=peak,
+    )
 
 
 @bench("load-first")
@@ -124,7 +151,9 @@ def load_second() -> dict:
 @bench("import")
 def import_package() -> dict:
     """`import musicnb` against the bare interpreter."""
-    ours, theirs = in_turn(lambda: whole_process("-c", "import musicnb"), lambda: whole_process("-c", "pass"), runs=9)
+    ours, theirs = in_turn(
+        lambda: whole_process("-c", "import musicnb"), lambda: whole_process("-c", "pass"), runs=9
+    )
     return dict(ours_seconds=statistics.median(ours), theirs_seconds=statistics.median(theirs))
 
 
@@ -132,8 +161,14 @@ def import_package() -> dict:
 def command_help() -> dict:
     """`musicnb --help` against the help of the smallest Typer program: the same parser and layout, without our commands."""
     mine = "import sys; sys.argv[0] = 'musicnb'; from musicnb.book.cli import main; main()"
-    plain = "import typer; app = typer.Typer(add_completion=False); app.command()(lambda: None); app()"
-    ours, theirs = in_turn(lambda: whole_process("-c", mine, "--help"), lambda: whole_process("-c", plain, "--help"), runs=9)
+    plain = (
+        "import typer; app = typer.Typer(add_completion=False); app.command()(lambda: None); app()"
+    )
+    ours, theirs = in_turn(
+        lambda: whole_process("-c", mine, "--help"),
+        lambda: whole_process("-c", plain, "--help"),
+        runs=9,
+    )
     return dict(ours_seconds=statistics.median(ours), theirs_seconds=statistics.median(theirs))
 
 
@@ -160,10 +195,17 @@ def crawl() -> dict:
     from emulator import Emulator, write_rows
 
     rows, part = 20_718, 50
-    with tempfile.TemporaryDirectory() as folder, Emulator(latency=0.1, faults=dict.fromkeys(["absent", "private", "hidden"], 0)) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Emulator(latency=0.1, faults=dict.fromkeys(["absent", "private", "hidden"], 0)) as server,
+    ):
         table = write_rows(Path(folder) / "rows.csv", rows, blanks=False)
         command = [sys.executable, "-c", "from musicnb.book.cli import main; main()", "crawl"]
-        where = dict(cwd=folder, env=os.environ | server.env() | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
+        where = dict(
+            cwd=folder,
+            env=os.environ | server.env() | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+        )
         start = time.perf_counter()
         process = subprocess.Popen([*command, "run", str(table), "--db", "crawl.sqlite"], **where)
         _, status, usage = os.wait4(process.pid, 0)
@@ -171,13 +213,28 @@ def crawl() -> dict:
         if status:
             raise UserError(f"the crawl ended with {os.waitstatus_to_exitcode(status)}", "0")
         calls = sum(c["requests"] for c in server.counts().values())
-        subprocess.run([*command, "export", "--db", "crawl.sqlite", "-o", "out.csv"], check=True, **where)
+        subprocess.run(
+            [*command, "export", "--db", "crawl.sqlite", "-o", "out.csv"], check=True, **where
+        )
         with open(Path(folder) / "out.csv", newline="", encoding="utf-8") as file:
             answered = sum(bool(r["viewCount"]) for r in csv.DictReader(file))
-        plain_seconds, _, plain = timed_part(PLAIN_CRAWL.format(rows=part), f"answers = [ask(i) for i in ids[:{part}]]", "sum(map(len, answers))", **server.env())
+        plain_seconds, _, plain = timed_part(
+            PLAIN_CRAWL.format(rows=part),
+            f"answers = [ask(i) for i in ids[:{part}]]",
+            "sum(map(len, answers))",
+            **server.env(),
+        )
     peak = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    return dict(ours_seconds=seconds, theirs_seconds=plain_seconds * rows / part, quality_metric="rows with counts", ours_quality=answered,
-                theirs_quality=round(plain * rows / part), ours_calls=calls, theirs_calls=rows, peak_mb=peak)
+    return dict(
+        ours_seconds=seconds,
+        theirs_seconds=plain_seconds * rows / part,
+        quality_metric="rows with counts",
+        ours_quality=answered,
+        theirs_quality=round(plain * rows / part),
+        ours_calls=calls,
+        theirs_calls=rows,
+        peak_mb=peak,
+    )
 
 
 TRACKS = """
@@ -213,17 +270,35 @@ def keras_bn() -> dict:
         ours_seeds, theirs_seeds = (iter(range(7, 10)) for _ in range(2))
 
         def ours():
-            before = TRACKS.format(folder=str(path.parent), seed=next(ours_seeds)) + "from musicnb.models.networks import fast_network, import_keras; import_keras()"
-            return timed_part(before, "net = fast_network().fit(X.iloc[train], y[train])", "((net.predict(X.iloc[test]) - y[test]) ** 2).mean()")
+            before = (
+                TRACKS.format(folder=str(path.parent), seed=next(ours_seeds))
+                + "from musicnb.models.networks import fast_network, import_keras; import_keras()"
+            )
+            return timed_part(
+                before,
+                "net = fast_network().fit(X.iloc[train], y[train])",
+                "((net.predict(X.iloc[test]) - y[test]) ** 2).mean()",
+            )
 
         def theirs():
-            before = TRACKS.format(folder=str(path.parent), seed=next(theirs_seeds)) + PUBLISHED_NETWORK
-            return timed_part(before, f"net.fit(X[train], y[train], batch_size=128, epochs={timed}, verbose=0)", "len(train)")
+            before = (
+                TRACKS.format(folder=str(path.parent), seed=next(theirs_seeds)) + PUBLISHED_NETWORK
+            )
+            return timed_part(
+                before,
+                f"net.fit(X[train], y[train], batch_size=128, epochs={timed}, verbose=0)",
+                "len(train)",
+            )
 
         mine, plain = in_turn(ours, theirs, runs=3)
     seconds, peak, mse = (statistics.median(c) for c in zip(*mine))
-    return dict(ours_seconds=seconds, theirs_seconds=statistics.median(s for s, _, _ in plain) * epochs / timed, quality_metric="mse",
-                ours_quality=mse, peak_mb=peak)
+    return dict(
+        ours_seconds=seconds,
+        theirs_seconds=statistics.median(s for s, _, _ in plain) * epochs / timed,
+        quality_metric="mse",
+        ours_quality=mse,
+        peak_mb=peak,
+    )
 
 
 def run(names: list[str]) -> list[dict]:
@@ -243,8 +318,12 @@ def table(rows: list[dict]) -> Table:
     for column in ("ours s", "theirs s", "ratio", "peak MB"):
         shown.add_column(column, justify="right")
     for row in rows:
-        shown.add_row(row["bench"], *(f"{row[c]:.3f}" for c in ("ours_seconds", "theirs_seconds")), f"{row['ratio']:.2f}",
-                      f"{row['peak_mb']:,.0f}" if "peak_mb" in row else "")
+        shown.add_row(
+            row["bench"],
+            *(f"{row[c]:.3f}" for c in ("ours_seconds", "theirs_seconds")),
+            f"{row['ratio']:.2f}",
+            f"{row['peak_mb']:,.0f}" if "peak_mb" in row else "",
+        )
     return shown
 
 

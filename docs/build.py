@@ -31,9 +31,9 @@ sys.path[:0] = [str(DOCS), str(ROOT)]
 
 import cells  # noqa: E402  (the line above makes these importable)
 
-from musicnb.book.execute import code_of, reached_modules# noqa: E402
-from musicnb.book.report import chapter_stems# noqa: E402
-from musicnb.core import UserError, cache_dir, file_sha256, write_text# noqa: E402
+from musicnb.book.execute import code_of, reached_modules  # noqa: E402
+from musicnb.book.report import chapter_stems  # noqa: E402
+from musicnb.core import UserError, cache_dir, file_sha256, write_text  # noqa: E402
 
 TIME_LIMIT = 300  # seconds for one cell of a tool's notebook
 SKIP = "skip-execution"  # tag of a cell that is shown and not run

@@ -28,9 +28,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the runner has it
 os.environ.setdefault(
     "JUPYTER_PREFER_ENV_PATH", "1"
 )  # no kernel of the same name in somebody's home
-signal.signal(
-    signal.SIGINT, signal.default_int_handler
-)  # where pytest was started as a shell's background job, it and its children would ignore Ctrl-C
+# where pytest was started as a shell's background job, or under nohup, it and its children would
+# ignore Ctrl-C and the terminal's end
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 PROGRAM = [sys.executable, "-c", "from musicnb.book.cli import main; main()"]

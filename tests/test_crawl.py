@@ -18,8 +18,13 @@ from emulator import Emulator, Handler
 
 from musicnb.book import cli as report
 from musicnb.core import DataError
-from musicnb.studies import crawl, crawl_loop, crawl_services, crawl_store, crawl_table
-from musicnb.studies.crawl import crawl_export
+from musicnb.studies import (
+    crawl_export,
+    crawl_loop,
+    crawl_services,
+    crawl_store,
+    crawl_table,
+)
 
 pytestmark = pytest.mark.usefixtures("loopback")
 
@@ -615,8 +620,8 @@ def test_an_export_that_is_none(musicnb, change, words):
 
 def test_chapter_reads_a_crawls_export(tmp_path):
     """A crawl of today takes the place of the published numbers; views of another epoch are not compared, likes are."""
-    from musicnb.data import load
     from musicnb.book.report import make_plan, run_report
+    from musicnb.studies.registry import load
 
     load("youtube", "twin").head(3_000).rename(columns={"row": ""}).to_csv(
         tmp_path / "rows.csv", index=False

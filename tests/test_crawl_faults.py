@@ -31,8 +31,7 @@ from test_crawl import (  # noqa: F401  the fixtures are found by their names
 )
 
 from musicnb.core import DataError
-from musicnb.studies import crawl, crawl_services, crawl_store, crawl_table
-from musicnb.studies.crawl import crawl_export
+from musicnb.studies import crawl, crawl_export, crawl_services, crawl_store, crawl_table
 
 pytestmark = pytest.mark.usefixtures("loopback", "quick")
 CHANNEL, PLAYLIST = "UC" + "a" * 22, "PL0123456789AB"

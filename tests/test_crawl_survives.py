@@ -424,7 +424,7 @@ def test_wait_that_the_service_asks_for_is_kept(crawl):
 @pytest.mark.parametrize(
     "fault, code, words",
     [
-        ("quota", 75, "reset"),
+        ("quota", 75, "come back after"),
         ("429-day", 75, "after"),
         ("invalid-key", 78, "key"),
         ("no-rights", 78, "key"),

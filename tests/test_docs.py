@@ -280,8 +280,8 @@ def test_tool_is_executed_once_for_each_content(tmp_path, monkeypatch, capsys):
 
 def test_links_between_notebooks_become_links_between_pages():
     assert (
-        build.relink(f"[a]({RAN}.ipynb#limits) [b](01_data.ipynb)", "tools")
-        == f"[a](../chapters/{RAN}.ipynb#limits) [b](01_data.ipynb)"
+        build.relink(f"[a]({RAN}.ipynb#limits) [b](03_data.ipynb)", "tools")
+        == f"[a](../chapters/{RAN}.ipynb#limits) [b](03_data.ipynb)"
     )
     assert (
         build.relink(

@@ -308,19 +308,19 @@ def test_links_between_notebooks():
     nb = new_notebook(
         cells=[
             new_markdown_cell(
-                "[a](21_x.ipynb) [b](01_data.ipynb#Load) [c](https://example.org) [d](#The-question)"
+                "[a](21_x.ipynb) [b](03_data.ipynb#Load) [c](https://example.org) [d](#The-question)"
             )
         ]
     )
     made = render_chapter(nb, make_cover(pages=["21_x"]))
     for href in (
         "21_x.html",
-        "../site/chapters/../tools/01_data.html",
+        "../site/chapters/../tools/03_data.html",
         "https://example.org",
         "#s-the-question",
     ):
         assert f'href="{href}"' in made, href
-    assert "01_data" not in render_chapter(nb, make_cover(docs_href=None)), (
+    assert "03_data" not in render_chapter(nb, make_cover(docs_href=None)), (
         "a link that leads nowhere is text"
     )
 

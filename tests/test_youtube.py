@@ -1,4 +1,5 @@
 """The YouTube study on what users bring: a folder without the crawl, a crawl of other songs, words in number columns, columns that never vary, a handful of rows."""
+
 import csv
 from functools import partial
 
@@ -30,9 +31,13 @@ def test_without_a_crawl_what_needs_it_is_not_run(songs, report):
     assert code == 0 and status(out) == "ok", said
     scores = list(csv.DictReader((out / "scores.csv").open(encoding="utf-8")))
     missing = [r for r in scores if not r["value"]]
-    assert [r["features"] for r in missing] == ["audio+streams+size"] and missing[0]["note"].startswith("not run: no Spotify_Youtube_enriched.csv")
+    assert [r["features"] for r in missing] == ["audio+streams+size"] and missing[0][
+        "note"
+    ].startswith("not run: no Spotify_Youtube_enriched.csv")
     assert {r["features"] for r in scores if r["value"]} == {"audio+streams"}
-    assert "not run: nobody counted these videos again" in (out / f"{CHAPTER}.html").read_text(encoding="utf-8")
+    assert "not run: nobody counted these videos again" in (out / f"{CHAPTER}.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_crawl_of_other_songs_is_one_line(songs, report):
@@ -40,7 +45,9 @@ def test_a_crawl_of_other_songs_is_one_line(songs, report):
     strange = enriched.assign(row=enriched["row"].to_numpy()[::-1])
     code, said, out = report(youtube=songs["youtube"], youtube_enriched=strange)
     assert code == 1 and status(out) == "failed"
-    assert "DataError: row number 1199 of the enrichment is" in said and "rows match no track" in said, said
+    assert (
+        "DataError: row number 1199 of the enrichment is" in said and "rows match no track" in said
+    ), said
     assert "Traceback" not in said
 
 
@@ -48,29 +55,52 @@ def test_words_in_number_columns(songs, report):
     enriched = songs["youtube-enriched"].copy()
     text = enriched["viewCount"].map(lambda v: "" if np.isnan(v) else f"{v:.0f}").astype(object)
     text.iloc[:40] = "Error"
-    code, said, out = report(youtube=songs["youtube"], youtube_enriched=enriched.assign(viewCount=text))
+    code, said, out = report(
+        youtube=songs["youtube"], youtube_enriched=enriched.assign(viewCount=text)
+    )
     assert code == 0, said
-    assert "cells that say Error read as empty: 40 of viewCount" in (out / f"{CHAPTER}.html").read_text(encoding="utf-8")
+    assert "cells that say Error read as empty: 40 of viewCount" in (
+        out / f"{CHAPTER}.html"
+    ).read_text(encoding="utf-8")
 
 
 def test_other_words_stop_before_the_first_chapter(songs, report):
     text = songs["youtube-enriched"]["viewCount"].astype(object)
     text.iloc[7] = "plenty"
-    code, said, out = report(youtube=songs["youtube"], youtube_enriched=songs["youtube-enriched"].assign(viewCount=text))
-    assert code == 2 and said.count("\n") == 1 and "column 'viewCount': 'plenty' in row 8; expected a number (views)" in said
+    code, said, out = report(
+        youtube=songs["youtube"], youtube_enriched=songs["youtube-enriched"].assign(viewCount=text)
+    )
+    assert (
+        code == 2
+        and said.count("\n") == 1
+        and "column 'viewCount': 'plenty' in row 8; expected a number (views)" in said
+    )
     assert not (out / "index.html").exists()
 
 
-@pytest.mark.parametrize("change,line", [
-    (lambda t: t.assign(Tempo=120.0, Views=5_000.0), "the training rows have one value only in Tempo (120.0), Views (5000.0)"),
-    (lambda t: t.head(20), "there are 20 songs; expected 500 or more")], ids=["constant columns", "few rows"])
+@pytest.mark.parametrize(
+    "change,line",
+    [
+        (
+            lambda t: t.assign(Tempo=120.0, Views=5_000.0),
+            "the training rows have one value only in Tempo (120.0), Views (5000.0)",
+        ),
+        (lambda t: t.head(20), "there are 20 songs; expected 500 or more"),
+    ],
+    ids=["constant columns", "few rows"],
+)
 def test_what_cannot_be_prepared_is_one_line(songs, report, change, line):
     code, said, out = report(youtube=change(songs["youtube"]))
     assert code == 1 and status(out) == "failed"
     assert line in said.replace("\n", " ") and "Traceback" not in said, said
 
 
-LATER = ("14_youtube_clusters", "15_youtube_regression", "16_youtube_networks", "17_youtube_predict")
+LATER = (
+    "14_youtube_clusters",
+    "15_youtube_regression",
+    "16_youtube_networks",
+    "17_youtube_predict",
+)
 
 
 def test_without_a_crawl_the_later_chapters_run(songs, tmp_path):
@@ -80,15 +110,24 @@ def test_without_a_crawl_the_later_chapters_run(songs, tmp_path):
     scores = list(csv.DictReader((out / "scores.csv").open(encoding="utf-8")))
     missing = {(r["chapter"], r["features"]): r["note"] for r in scores if not r["value"]}
     assert all(note.startswith("not run: ") for note in missing.values())
-    assert {("15_youtube_regression", "audio+streams+size"), ("16_youtube_networks", "audio+streams+size+kinds"), ("17_youtube_predict", "audio+streams+size+text")} <= set(missing)
-    assert "not run: 0 songs have views at both dates" in {r["note"] for r in scores if r["target"] == "growth"}
+    assert {
+        ("15_youtube_regression", "audio+streams+size"),
+        ("16_youtube_networks", "audio+streams+size+kinds"),
+        ("17_youtube_predict", "audio+streams+size+text"),
+    } <= set(missing)
+    assert "not run: 0 songs have views at both dates" in {
+        r["note"] for r in scores if r["target"] == "growth"
+    }
     assert not any("size" in r["features"] for r in scores if r["value"])
 
 
 def test_fewer_rows_than_folds_take_is_one_line(songs, tmp_path):
     code, said, out = report_songs(tmp_path, LATER[1], youtube=songs["youtube"].head(110))
     assert code == 1 and status_of(LATER[1], out) == "failed"
-    assert "training rows for 2 folds and up to 40 neighbours" in said.replace("\n", " ") and "Traceback" not in said, said
+    assert (
+        "training rows for 2 folds and up to 40 neighbours" in said.replace("\n", " ")
+        and "Traceback" not in said
+    ), said
 
 
 @pytest.mark.real

@@ -28,7 +28,7 @@ from .crawl_export import as_text, write_export
 from .crawl_loop import NAMES, Crawl, Progress, plural, summary, tell
 from .crawl_services import crawl_source
 from .crawl_store import CrawlStopped, Ledger, Store, pending, stamp
-from .crawl_table import BATCH, DAILY_UNITS, Plan, Table, plan_crawl
+from .crawl_table import BATCH, DAILY_UNITS, CrawlPlan, Table, plan_crawl
 
 # %% ../../nbs/09f_crawl.ipynb #405f6be8
 TERMS = (
@@ -157,7 +157,7 @@ def _chosen(file: str) -> list[str]:
     return sorted({r.ids["video"] for r in Table(file) if "video" in r.ids}) if file else []
 
 # %% ../../nbs/09f_crawl.ipynb #c9721b2e
-def _plan_parts(plan: Plan) -> Iterator[tuple[str, int, int, str]]:
+def _plan_parts(plan: CrawlPlan) -> Iterator[tuple[str, int, int, str]]:
     "What is asked about: its name, how many, calls, a note."
     most = "" if plan.sure else "at most, and those of playlists" if plan.playlists else "at most"
     yield "handles", plan.handles, plan.handles, ""
@@ -167,7 +167,7 @@ def _plan_parts(plan: Plan) -> Iterator[tuple[str, int, int, str]]:
     yield "comments", plan.comments, plan.comments, "a page each; --replies costs more"
 
 
-def plan_lines(plan: Plan, daily: int) -> Iterator[str]:
+def plan_lines(plan: CrawlPlan, daily: int) -> Iterator[str]:
     "What a plan says."
 
     def why(refused: tuple[int, str, str]) -> str:
@@ -277,7 +277,7 @@ def _read_table(file: str, db: Path, columns: dict[str, str]) -> Table:
     return Table(file, columns)
 
 
-def _check_spotify(plan: Plan, db: Path, spotify: bool | None) -> None:
+def _check_spotify(plan: CrawlPlan, db: Path, spotify: bool | None) -> None:
     "Raise `UserError` where nothing would be asked."
     if plan.calls or spotify:
         return

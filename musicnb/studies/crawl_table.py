@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BATCH', 'DAILY_UNITS', 'Found', 'clean_cell', 'read_address', 'read_video', 'read_cell', 'read_content',
-           'find_encoding', 'Text', 'Parquet', 'find_columns', 'Row', 'Table', 'Plan', 'plan_crawl']
+           'find_encoding', 'Text', 'Parquet', 'find_columns', 'Row', 'Table', 'CrawlPlan', 'plan_crawl']
 
 # %% ../../nbs/09a_crawl_table.ipynb #ffa6f2d2
 import codecs
@@ -517,7 +517,7 @@ DAILY_UNITS = 10_000  # YouTube's quota of a project that never asked for more
 
 
 @dataclass(frozen=True)
-class Plan:
+class CrawlPlan:
     "What a crawl of a table will ask for."
 
     rows: int
@@ -545,7 +545,7 @@ class Plan:
 def plan_crawl(
     table: Table,
     comments: int = 0,  # videos whose comments are wanted
-) -> Plan:
+) -> CrawlPlan:
     "Count what has to be asked. Raises `UserError` where not one row can be used."
     ids: dict[str, set[str]] = {kind: set() for kind in _IDS}
     names, refused, rows = set(), [], 0
@@ -566,7 +566,7 @@ def plan_crawl(
     channels = len(ids["channel"]) + (len(ids["video"]) if unnamed else len(names))
     sure = not unnamed and not ids["playlist"]
     counts = {f"{kind}s": len(found) for kind, found in ids.items() if kind != "channel"}
-    return Plan(
+    return CrawlPlan(
         rows,
         channels=channels + len(ids["handle"]),
         sure=sure,

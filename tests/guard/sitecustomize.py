@@ -4,6 +4,7 @@ MUSICNB_TEST_LOOPBACK  nothing leaves this machine: other addresses, and names o
 MUSICNB_TEST_LOG       a file for the log of everything, at DEBUG
 MUSICNB_TEST_CRASH     the first connection ends in a fault that no program expects
 """
+
 import os
 import sys
 
@@ -16,7 +17,9 @@ def watch(event: str, arguments: tuple) -> None:
         return
     host = None
     if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
-        host = arguments[1][0] if isinstance(arguments[1], tuple) else None  # other families have no host
+        host = (
+            arguments[1][0] if isinstance(arguments[1], tuple) else None
+        )  # other families have no host
         if os.environ.get("MUSICNB_TEST_CRASH"):
             raise RuntimeError("a crash for the test")
     elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
@@ -30,4 +33,9 @@ sys.addaudithook(watch)
 
 if os.environ.get("MUSICNB_TEST_LOG"):
     import logging
-    logging.basicConfig(filename=os.environ["MUSICNB_TEST_LOG"], level=logging.DEBUG, format="%(levelname)s %(name)s %(message)s")
+
+    logging.basicConfig(
+        filename=os.environ["MUSICNB_TEST_LOG"],
+        level=logging.DEBUG,
+        format="%(levelname)s %(name)s %(message)s",
+    )

@@ -10,7 +10,7 @@ export JUPYTER_PREFER_ENV_PATH = 1
 report: $(STAMP)  ## the book in the quick profile; ends with the path of index.html
 	$(BIN)/musicnb report
 
-test: $(STAMP)  ## everything, on the twin; tests marked `real` run too where real data is
+test: lint  ## everything, on the twin; tests marked `real` run too where real data is
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: $(STAMP)  ## format and faults of code and notebooks

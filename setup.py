@@ -1,4 +1,5 @@
 """Hand the packaging metadata of settings.ini to setuptools."""
+
 from configparser import ConfigParser
 
 from setuptools import setup

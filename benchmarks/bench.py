@@ -2,7 +2,7 @@
 
 Both sides run in processes of their own, in turn, and the median of the runs counts. A bench is a function that returns
 a row of the file; `@bench("name")` enters it.
-"""
+"""  # noqa: E501
 
 import contextlib
 import csv
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from musicnb.core import UserError, find_root, write_csv
 
-COLUMNS = "bench ours_seconds theirs_seconds ratio quality_metric ours_quality theirs_quality ours_calls theirs_calls peak_mb".split()
+COLUMNS = "bench ours_seconds theirs_seconds ratio quality_metric ours_quality theirs_quality ours_calls theirs_calls peak_mb".split()  # noqa: E501
 BENCHES: dict[str, Callable[[], dict]] = {}
 ROOT = find_root(__file__)
 
@@ -35,7 +35,7 @@ def bench(name: str):
     return enter
 
 
-# What a process prints at its end: seconds of the timed part, peak memory, and a measure of what came out of it.
+# What a process prints at its end: seconds of the timed part, peak memory, and a measure of what came out of it.  # noqa: E501
 TIMED = """
 import resource, sys, time
 {before}
@@ -44,7 +44,7 @@ start = time.perf_counter()
 seconds = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 print(seconds, peak, {quality})
-"""
+"""  # noqa: E501
 
 
 def timed_part(before: str, timed: str, quality: str, **env: str) -> tuple[float, float, float]:
@@ -99,7 +99,8 @@ def tracks_file() -> Iterator[Path]:
 
 
 def bench_load(runs: int, fresh: bool) -> dict:
-    """`load` against `pandas.read_csv` of the same file; imports that only `load` needs are timed with it."""
+    """`load` against `pandas.read_csv` of the same file; imports that only `load` needs are timed
+    with it."""
     with tracks_file() as path, tempfile.TemporaryDirectory() as caches:
         turn = iter(range(runs + 1))
 
@@ -122,7 +123,7 @@ def bench_load(runs: int, fresh: bool) -> dict:
             ours()
         mine, plain = in_turn(ours, theirs, runs)
     (seconds, peak, rows), (plain_seconds, _, plain_rows) = (
-        [statistics.median(c) for c in zip(*side)] for side in (mine, plain)
+        [statistics.median(c) for c in zip(*side, strict=False)] for side in (mine, plain)
     )
     return dict(
         ours_seconds=seconds,
@@ -159,7 +160,8 @@ def import_package() -> dict:
 
 @bench("help")
 def command_help() -> dict:
-    """`musicnb --help` against the help of the smallest Typer program: the same parser and layout, without our commands."""
+    """`musicnb --help` against the help of the smallest Typer program: the same parser and layout,
+    without our commands."""
     mine = "import sys; sys.argv[0] = 'musicnb'; from musicnb.book.cli import main; main()"
     plain = (
         "import typer; app = typer.Typer(add_completion=False); app.command()(lambda: None); app()"
@@ -183,14 +185,14 @@ youtube = build("youtube", "v3", http=httplib2.Http(), static_discovery=True, de
                 client_options=dict(api_endpoint=os.environ["MUSICNB_YOUTUBE_ENDPOINT"]))
 ids = [code(11, "video", i) for i in range({rows})]
 ask = lambda i: youtube.videos().list(part="snippet,statistics,status", id=i).execute()["items"]
-"""
+"""  # noqa: E501
 
 
 @bench("crawl")
 def crawl() -> dict:
     """The whole crawl of 20,718 made-up rows, channels included, against the emulator at 100 ms an answer. The plain way asks once
     a row, for the videos alone; it is timed on 50 rows, and its seconds and answers are multiplied by the rows over 50.
-    """
+    """  # noqa: E501
     sys.path.insert(0, str(ROOT / "tests"))
     from emulator import Emulator, write_rows
 
@@ -247,7 +249,7 @@ X, y = select_features(tracks, FEATURES, "published-13"), tracks["popularity"].t
 train, test = split_random(len(X), 0.3, {seed})
 """
 
-# The published network as one writes it in Keras. Its first epoch, which builds the graph, is not timed; two are, for all 300.
+# The published network as one writes it in Keras. Its first epoch, which builds the graph, is not timed; two are, for all 300.  # noqa: E501
 PUBLISHED_NETWORK = """
 from sklearn.preprocessing import MinMaxScaler
 from musicnb.models.networks import import_keras
@@ -264,7 +266,7 @@ net.fit(X[train], y[train], batch_size=128, epochs=1, verbose=0)
 def keras_bn() -> dict:
     """Our network with batch normalisation, run to its end and scored, against the published recipe of 300 epochs in batches of 128,
     projected from two on the same training rows. After so few epochs the latter has no score worth noting. On how many rows it was
-    trained is not stated; if on the 34.3 % of the published MLP, the ratio is half of what stands here."""
+    trained is not stated; if on the 34.3 % of the published MLP, the ratio is half of what stands here."""  # noqa: E501
     epochs, timed = 300, 2
     with tracks_file() as path:
         ours_seeds, theirs_seeds = (iter(range(7, 10)) for _ in range(2))
@@ -291,7 +293,7 @@ def keras_bn() -> dict:
             )
 
         mine, plain = in_turn(ours, theirs, runs=3)
-    seconds, peak, mse = (statistics.median(c) for c in zip(*mine))
+    seconds, peak, mse = (statistics.median(c) for c in zip(*mine, strict=False))
     return dict(
         ours_seconds=seconds,
         theirs_seconds=statistics.median(s for s, _, _ in plain) * epochs / timed,

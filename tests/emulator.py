@@ -13,7 +13,7 @@ the numbers thirty days later. Everything received is counted, and faults come b
 
 YouTube's answers have the shape of the discovery document that comes with google-api-python-client; the tests hold them to it.
 Any key is welcome, but "invalid" and "no-rights", which are refused as the service refuses such keys.
-"""
+"""  # noqa: E501
 
 import argparse
 import csv
@@ -25,7 +25,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import NormalDist
@@ -66,7 +66,8 @@ REQUEST_FAULTS = (
     "no-rights",
     "forbidden",
 )
-GOOGLE_ERRORS = {  # fault or refusal: HTTP status, errors[0].reason, status in words, message, details[0].reason
+# fault or refusal: HTTP status, errors[0].reason, status in words, message, details[0].reason
+GOOGLE_ERRORS = {
     "429": (
         429,
         "rateLimitExceeded",
@@ -201,7 +202,8 @@ class World:
         return code(22, "artist", number("artist", track) % ARTISTS)
 
     def count(self, what: str, id: str, middle: float, spread: float) -> int:
-        """A lognormal count that grows by up to 0.3 % a day. `middle` and `spread` are powers of ten."""
+        """A lognormal count that grows by up to 0.3 % a day. `middle` and `spread` are powers of
+        ten."""
         start = 10 ** NormalDist(middle, spread).inv_cdf(share(what, id))
         return int(start * (1 + 0.003 * share("growth", what, id) * self.day))
 
@@ -331,7 +333,7 @@ class World:
         return made
 
     def comment(self, video: str, id: str, index: int) -> dict:
-        when = (datetime(2026, 8, 1, tzinfo=timezone.utc) - timedelta(hours=index)).strftime(
+        when = (datetime(2026, 8, 1, tzinfo=UTC) - timedelta(hours=index)).strftime(
             "%Y-%m-%dT%H:%M:%SZ"
         )
         text = ("Great <b>song</b>", "=1+1", "I love this", "Who is here in 2026?")[
@@ -421,7 +423,8 @@ class World:
 
 
 class Emulator(ThreadingHTTPServer):
-    """The server: its world, what it counted, and the faults it still has to play. As a context manager it serves in a thread."""
+    """The server: its world, what it counted, and the faults it still has to play. As a context
+    manager it serves in a thread."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -468,7 +471,8 @@ class Emulator(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
     def script(self, **wishes) -> None:
-        """Change what happens from now on; see the module's text. Raises `ValueError` for a wish or a fault that is not known."""
+        """Change what happens from now on; see the module's text. Raises `ValueError` for a wish or
+        a fault that is not known."""
         for fault in [
             *wishes.get("faults", {}),
             *wishes.get("items", {}),
@@ -503,7 +507,8 @@ class Emulator(ThreadingHTTPServer):
                 setattr(self, name, wishes.get(name, getattr(self, name)))
 
     def receive(self, endpoint: str, path: str, headers, ids: list[str]) -> dict:
-        """Count a request as it comes in; the fault that it gets, with its `retry_after` where a script names one."""
+        """Count a request as it comes in; the fault that it gets, with its `retry_after` where a
+        script names one."""
         with self.lock:
             key = (
                 "header"
@@ -544,7 +549,8 @@ class Emulator(ThreadingHTTPServer):
             return {"fault": "quota" if spent else None}
 
     def counts(self) -> dict:
-        """By endpoint: requests, units (an invalid request costs too), ids asked, different ids, answers by status."""
+        """By endpoint: requests, units (an invalid request costs too), ids asked, different ids,
+        answers by status."""
         with self.lock:
             requests = Counter(s["endpoint"] for s in self.seen)
             return {
@@ -708,7 +714,8 @@ class Handler(BaseHTTPRequestHandler):
     # YouTube
 
     def listed(self, ids: list[str], kind: str, parts: tuple[str, ...], make) -> dict:
-        """The answer of `videos.list` and `channels.list`: what is absent or private is just not there, and the order is our own."""
+        """The answer of `videos.list` and `channels.list`: what is absent or private is just not
+        there, and the order is our own."""
         self.welcome(parts)
         if not ids:
             raise google_error(
@@ -952,7 +959,8 @@ ANSWERS = YOUTUBE | {
 
 
 def made_up_rows(n: int, blanks: bool = True) -> list[dict[str, str]]:
-    """Rows as the download has them: ten tracks an artist, one row in eleven repeats a video, one in fifty has none (if `blanks`)."""
+    """Rows as the download has them: ten tracks an artist, one row in eleven repeats a video, one
+    in fifty has none (if `blanks`)."""
     forms = ["https://www.youtube.com/watch?v={}"] * 7 + [
         "https://youtu.be/{}?si=share",
         "https://www.youtube.com/watch?v={}&list=RD&index=2",
@@ -990,7 +998,7 @@ def write_rows(path: Path, n: int, blanks: bool = True) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(
         description="A local stand-in for the YouTube Data API v3 and the Spotify Web API.",
-        epilog=f"Faults of requests: {', '.join(REQUEST_FAULTS)}. Of items: {', '.join(ITEM_FAULTS)}.",
+        epilog=f"Faults of requests: {', '.join(REQUEST_FAULTS)}. Of items: {', '.join(ITEM_FAULTS)}.",  # noqa: E501
     )
     parser.add_argument("--port", type=int, default=8765, help="0: any free one (default: 8765)")
     parser.add_argument(

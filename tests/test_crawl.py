@@ -1,4 +1,5 @@
-"""The crawl's command line: what goes in, what comes out, and one clear line for each thing that can be wrong with either."""
+"""The crawl's command line: what goes in, what comes out, and one clear line for each thing that
+can be wrong with either."""
 
 import csv
 import json
@@ -8,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -316,7 +317,7 @@ def at(monkeypatch, *moments: datetime) -> None:
     clock(monkeypatch, lambda: left.pop(0) if len(left) > 1 else left[0])
 
 
-BEFORE_MIDNIGHT = datetime(2026, 11, 22, 7, 59, 59, tzinfo=timezone.utc)  # in California
+BEFORE_MIDNIGHT = datetime(2026, 11, 22, 7, 59, 59, tzinfo=UTC)  # in California
 
 
 def test_quota_used_up_says_when_to_come_back_and_goes_on_the_next_day(
@@ -353,12 +354,13 @@ def test_clock_jumps_over_midnight_in_the_middle_of_a_run(musicnb, server, monke
 @pytest.mark.parametrize(
     "moment, hours, zone",
     [
-        (datetime(2026, 3, 8, 8, tzinfo=timezone.utc), 23, "PDT"),
-        (datetime(2026, 11, 1, 7, tzinfo=timezone.utc), 25, "PST"),
+        (datetime(2026, 3, 8, 8, tzinfo=UTC), 23, "PDT"),
+        (datetime(2026, 11, 1, 7, tzinfo=UTC), 25, "PST"),
     ],
 )
 def test_clock_change(musicnb, server, monkeypatch, moment, hours, zone):
-    """The days on which California's clock changes have 23 and 25 hours, and the quota of one of them is one day's."""
+    """The days on which California's clock changes have 23 and 25 hours, and the quota of one of
+    them is one day's."""
     at(monkeypatch, moment)
     done = musicnb("run", table(*urls(200)), "--daily-units", "1")
     one_line(done, 75, f"00:00 {zone}", f"{moment + timedelta(hours=hours):%Y-%m-%d %H:%M} UTC")
@@ -517,14 +519,14 @@ def test_a_service_that_refuses_everything_is_not_asked_for_each_id(musicnb, ser
 
 
 def test_second_crawl_makes_a_series(musicnb, server, monkeypatch):
-    first = datetime(2026, 9, 10, tzinfo=timezone.utc)
+    first = datetime(2026, 9, 10, tzinfo=UTC)
     at(monkeypatch, first)
     musicnb("run", table(*urls(20)))
     server.script(day=30)
     at(monkeypatch, first + timedelta(days=30))
     assert musicnb("run", "--again")[0] == 0
     musicnb("export", "-o", "out.csv")
-    for row, id in zip(exported(), IDS):
+    for row, id in zip(exported(), IDS, strict=False):
         now = int(server.world.video(id)["statistics"]["viewCount"])
         server.world.day = 0
         assert int(row["delta_views"]) == now - int(
@@ -545,10 +547,10 @@ def test_second_crawl_makes_a_series(musicnb, server, monkeypatch):
 
 
 def test_views_of_two_epochs_are_not_subtracted(musicnb, server, monkeypatch):
-    at(monkeypatch, datetime(2026, 7, 20, tzinfo=timezone.utc))
+    at(monkeypatch, datetime(2026, 7, 20, tzinfo=UTC))
     musicnb("run", table(*urls(5)))
     server.script(day=60)
-    at(monkeypatch, datetime(2026, 9, 20, tzinfo=timezone.utc))
+    at(monkeypatch, datetime(2026, 9, 20, tzinfo=UTC))
     musicnb("run", "--again")
     musicnb("export", "-o", "out.csv")
     for row in exported():
@@ -569,7 +571,7 @@ def test_again_waits_for_an_unfinished_round(musicnb, server):
 
 
 def test_numbers_older_than_the_terms_allow_are_deleted(musicnb, server, monkeypatch):
-    start = datetime(2026, 9, 10, tzinfo=timezone.utc)
+    start = datetime(2026, 9, 10, tzinfo=UTC)
     at(monkeypatch, start)
     musicnb("run", table(*urls(20)))
     at(monkeypatch, start + timedelta(days=29))
@@ -619,7 +621,8 @@ def test_an_export_that_is_none(musicnb, change, words):
 
 
 def test_chapter_reads_a_crawls_export(tmp_path):
-    """A crawl of today takes the place of the published numbers; views of another epoch are not compared, likes are."""
+    """A crawl of today takes the place of the published numbers; views of another epoch are not
+    compared, likes are."""
     from musicnb.book.report import make_plan, run_report
     from musicnb.studies.registry import load
 
@@ -693,7 +696,7 @@ def test_spotify_extended(musicnb, server):
         "",
     ) and "of artists: followers, genres, popularity; 50 a question" in out
     musicnb("export", "-o", "out.csv")
-    for row, artist in zip(exported(), ARTISTS):
+    for row, artist in zip(exported(), ARTISTS, strict=False):
         assert (
             int(row["spotifyPopularity"]) == server.world.artist(artist, True)["popularity"]
             and row["trackPopularity"]
@@ -761,7 +764,8 @@ def test_comments_of_chosen_videos(musicnb, server):
 
 
 def test_pages_of_comments_are_counted_over_a_stop(musicnb, server):
-    """Two pages are wanted of three; whoever is stopped after one asks for one more, and not for two."""
+    """Two pages are wanted of three; whoever is stopped after one asks for one more, and not for
+    two."""
     talked = max((i for i in IDS if not server.world.closed(i)), key=server.world.comments)
     assert server.world.comments(talked) > 200
     table(f"youtu.be/{talked}", name="chosen.csv")

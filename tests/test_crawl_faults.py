@@ -1,7 +1,7 @@
 """What the crawl once lost quietly, one test for each: what was wanted, what failed, whose rows these are, which round.
 
 Each test runs the command line in this process, against the emulator.
-"""
+"""  # noqa: E501
 
 import csv
 import json
@@ -334,7 +334,7 @@ def test_a_clock_that_goes_back_gives_no_negative_days(musicnb, server, monkeypa
 
 def test_refused_addresses_of_spotify_are_named(musicnb):  # noqa: F811
     Path("rows.csv").write_text(
-        f"Url_youtube,Url_spotify\n{urls(1)[0]},https://open.spotify.com/album/{'A' * 22}\n{urls(2)[1]},spotify:artist:{'A' * 22}\n"
+        f"Url_youtube,Url_spotify\n{urls(1)[0]},https://open.spotify.com/album/{'A' * 22}\n{urls(2)[1]},spotify:artist:{'A' * 22}\n"  # noqa: E501
     )
     assert (
         "refused, artist: album, neither an artist nor a track: 1 row: row 0"

@@ -1,7 +1,7 @@
 """The crawl outlives what happens to crawls: kills, a second process, every fault of the services; and it never lets its key out.
 
 Each test runs the command line in processes of its own against the emulator; no process here can reach past this machine.
-"""
+"""  # noqa: E501
 
 import base64
 import csv
@@ -133,7 +133,7 @@ def test_guard_bites(crawl, attempt):
 
 
 def test_guard_lets_this_machine_through(crawl):
-    code = f"import urllib.request; print(urllib.request.urlopen('{crawl.server.url}/_emulator/counts').read())"
+    code = f"import urllib.request; print(urllib.request.urlopen('{crawl.server.url}/_emulator/counts').read())"  # noqa: E501
     assert subprocess.run([sys.executable, "-c", code], env=crawl.env()).returncode == 0
 
 
@@ -166,7 +166,7 @@ def test_export_holds_the_world(crawl):
     crawl.run()
     world, rows, out = crawl.server.world, made_up_rows(120), crawl.exported()
     assert len(out) == len(rows)
-    for row, got in zip(rows, out):
+    for row, got in zip(rows, out, strict=False):
         assert (got["viewCount"] == "") == (not video_of(row) or world.gone(video_of(row)))
         if got["viewCount"]:
             video = world.video(video_of(row))
@@ -192,7 +192,7 @@ def test_export_holds_the_world(crawl):
 
 def check_ledger(crawl: Crawl) -> int:
     """The ledger is never below what the service counted. Returns by how much it is above: attempts that a kill met before
-    they were sent."""
+    they were sent."""  # noqa: E501
     ledger = crawl.ask("SELECT coalesce(sum(units), 0) FROM quota")[0][0]
     over = ledger - sum(c["units"] for c in crawl.server.counts().values())
     assert over >= 0
@@ -203,7 +203,7 @@ def check_ledger(crawl: Crawl) -> int:
 
 
 def check_whole(crawl: Crawl, rows: list[dict[str, str]]) -> None:
-    """Every id is there, in one state and with one observation, as if nobody had killed anything."""
+    """Every id is there, in one state and with one observation, as if nobody had killed anything."""  # noqa: E501
     world = crawl.server.world
     wanted = set(map(video_of, rows)) - {None}
     items = crawl.ask("SELECT kind, id, state FROM items")
@@ -250,7 +250,8 @@ def test_killed_fifty_times(tmp_path):
 
 
 def wait_for(server: Emulator, process: subprocess.Popen, requests: int, seconds: float) -> None:
-    """Until the server has so many more requests, or the process has ended, and so many seconds more."""
+    """Until the server has so many more requests, or the process has ended, and so many seconds
+    more."""
     aim = len(server.seen) + requests
     while len(server.seen) < aim and process.poll() is None:
         time.sleep(0.002)
@@ -270,7 +271,7 @@ def test_killed_while_it_reads_the_table(crawl):
 
 
 def interrupt(process: subprocess.Popen) -> None:
-    """Ctrl+C: it ends within two seconds (and a little, on a machine that is busy), with one line."""
+    """Ctrl+C: it ends within two seconds (and a little, on a machine that is busy), with one line."""  # noqa: E501
     process.send_signal(signal.SIGINT)
     start = time.monotonic()
     _, err = process.communicate(timeout=20)
@@ -543,7 +544,8 @@ def disguises(secret: str) -> list[bytes]:
 
 
 def assert_no_canary(folder: Path, *texts: str) -> None:
-    """No file under the folder, of any kind, and none of the texts holds the key. A test of this test is below."""
+    """No file under the folder, of any kind, and none of the texts holds the key. A test of this
+    test is below."""
     places = {f"text {i}": t.encode() for i, t in enumerate(texts)} | {
         str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file()
     }
@@ -625,7 +627,8 @@ def test_key_in_a_file_stays_there(crawl):
 
 
 def test_key_is_in_no_report(tmp_path, crawl):
-    """The chapters know no key: neither their pages nor their notebooks hold what stands in the environment."""
+    """The chapters know no key: neither their pages nor their notebooks hold what stands in the
+    environment."""
     command = [
         *PROGRAM,
         "report",

@@ -1,4 +1,5 @@
-"""The emulator answers as the services do: held to YouTube's own discovery document, and asked by the official clients."""
+"""The emulator answers as the services do: held to YouTube's own discovery document, and asked by
+the official clients."""
 
 import csv
 import http.client
@@ -49,7 +50,8 @@ PLAYLIST = max(
 
 
 def as_json_schema(made: dict) -> dict:
-    """A schema of the discovery document as JSON Schema: formats of strings become patterns, nothing may come on top."""
+    """A schema of the discovery document as JSON Schema: formats of strings become patterns,
+    nothing may come on top."""
     if "$ref" in made:
         return {"$ref": f"#/$defs/{made['$ref']}"}
     schema = {k: made[k] for k in ("type", "enum") if k in made}
@@ -97,7 +99,7 @@ class WithKey(HttpRequest):
 
 @pytest.fixture
 def youtube(server):
-    # with a transport of its own: without one the client looks for Google's credentials on the network
+    # with a transport of its own: without one the client looks for Google's credentials on the network  # noqa: E501
     return build(
         "youtube",
         "v3",

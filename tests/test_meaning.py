@@ -1,4 +1,5 @@
-"""What sound does within artists, on what users bring: a table in which tempo does divide the songs, without a crawl; one artist; artists of one song each; too few songs."""
+"""What sound does within artists, on what users bring: a table in which tempo does divide the
+songs, without a crawl; one artist; artists of one song each; too few songs."""
 
 import csv
 import json
@@ -23,7 +24,8 @@ def report(tmp_path):
 
 
 def test_the_verdicts_follow_the_numbers(songs, report):
-    """Fast songs get ten times the views, whoever the artist is, and famous artists sing slow ones: only a comparison within artists sees it."""
+    """Fast songs get ten times the views, whoever the artist is, and famous artists sing slow ones:
+    only a comparison within artists sees it."""
     fast = songs["Tempo"] > songs["Tempo"].median()
     fame = (
         songs["Artist"]

@@ -1,4 +1,4 @@
-"""The report page: what it shows, what it refuses to run or load, and how it behaves in a browser."""
+"""The report page: what it shows, what it refuses to run or load, and how it behaves in a browser."""  # noqa: E501
 
 import copy
 import json
@@ -33,7 +33,7 @@ def drawing(label):
     <text x="10" y="70" style="font-size: 10px; fill: #1f2328">{html.escape(label)}</text></svg>'''
 def show(data, caption, alt):
     publish_display_data(data, metadata={"musicnb": {"caption": caption, "alt": alt}})
-"""
+"""  # noqa: E501
 
 
 def source_notebook(evil=EVIL) -> nbformat.NotebookNode:
@@ -54,27 +54,27 @@ def source_notebook(evil=EVIL) -> nbformat.NotebookNode:
             new_code_cell("seed = 7", metadata={"tags": ["injected-parameters"]}),
             new_code_cell(
                 "#| hide\nsecret_setup = 1\nimport pandas as pd, warnings\n"
-                "from IPython.display import Markdown, HTML, publish_display_data\nfrom musicnb.core import Run\n"
+                "from IPython.display import Markdown, HTML, publish_display_data\nfrom musicnb.core import Run\n"  # noqa: E501
                 f"evil = {evil!r}\n" + DRAWING
             ),
             new_code_cell("#| export\ndef louder(x):\n    'Add one.'\n    return x + 1"),
             new_code_cell("print(evil)\nwarnings.warn('quiet')"),
             new_code_cell(
-                "pd.DataFrame({'track': [evil, 'Ghost'], 'n': [1, 2]} | {f'feature_number_{i}': [i, i] for i in range(20)})"
+                "pd.DataFrame({'track': [evil, 'Ghost'], 'n': [1, 2]} | {f'feature_number_{i}': [i, i] for i in range(20)})"  # noqa: E501
             ),
             new_code_cell("Markdown('A track: ' + evil)"),
             new_code_cell("HTML('<p>A track: ' + evil + '</p>')"),
             new_code_cell(
-                "run = Run('20_popularity_test')\nrun.finding('a', 'The track {value:.0f} is ' + evil, 'n', 1.0)"
+                "run = Run('20_popularity_test')\nrun.finding('a', 'The track {value:.0f} is ' + evil, 'n', 1.0)"  # noqa: E501
             ),
             new_code_cell(
-                "show({'image/svg+xml': drawing(evil), 'text/plain': 'x'}, 'One ' + evil, 'a bar for ' + evil)"
+                "show({'image/svg+xml': drawing(evil), 'text/plain': 'x'}, 'One ' + evil, 'a bar for ' + evil)"  # noqa: E501
             ),
             new_code_cell(
-                "show({'image/svg+xml': drawing('second'), 'text/plain': 'x'}, 'Two', 'a second bar')"
+                "show({'image/svg+xml': drawing('second'), 'text/plain': 'x'}, 'Two', 'a second bar')"  # noqa: E501
             ),
             new_code_cell(
-                "show({'text/html': pd.DataFrame({'x': [1.5]}).to_html(), 'text/plain': 'x'}, 'A table', 'a table')"
+                "show({'text/html': pd.DataFrame({'x': [1.5]}).to_html(), 'text/plain': 'x'}, 'A table', 'a table')"  # noqa: E501
             ),
             new_markdown_cell(
                 "A formula $\\hat y = \\beta_0 + \\beta_1 x$ and `$code$`.\n\n$$\n\\sum_i x_i\n$$"
@@ -308,7 +308,7 @@ def test_links_between_notebooks():
     nb = new_notebook(
         cells=[
             new_markdown_cell(
-                "[a](21_x.ipynb) [b](03_data.ipynb#Load) [c](https://example.org) [d](#The-question)"
+                "[a](21_x.ipynb) [b](03_data.ipynb#Load) [c](https://example.org) [d](#The-question)"  # noqa: E501
             )
         ]
     )
@@ -353,7 +353,7 @@ def test_foreign_html_is_harmless(text, there, gone):
 
 def test_foreign_svg_is_harmless():
     made = inline_svg(
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:x="http://www.w3.org/1999/xlink"><style>@import "x"</style>'
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:x="http://www.w3.org/1999/xlink"><style>@import "x"</style>'  # noqa: E501
         '<foreignObject><iframe/></foreignObject><a x:href="javascript:1"><rect/></a>'
         '<use x:href="https://example.org/a.svg#b"/><rect onclick="1" style="fill: url(https://example.org)"/></svg>',
         'a "label"',
@@ -438,7 +438,7 @@ def test_the_index():
     assert made.count("<script") == 1 and made.index("20_a.html") < made.index("21_b.html")
 
 
-# -- in a browser ---------------------------------------------------------------------------------------------------------
+# -- in a browser ---------------------------------------------------------------------------------------------------------  # noqa: E501
 
 
 @pytest.fixture(scope="session")
@@ -523,8 +523,8 @@ def test_show_all_code_opens_and_closes(opened):
 @pytest.mark.browser
 def test_the_theme_changes_page_and_figures(opened):
     look = (
-        "return [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,"
-        " getComputedStyle(document.querySelector('.figure svg text')).fill, getComputedStyle(document.querySelector('.figure svg rect[style]')).fill]"
+        "return [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,"  # noqa: E501
+        " getComputedStyle(document.querySelector('.figure svg text')).fill, getComputedStyle(document.querySelector('.figure svg rect[style]')).fill]"  # noqa: E501
     )
     button = opened.find_element("id", "theme")
     seen = {}
@@ -532,7 +532,7 @@ def test_the_theme_changes_page_and_figures(opened):
         button.click()
         assert button.text == f"Theme: {name}"
         seen[name] = opened.execute_script(look)
-    assert all(a != b for a, b in zip(seen["light"], seen["dark"])), seen
+    assert all(a != b for a, b in zip(seen["light"], seen["dark"], strict=False)), seen
     assert reopened(opened, look, seen["dark"]), "remembered"
     assert opened.execute_script("return [localStorage.mode, localStorage.theme]") == [
         "dark",
@@ -562,7 +562,7 @@ for (const e of document.querySelectorAll('body *')) {
   if (ratio < 4.5) poor.push(`${e.tagName}.${e.className} ${ratio.toFixed(2)} ${e.textContent.slice(0, 30)}`);
 }
 return poor;
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.browser
@@ -646,7 +646,7 @@ def test_no_page_scrolls_sideways(opened, failed, tmp_path, width):
         width > 1024
     )
     assert opened.execute_script(
-        "const b = document.querySelector('.dataframe').parentElement; return b.scrollWidth > b.clientWidth"
+        "const b = document.querySelector('.dataframe').parentElement; return b.scrollWidth > b.clientWidth"  # noqa: E501
     ), "wide tables scroll"
 
 
@@ -659,7 +659,7 @@ def test_print_is_light_and_plain(opened):
             opened.execute_script("return getComputedStyle(document.body).color")
             == "rgb(31, 35, 40)"
         )
-        hidden = "return [...document.querySelectorAll('.bar, .toc, details.code')].every(e => getComputedStyle(e).display === 'none')"
+        hidden = "return [...document.querySelectorAll('.bar, .toc, details.code')].every(e => getComputedStyle(e).display === 'none')"  # noqa: E501
         assert opened.execute_script(hidden)
     finally:
         opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -1,4 +1,5 @@
-"""The popularity study on what users bring: tracks of one artist, of one year, and columns that do not vary."""
+"""The popularity study on what users bring: tracks of one artist, of one year, and columns that do
+not vary."""
 
 import os
 import re

@@ -1,4 +1,5 @@
-"""`musicnb predict`: from a chapter's model on the twin to a table of one's own, and everything that has to be refused."""
+"""`musicnb predict`: from a chapter's model on the twin to a table of one's own, and everything
+that has to be refused."""
 
 import csv
 import hashlib
@@ -158,7 +159,8 @@ def read(path: Path, encoding: str = "utf-8") -> list[dict]:
 
 @pytest.fixture
 def predict(tmp_path, monkeypatch, capsys, model):
-    """The command in a folder of its own: exit code and what it says on standard error, in one line."""
+    """The command in a folder of its own: exit code and what it says on standard error, in one
+    line."""
     place = tmp_path / "place"
     place.mkdir()
     monkeypatch.chdir(place)
@@ -345,7 +347,7 @@ def test_numbers_and_words_of_a_song_may_be_unknown(predict, views_model, videos
     [
         (
             {"spotifyPopularity": None, "spotifyFollowers": None},
-            "no column 'spotifyPopularity', 'spotifyFollowers'; expected the columns of Spotify_Youtube.csv, and of Spotify_Youtube_enriched.csv for the sizes",
+            "no column 'spotifyPopularity', 'spotifyFollowers'; expected the columns of Spotify_Youtube.csv, and of Spotify_Youtube_enriched.csv for the sizes",  # noqa: E501
         ),
         ({"Stream": None}, "no column 'Stream'"),
         ({"Title": None}, "no column 'Title'"),
@@ -551,7 +553,7 @@ def test_card_of_the_views(views_model):
 
 
 def test_without_the_enrichment(predict, videos, tmp_path):
-    """A folder with Spotify_Youtube.csv alone: the chapter runs, says so, and its model predicts."""
+    """A folder with Spotify_Youtube.csv alone: the chapter runs, says so, and its model predicts."""  # noqa: E501
     folder = tmp_path / "raw"
     folder.mkdir()
     make_twin("youtube", rows=1_500, seed=5).rename(columns={"row": ""}).to_csv(
@@ -607,11 +609,11 @@ def spoil(rows: list[dict], change: dict) -> list[dict]:
         ),
         (
             {"duration_ms": "18446744073709551617"},
-            "column 'duration_ms': '18446744073709551617' in row 3; expected a whole number of 64 bits",
+            "column 'duration_ms': '18446744073709551617' in row 3; expected a whole number of 64 bits",  # noqa: E501
         ),
         (
             {"duration_ms": "9223372036854775809"},
-            "column 'duration_ms': '9223372036854775809' in row 3; expected a whole number of 64 bits",
+            "column 'duration_ms': '9223372036854775809' in row 3; expected a whole number of 64 bits",  # noqa: E501
         ),
         ({"tempo": None, "Tempo": "120"}, "rename 'Tempo' to 'tempo'"),
         ({"energy": ""}, "column 'energy': an empty cell in row 3"),
@@ -902,7 +904,8 @@ def test_no_pickle_is_read(predict, songs, monkeypatch):
 
 
 def test_a_network_is_stored_in_keras_own_format(predict, songs, monkeypatch, tmp_path, model):
-    """A blend of a later chapter may hold a network: stored, loaded without code, and the same predictions."""
+    """A blend of a later chapter may hold a network: stored, loaded without code, and the same
+    predictions."""
     from lightgbm import LGBMRegressor
 
     from musicnb.core import Run
@@ -972,7 +975,7 @@ def small_clone(predict, songs):
 def test_without_a_report(small_clone):
     refused(
         small_clone,
-        "there is no model of 'popularity' in reports/full/models/popularity; make it with `musicnb report popularity --profile full`",
+        "there is no model of 'popularity' in reports/full/models/popularity; make it with `musicnb report popularity --profile full`",  # noqa: E501
         "popularity",
         "songs.csv",
         "-o",

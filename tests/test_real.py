@@ -1,4 +1,5 @@
-"""What must hold on the real files. These tests run where the files are; see the data cards for where to get them."""
+"""What must hold on the real files. These tests run where the files are; see the data cards for
+where to get them."""
 
 import csv
 import itertools
@@ -85,7 +86,8 @@ def test_every_file_in_the_folder_is_whole(real_data):
 
 @pytest.fixture(scope="module")
 def book(real_data, tmp_path_factory):
-    """The study's first chapters and the ledger, full profile, real rows. The others would take a quarter of an hour."""
+    """The study's first chapters and the ledger, full profile, real rows. The others would take a
+    quarter of an hour."""
     out = tmp_path_factory.mktemp("full")
     with pytest.raises(SystemExit) as stop:
         main(
@@ -106,7 +108,8 @@ def book(real_data, tmp_path_factory):
 
 
 def test_later_chapters_on_a_part_of_the_tracks(real_data, tmp_path):
-    """Trees, networks, meaning and prediction on real rows: what learns beats the straight line, and intervals hold."""
+    """Trees, networks, meaning and prediction on real rows: what learns beats the straight line,
+    and intervals hold."""
     later = [
         "22_popularity_trees",
         "23_popularity_networks",
@@ -152,7 +155,8 @@ def test_later_chapters_on_a_part_of_the_tracks(real_data, tmp_path):
 
 
 def test_song_chapters_on_a_part_of_the_songs(real_data, tmp_path):
-    """The YouTube study's models on real songs: what learns beats the mean, sound alone does not carry far, the model for predict is left."""
+    """The YouTube study's models on real songs: what learns beats the mean, sound alone does not
+    carry far, the model for predict is left."""
     chapters = [
         "13_youtube_eda",
         "14_youtube_clusters",

@@ -1,4 +1,5 @@
-"""The twins: held against their aggregates, against the order of models, and against the real files where those are at hand."""
+"""The twins: held against their aggregates, against the order of models, and against the real files
+where those are at hand."""
 
 import json
 from dataclasses import replace
@@ -69,7 +70,8 @@ def interval(errors: np.ndarray, draws: int = 1_000) -> tuple[float, float]:
 
 
 def assert_order(errors: pd.DataFrame) -> None:
-    """Boosting below linear below the mean: no intervals that overlap, and paired differences above 0."""
+    """Boosting below linear below the mean: no intervals that overlap, and paired differences above
+    0."""
     boosting, linear, mean = (
         interval(errors[m].to_numpy()) for m in ("HistGradientBoosting", "OLS", "Mean")
     )
@@ -263,8 +265,11 @@ def test_songs_lack_what_the_real_files_lack(songs):
 
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "zip", "parquet"])
 def test_songs_come_back_from_every_form_as_they_were(songs, form, tmp_path):
-    for name, file, part in zip(
-        ("youtube", "youtube-enriched"), ("Spotify_Youtube", "Spotify_Youtube_enriched"), songs
+    for _name, file, part in zip(
+        ("youtube", "youtube-enriched"),
+        ("Spotify_Youtube", "Spotify_Youtube_enriched"),
+        songs,
+        strict=False,
     ):
         part, path = (
             part.rename(columns={"row": "Unnamed: 0" if form == "parquet" else ""}),
@@ -281,7 +286,7 @@ def test_songs_come_back_from_every_form_as_they_were(songs, form, tmp_path):
                 else "infer",
             )
         assert check_file(path) == (20_000, [])
-    for name, part in zip(("youtube", "youtube-enriched"), songs):
+    for name, part in zip(("youtube", "youtube-enriched"), songs, strict=False):
         again = load(name, str(tmp_path))
         assert again.attrs["provenance"].kind == "real"
         pd.testing.assert_frame_equal(again, part)

@@ -1,4 +1,5 @@
-"""The YouTube study on what users bring: a folder without the crawl, a crawl of other songs, words in number columns, columns that never vary, a handful of rows."""
+"""The YouTube study on what users bring: a folder without the crawl, a crawl of other songs, words
+in number columns, columns that never vary, a handful of rows."""
 
 import csv
 from functools import partial

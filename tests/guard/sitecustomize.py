@@ -3,7 +3,7 @@
 MUSICNB_TEST_LOOPBACK  nothing leaves this machine: other addresses, and names of other machines, are refused
 MUSICNB_TEST_LOG       a file for the log of everything, at DEBUG
 MUSICNB_TEST_CRASH     the first connection ends in a fault that no program expects
-"""
+"""  # noqa: E501
 
 import os
 import sys

@@ -130,8 +130,8 @@ def test_each_exported_name_has_an_entry(pages, module):
 
 
 def test_entries_keep_the_comments_and_the_methods(pages):
-    core = pages["tools/00b_core.html"]
-    entry = core.find(id="musicnb.core.find_root").parent.get_text(" ", strip=True)
+    core, files = pages["tools/00b_core.html"], pages["tools/00a_files.html"]
+    entry = files.find(id="musicnb.files.find_root").parent.get_text(" ", strip=True)
     assert (
         "where to look first; the working folder by default" in entry
         and "Path | str | None" in " ".join(entry.split())
@@ -316,7 +316,7 @@ def test_site_in_a_browser(built):
         found = WebDriverWait(driver, 60).until(
             lambda d: d.find_elements("css selector", "#search-results li a")
         )
-        assert "tools/00b_core.html" in found[0].get_attribute("href")
+        assert "tools/00a_files.html" in found[0].get_attribute("href")
         ground = set()
         for theme in ("light", "dark"):
             driver.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)

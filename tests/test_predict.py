@@ -535,7 +535,7 @@ def test_card_of_the_platform(both_models):
         and 0 < card["model"]["threshold"] < 1
         and not {"Views", "Stream"} & set(card["features"]["ranges"])
     )
-    assert {s["split"] for s in card["scores"]} == {"random", "repeats dropped", "artist-apart"}
+    assert {s["split"] for s in card["scores"]} == {"random", "deduplicated", "artist-apart"}
     assert [m["split"] for m in card["calibration"]["measured"]] == ["random", "artist-apart"]
 
 

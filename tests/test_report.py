@@ -140,7 +140,9 @@ def test_files_of_a_run(book):
 
 def test_findings_scores_ledger(book):
     found = book.results()
-    assert list(found[0]) == "id chapter claim metric value low high unit n split data".split()
+    assert (
+        list(found[0]) == "id chapter claim metric value low high unit n split data stated".split()
+    )
     assert found[0]["claim"] == "The seed is 1."
     with (book.out / "scores.csv").open() as f:
         scores = list(csv.DictReader(f))

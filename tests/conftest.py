@@ -76,18 +76,6 @@ def status_of(chapter: str, out: Path) -> str:
     }[chapter]
 
 
-_SHARING = "classes docs meaning page predict real tuning twin youtube".split()
-
-
-@pytest.hookimpl(tryfirst=True)  # before the names are handed to the workers
-def pytest_collection_modifyitems(items):
-    """Side by side on two cores: tests of a file that share a book or a model stay together, all
-    others go where there is room."""
-    for item in items:
-        if item.path.stem.removeprefix("test_") in _SHARING:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 @pytest.fixture
 def loopback(monkeypatch):
     """No test reaches past this machine, nor does a process that it starts with the guard on its

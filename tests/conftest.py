@@ -20,7 +20,8 @@ from musicnb.studies.popularity import POPULARITY
 
 ROOT = find_root(__file__)
 sys.path.insert(0, str(ROOT / "docs"))  # build, cells, readme, picture
-_ASKED = os.environ.get("MUSICNB_DATA", "")
+# kept for the workers of a session, which see `MUSICNB_DATA` as it is set below
+_ASKED = os.environ.setdefault("MUSICNB_TEST_DATA", os.environ.get("MUSICNB_DATA", ""))
 _HOME = data_home("" if _ASKED == "twin" else _ASKED)
 REAL = _HOME if find_files(POPULARITY, _HOME) else None
 os.environ["MUSICNB_DATA"] = "twin"  # everything but what is marked `real`

@@ -626,6 +626,7 @@ class Launcher:
 QUIET = {
     "OMP_WAIT_POLICY": "passive",  # threads that spin while they wait slow down their neighbours
     "PYTHONHASHSEED": "0",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # whatever the user's shell names
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "JUPYTER_PREFER_ENV_PATH": "1",

@@ -319,6 +319,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'musicnb.evaluate.Experiment._about': ('evaluate.html#experiment._about', 'musicnb/evaluate.py'),
                                   'musicnb.evaluate.Experiment._on_repeats': ( 'evaluate.html#experiment._on_repeats',
                                                                                'musicnb/evaluate.py'),
+                                  'musicnb.evaluate.Experiment._read': ('evaluate.html#experiment._read', 'musicnb/evaluate.py'),
                                   'musicnb.evaluate.Experiment._record': ('evaluate.html#experiment._record', 'musicnb/evaluate.py'),
                                   'musicnb.evaluate.Experiment._skip': ('evaluate.html#experiment._skip', 'musicnb/evaluate.py'),
                                   'musicnb.evaluate.Experiment.difference': ('evaluate.html#experiment.difference', 'musicnb/evaluate.py'),

@@ -439,6 +439,17 @@ def _about(
 
 
 @patch
+def _read(
+    self: Experiment, interval: Callable, model, metric, split, features
+) -> Interval | NotRun:
+    "What `interval` makes of a model's evaluation, or why there is none."
+    metric, made = metric or self.metrics[0], self.evaluation(model, split, features)
+    if isinstance(made, NotRun):
+        return made
+    return self._about(interval(made, model, metric), made, split, metric)
+
+
+@patch
 def score(
     self: Experiment,
     model: str,
@@ -447,12 +458,7 @@ def score(
     features: str | None = None,
 ) -> Interval | NotRun:
     "A model's mean score over the repeats with its 95 % interval."
-    metric, made = metric or self.metrics[0], self.evaluation(model, split, features)
-    return (
-        made
-        if isinstance(made, NotRun)
-        else self._about(score_interval(made, model, metric), made, split, metric)
-    )
+    return self._read(score_interval, model, metric, split, features)
 
 
 @patch
@@ -465,12 +471,7 @@ def one_split(
 ) -> Interval | NotRun:
     """Where the score of a single split would fall with 95 % probability: the yardstick of a
     published score."""
-    metric, made = metric or self.metrics[0], self.evaluation(model, split, features)
-    return (
-        made
-        if isinstance(made, NotRun)
-        else self._about(one_split_interval(made, model, metric), made, split, metric)
-    )
+    return self._read(one_split_interval, model, metric, split, features)
 
 
 @patch

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -18,15 +19,12 @@ from emulator import made_up_rows
 from test_crawl import (  # noqa: F401  the fixtures are found by their names
     IDS,
     at,
-    datetime,
     exported,
     musicnb,
     one_line,
     server,
     sql,
     table,
-    timedelta,
-    timezone,
     urls,
 )
 
@@ -291,7 +289,7 @@ def test_an_export_is_of_one_round(musicnb, server):  # noqa: F811
 
 
 def test_only_what_is_older_is_asked_again(musicnb, server, monkeypatch):  # noqa: F811
-    start = datetime(2026, 9, 10, tzinfo=timezone.utc)
+    start = datetime(2026, 9, 10, tzinfo=UTC)
     at(monkeypatch, start)
     musicnb("run", table(*urls(60)))
     at(monkeypatch, start + timedelta(days=20))
@@ -321,7 +319,7 @@ def test_ids_of_earlier_tables_are_not_asked_again(musicnb, server):  # noqa: F8
 
 
 def test_a_clock_that_goes_back_gives_no_negative_days(musicnb, server, monkeypatch):  # noqa: F811
-    start = datetime(2026, 9, 10, tzinfo=timezone.utc)
+    start = datetime(2026, 9, 10, tzinfo=UTC)
     at(monkeypatch, start)
     musicnb("run", table(*urls(3)))
     at(monkeypatch, start - timedelta(days=2))
@@ -558,7 +556,7 @@ def test_a_reader_that_leaves_does_not_end_the_crawl(musicnb, server):  # noqa: 
 
 
 def test_wait_goes_on_after_the_reset(musicnb, server, monkeypatch):  # noqa: F811
-    moment = [datetime(2026, 11, 22, 7, 59, 59, tzinfo=timezone.utc)]
+    moment = [datetime(2026, 11, 22, 7, 59, 59, tzinfo=UTC)]
     for module in (crawl_store, crawl_services):
         monkeypatch.setattr(module, "now", lambda: moment[0])
     monkeypatch.setattr(

@@ -1892,6 +1892,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'musicnb/studies/youtube_tuning.py'),
                                                 'musicnb.studies.youtube_tuning.bootstrap_p': ( 'youtube_tuning.html#bootstrap_p',
                                                                                                 'musicnb/studies/youtube_tuning.py'),
+                                                'musicnb.studies.youtube_tuning.check_trials': ( 'youtube_tuning.html#check_trials',
+                                                                                                 'musicnb/studies/youtube_tuning.py'),
                                                 'musicnb.studies.youtube_tuning.class_grids': ( 'youtube_tuning.html#class_grids',
                                                                                                 'musicnb/studies/youtube_tuning.py'),
                                                 'musicnb.studies.youtube_tuning.class_models': ( 'youtube_tuning.html#class_models',

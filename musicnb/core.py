@@ -286,7 +286,7 @@ class Run:
 
     @property
     def kind(self) -> str:
-        "The weakest_kind of the data used so far: twin, else sample, else real; none before the first."
+        "Of the data used so far: twin, else sample, else real; none before the first."
         return weakest_kind({p.kind for p in self.data}) or "none"
 
     def use(

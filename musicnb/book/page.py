@@ -28,7 +28,7 @@ from nbconvert.filters import ansi2html, strip_ansi
 from traitlets.config import Config
 
 from .execute import chapter_stems
-from ..core import estimate, estimate_ends, need_root, true_minus
+from ..core import estimate, estimate_ends, need_root, typographic_minus
 
 # %% ../../nbs/08b_page.ipynb #2a68ea78
 # One pass over the text: fenced code and `code` match first and stay as they are.
@@ -151,7 +151,7 @@ def dress_tables(
                     if cell.name == "td" or i == 0 or cell.find_parent("thead"):
                         cell["class"] = [*cell.get("class", []), "num"]
                     if cell.name == "td" and cell.string:
-                        cell.string.replace_with(true_minus(cell.string))
+                        cell.string.replace_with(typographic_minus(cell.string))
         table.wrap(
             soup.new_tag(
                 "div",
@@ -605,6 +605,7 @@ def render_chapter(
             contents=contents,
             body=Markup(_put_back(str(soup), figures)),
             answer=answer,
+            known=(cover.get("reference") or {}).get("findings", {}),
             error=_error(cover, failed, total),
             figures=[f for f in findings if f is not answer],
             twin=any(p["kind"] == "twin" for p in cover.get("data", [])),

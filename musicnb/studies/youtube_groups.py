@@ -37,7 +37,7 @@ from sklearn.preprocessing import (
 from statsmodels.stats.multitest import multipletests
 from threadpoolctl import threadpool_limits
 
-from ..core import Interval, NotRun, Run, UserError, true_minus
+from ..core import Interval, NotRun, Run, UserError, typographic_minus
 from ..intervals import bootstrap_mean
 from ..models.cluster import DensityGroups, cluster_resamples, pairwise_ari, scan_kmeans
 from ..models.networks import KerasAutoencoder
@@ -157,7 +157,9 @@ def name_features(
 ) -> str:
     "The features in which a group differs most from all songs, in standard deviations."
     largest = centre.abs().nlargest(most).index
-    return true_minus(", ".join(f"{label(c).split(' (')[0]} {centre[c]:+.1f}" for c in largest))
+    return typographic_minus(
+        ", ".join(f"{label(c).split(' (')[0]} {centre[c]:+.1f}" for c in largest)
+    )
 
 
 def table_groups(

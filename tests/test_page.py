@@ -325,6 +325,8 @@ def test_links_between_notebooks():
         assert f'href="{href}"' in made, href
     alone = render_chapter(nb, make_cover(docs_href=None))
     assert "03_data" not in alone and "glossary" not in alone, "a link that leads nowhere is text"
+    asks = "# A\n\n> B.\n\n## The question\n\nIs [R²](glossary.ipynb#R²) high?"
+    assert "<a" not in face(new_notebook(cells=[new_markdown_cell(asks)]))["question"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CONFIDENCE', 'MIN_REPEATS', 'POOLS', 'BLOCKS', 'ALPHA', 'corrected_interval', 'unit_codes', 'bootstrap_interval',
-           'bootstrap_mean', 'resample_groups', 'bootstrap_statistic', 'random_blocks', 'block_interval',
+           'pool_units', 'bootstrap_mean', 'resample_groups', 'bootstrap_statistic', 'random_blocks', 'block_interval',
            'correlation_interval', 'r2_interval', 'table_correlations', 'conformal_margin', 'move_ends',
            'interval_scores', 'table_coverage']
 
@@ -19,7 +19,7 @@ from .core import Interval, UserError
 
 # %% ../nbs/05a_intervals.ipynb #7011fa10
 CONFIDENCE = 0.95
-MIN_REPEATS = 5  # from here on repeats carry the interval, below it the bootstrap does
+MIN_REPEATS = 5  # fewer say too little of how much splits differ
 
 
 def corrected_interval(
@@ -68,12 +68,28 @@ def bootstrap_interval(
 POOLS = 10_000  # random groups that units are dealt into where there are more
 
 
+def _deal(n_units: int, rng: np.random.Generator) -> np.ndarray:
+    "The random group of each unit."
+    return rng.permutation(n_units) % POOLS
+
+
+def pool_units(
+    groups,  # artist of each row, -1 = unnamed and on its own; None takes each row as a unit
+    n: int,  # rows
+    seed: int = 1,
+) -> np.ndarray:  # unit of each row, from 0 on
+    "Units that can be drawn: whole artists, dealt into random groups where there are too many."
+    codes = np.unique(unit_codes(groups, n), return_inverse=True)[1]
+    many = codes.max() >= POOLS
+    return _deal(codes.max() + 1, np.random.default_rng(seed))[codes] if many else codes
+
+
 def _draw_sums(sums: np.ndarray, draws: int, seed: int, chunk: int = 64) -> np.ndarray:
     """Sums over units that are drawn with replacement, as many as there are: (n_units, k) becomes
     (draws, k)."""
     rng = np.random.default_rng(seed)
     if len(sums) > POOLS:
-        sums = _unit_sums(sums, rng.permutation(len(sums)) % POOLS, POOLS)
+        sums = _unit_sums(sums, _deal(len(sums), rng), POOLS)
     n, drawn = len(sums), []
     for start in range(0, draws, chunk):
         counts = [

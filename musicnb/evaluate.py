@@ -28,9 +28,8 @@ from musicnb.intervals import (
     MIN_REPEATS,
     _draw_sums,
     _unit_sums,
-    bootstrap_interval,
-    corrected_interval,
     pool_units,
+    wider_interval,
 )
 from .plot import plot_forest
 from musicnb.splits import (  # noqa: F401  passed on to chapters
@@ -212,12 +211,7 @@ def _bootstrap(
 
 # %% ../nbs/05d_evaluate.ipynb #bb27353b
 def _interval(evaluation: Evaluation, values: np.ndarray, drawn: np.ndarray) -> Interval:
-    "Over the draws; from five repeats on over these as well, and the wider counts."
-    by_unit = bootstrap_interval(np.mean(values), drawn.mean(axis=0))
-    if len(values) < MIN_REPEATS:
-        return by_unit
-    over = corrected_interval(values, *evaluation.scores[["n_train", "n_test"]].mean())
-    return max(by_unit, over, key=lambda interval: interval.high - interval.low)
+    return wider_interval(values, drawn, *evaluation.scores[["n_train", "n_test"]].mean())
 
 
 def score_interval(

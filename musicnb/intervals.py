@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CONFIDENCE', 'MIN_REPEATS', 'POOLS', 'BLOCKS', 'ALPHA', 'corrected_interval', 'unit_codes', 'bootstrap_interval',
-           'pool_units', 'bootstrap_mean', 'resample_groups', 'bootstrap_statistic', 'random_blocks', 'block_interval',
-           'correlation_interval', 'r2_interval', 'table_correlations', 'conformal_margin', 'move_ends',
-           'interval_scores', 'table_coverage']
+           'wider_interval', 'pool_units', 'bootstrap_mean', 'resample_groups', 'bootstrap_statistic', 'random_blocks',
+           'block_interval', 'correlation_interval', 'r2_interval', 'table_correlations', 'conformal_margin',
+           'move_ends', 'interval_scores', 'table_coverage']
 
 # %% ../nbs/05a_intervals.ipynb #30d5c407
 from collections.abc import Callable
@@ -63,6 +63,20 @@ def bootstrap_interval(
     "The percentile interval of a bootstrap (Efron 1979, Annals of Statistics 7, 1–26)."
     tail = 50 * (1 - CONFIDENCE)
     return Interval(float(value), *np.percentile(draws, [tail, 100 - tail]).tolist())
+
+
+def wider_interval(
+    values: np.ndarray,  # a score, or a difference of two, for each repeat
+    drawn: np.ndarray,  # (repeats, draws): the same of each draw of the bootstrap
+    n_train: float,  # training rows of a repeat
+    n_test: float,  # test rows of a repeat
+) -> Interval:
+    "By bootstrap, and from five repeats on over these as well: the wider of the two counts."
+    by_unit = bootstrap_interval(np.mean(values), drawn.mean(axis=0))
+    if len(values) < MIN_REPEATS:
+        return by_unit
+    both = by_unit, corrected_interval(values, n_train, n_test)
+    return max(both, key=lambda interval: interval.high - interval.low)
 
 
 POOLS = 10_000  # random groups that units are dealt into where there are more

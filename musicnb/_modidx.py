@@ -43,6 +43,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'musicnb.book.execute._error': ('execute.html#_error', 'musicnb/book/execute.py'),
                                       'musicnb.book.execute._full_values': ('execute.html#_full_values', 'musicnb/book/execute.py'),
                                       'musicnb.book.execute._group_error': ('execute.html#_group_error', 'musicnb/book/execute.py'),
+                                      'musicnb.book.execute._how_it_died': ('execute.html#_how_it_died', 'musicnb/book/execute.py'),
                                       'musicnb.book.execute._last_words': ('execute.html#_last_words', 'musicnb/book/execute.py'),
                                       'musicnb.book.execute._papermill_engine': ( 'execute.html#_papermill_engine',
                                                                                   'musicnb/book/execute.py'),

@@ -398,6 +398,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'musicnb.files.write_csv': ('files.html#write_csv', 'musicnb/files.py'),
                                'musicnb.files.write_text': ('files.html#write_text', 'musicnb/files.py')},
             'musicnb.intervals': { 'musicnb.intervals._deal': ('intervals.html#_deal', 'musicnb/intervals.py'),
+                                   'musicnb.intervals._draw_counts': ('intervals.html#_draw_counts', 'musicnb/intervals.py'),
                                    'musicnb.intervals._draw_sums': ('intervals.html#_draw_sums', 'musicnb/intervals.py'),
                                    'musicnb.intervals._moments': ('intervals.html#_moments', 'musicnb/intervals.py'),
                                    'musicnb.intervals._pearson': ('intervals.html#_pearson', 'musicnb/intervals.py'),

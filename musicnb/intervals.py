@@ -10,6 +10,7 @@ __all__ = ['CONFIDENCE', 'MIN_REPEATS', 'POOLS', 'BLOCKS', 'ALPHA', 'corrected_i
 
 # %% ../nbs/05a_intervals.ipynb #30d5c407
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -98,20 +99,22 @@ def pool_units(
     return _deal(codes.max() + 1, np.random.default_rng(seed))[codes] if many else codes
 
 
+@lru_cache(maxsize=4)  # the next statistic of the same artists takes the same draws
+def _draw_counts(n: int, draws: int, seed: int) -> np.ndarray:
+    "How often each of n units is drawn: (draws, n)."
+    rng = np.random.default_rng(seed)
+    counts = (np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(draws))
+    return np.stack([c.astype("uint8") for c in counts])  # none is drawn 256 times
+
+
 def _draw_sums(sums: np.ndarray, draws: int, seed: int, chunk: int = 64) -> np.ndarray:
     """Sums over units that are drawn with replacement, as many as there are: (n_units, k) becomes
     (draws, k)."""
-    rng = np.random.default_rng(seed)
     if len(sums) > POOLS:
-        sums = _unit_sums(sums, _deal(len(sums), rng), POOLS)
-    n, drawn = len(sums), []
-    for start in range(0, draws, chunk):
-        counts = [
-            np.bincount(rng.integers(n, size=n), minlength=n)
-            for _ in range(min(chunk, draws - start))
-        ]
-        drawn.append(np.stack(counts).astype("float64") @ sums)
-    return np.vstack(drawn)
+        sums = _unit_sums(sums, _deal(len(sums), np.random.default_rng(seed)), POOLS)
+    counts = _draw_counts(len(sums), draws, seed)
+    parts = (counts[start : start + chunk] for start in range(0, draws, chunk))
+    return np.vstack([part.astype("float64") @ sums for part in parts])
 
 # %% ../nbs/05a_intervals.ipynb #b436c5d0
 def bootstrap_mean(

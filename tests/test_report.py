@@ -585,6 +585,7 @@ CURIOUS = {  # a chapter's cells -> status, and what its page says
         [
             "%config InlineBackend.figure_formats = ['svg']",
             "x = !echo hi",
+            "!echo here",
             "%%bash\necho there",
             "y = ('%d'\n     % 3)\nprint(y)",
         ],
@@ -655,6 +656,19 @@ def test_page_that_cannot_be_made(clone):
         "too strange" in (clone.out / "10_test_one.html").read_text()
         and "too strange" in (clone.out / "index.html").read_text()
     )
+
+
+def test_attachment_that_is_missing(clone):
+    import nbformat
+    from conftest import chapter
+
+    nb = chapter()
+    nb.cells.append(nbformat.v4.new_markdown_cell("![a picture](attachment:none.png)"))
+    nbformat.write(nb, clone.nbs / "10_test_one.ipynb")
+    done = clone.run("report")
+    line = "its page could not be made (InvalidNotebook: missing attachment: none.png)"
+    assert done.returncode == 1 and line in done.stdout
+    assert line in (clone.out / "10_test_one.html").read_text()
 
 
 def test_results_of_an_earlier_state_are_gone(clone):

@@ -282,6 +282,8 @@ def _run_in_order(
             running[job] = stem
         for stem in sorted(done.keys() - finished.keys()):
             finished[stem] = finish(stem, done[stem])
+            if finished[stem] is not done[stem]:  # its page could not be made
+                watch.finished(stem, finished[stem])
         for job in wait(running, return_when=FIRST_COMPLETED).done:
             stem = running.pop(job)
             done[stem] = job.result()

@@ -205,6 +205,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'musicnb.copula.round_significant': ('copula.html#round_significant', 'musicnb/copula.py')},
             'musicnb.core': { 'musicnb.core.Finding': ('core.html#finding', 'musicnb/core.py'),
                               'musicnb.core.Finding._repr_html_': ('core.html#finding._repr_html_', 'musicnb/core.py'),
+                              'musicnb.core.Finding.origin': ('core.html#finding.origin', 'musicnb/core.py'),
                               'musicnb.core.Interval': ('core.html#interval', 'musicnb/core.py'),
                               'musicnb.core.Interval.__format__': ('core.html#interval.__format__', 'musicnb/core.py'),
                               'musicnb.core.Interval.__getnewargs_ex__': ('core.html#interval.__getnewargs_ex__', 'musicnb/core.py'),

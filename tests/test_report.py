@@ -31,7 +31,7 @@ from musicnb.studies.registry import make_twin
 FINDING = """
 from musicnb.core import Run
 run = Run("{stem}", seed=seed)
-run.finding("one", "The seed is {{value:.0f}}.", "seed", seed, n=1, headline=True)
+run.finding("one", "The seed is {{value:.0f}}.", seed, "seed", n=1, headline=True)
 run.score("Mean", "mse", 1 / 3, fit_seconds=0.1)
 """
 LOADS = """
@@ -144,6 +144,8 @@ def test_findings_scores_ledger(book):
         list(found[0]) == "id chapter claim metric value low high unit n split data stated".split()
     )
     assert found[0]["claim"] == "The seed is 1."
+    page = (book.out / "10_test_one.html").read_text()
+    assert "exploratory" in page and "stated beforehand" not in page
     with (book.out / "scores.csv").open() as f:
         scores = list(csv.DictReader(f))
     assert list(scores[0]) == SCORE_COLUMNS

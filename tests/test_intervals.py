@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
+from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyRegressor
 
@@ -32,6 +33,13 @@ from musicnb.tasks import BINARY, score_binary
 
 BELL, HEAVY = 0.0, 1.0  # spread of the logarithm
 ARTISTS = {BELL: 400, HEAVY: 2_000}  # heavy tails as many as the songs on YouTube have
+
+
+@pytest.fixture(autouse=True)
+def swift():
+    """scikit-learn takes longer to check its arguments than to compute these scores."""
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        yield
 
 
 @cache

@@ -65,7 +65,7 @@ def source_notebook(evil=EVIL) -> nbformat.NotebookNode:
             new_code_cell("Markdown('A track: ' + evil)"),
             new_code_cell("HTML('<p>A track: ' + evil + '</p>')"),
             new_code_cell(
-                "run = Run('20_popularity_test')\nrun.finding('a', 'The track {value:.0f} is ' + evil, 'n', 1.0)"  # noqa: E501
+                "run = Run('20_popularity_test')\nrun.finding('a', 'The track {value:.0f} is ' + evil, 1.0, 'n')"  # noqa: E501
             ),
             new_code_cell(
                 "show({'image/svg+xml': drawing(evil), 'text/plain': 'x'}, 'One ' + evil, 'a bar for ' + evil)"  # noqa: E501

@@ -913,8 +913,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'musicnb/studies/crawl_loop.py'),
                                             'musicnb.studies.crawl_loop.Progress.step': ( 'crawl_loop.html#progress.step',
                                                                                           'musicnb/studies/crawl_loop.py'),
-                                            'musicnb.studies.crawl_loop._children': ( 'crawl_loop.html#_children',
-                                                                                      'musicnb/studies/crawl_loop.py'),
                                             'musicnb.studies.crawl_loop._comment': ( 'crawl_loop.html#_comment',
                                                                                      'musicnb/studies/crawl_loop.py'),
                                             'musicnb.studies.crawl_loop._save_links': ( 'crawl_loop.html#_save_links',

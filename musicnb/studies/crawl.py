@@ -64,14 +64,10 @@ class _Commands(typer.core.TyperGroup):
                 signal.signal(number, handler)
 
 
-crawl_app = typer.Typer(
-    cls=_Commands,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Bring a table of YouTube and Spotify addresses up to date.",
-)
+_WORDS = "Bring a table of YouTube and Spotify addresses up to date."
+crawl_app = typer.Typer(cls=_Commands, no_args_is_help=True, rich_markup_mode=None, help=_WORDS)
 
-# %% ../../nbs/09f_crawl.ipynb #9b7cd010
+# %% ../../nbs/09f_crawl.ipynb #dece9ce0
 def _option(kind: type, words: str, *names: str, **more):
     return Annotated[kind, typer.Option(*names, help=words, show_default=False, **more)]
 
@@ -79,19 +75,24 @@ def _option(kind: type, words: str, *names: str, **more):
 _WORDS = "CSV or Parquet with addresses or ids; - for standard input."
 _File = Annotated[str, typer.Argument(metavar="FILE", help=_WORDS, show_default=False)]
 _Db = _option(str, "The crawl's state. Default: data/interim/crawl.sqlite.", metavar="FILE")
-_WORDS = "A stand-in on this machine, with made-up numbers and a state file of its own."
-_Emulator = _option(bool, _WORDS, "--emulator")
-_WORDS = "The column of video, channel, artist or track."
-_Column = _option(list[str], _WORDS, metavar="WHAT=NAME")
+_Emulator = _option(bool, "Ask a stand-in on this machine; its numbers are made up.", "--emulator")
+_Column = _option(list[str], "Column of video, channel, artist, track.", metavar="WHAT=NAME")
 _Chosen = _option(str, "List of videos whose comments are wanted.", metavar="FILE")
-_WORDS = f"Units that your project has a day. Default: {DAILY_UNITS:,}."
-_Daily = _option(int, _WORDS, min=1)
+_Daily = _option(int, f"Units that you have a day. Default: {DAILY_UNITS:,}.", min=1)
 _Max = _option(int | None, "Units that this run may spend.", min=1)
 _Jobs = _option(int, "Questions at a time. Default: 8.", min=1, max=32)
-_WORDS = "Requests a second at most. Default: 20 to YouTube, 5 to Spotify."
-_Rate = _option(float | None, _WORDS, min=0.01)
-_WORDS = "Wait for the reset, or for as long as a service asks, and go on."
-_Wait = _option(bool, _WORDS, "--wait")
+_Rate = _option(float | None, "Most requests a second. YouTube: 20, Spotify: 5.", min=0.01)
+_Wait = _option(bool, "Wait for the reset, or as long as a service asks; then go on.", "--wait")
+_Spotify = _option(bool | None, "Ask Spotify too; off at first.", "--spotify/--no-spotify")
+_Pages = _option(int | None, "Pages of 100 comments for each of them; 1 at first.", min=1)
+_Replies = _option(bool | None, "Replies too; off at first.", "--replies/--no-replies")
+_Again = _option(bool, "Ask everything once more, when the last round is finished.", "--again")
+_Older = _option(float | None, "Ask once more for what is older.", min=0, metavar="DAYS")
+_State = _option(str, "failed, or absent. Default: failed.", "--state")
+_Out = _option(str, ".csv or .parquet. Default: beside the state.", "-o", "--out", metavar="FILE")
+_Comments = _option(str, "Write the comments too, as CSV.", metavar="FILE")
+_Round = _option(int | None, "Default: the last that is finished.", "--round", min=1)
+_Days = _option(float, "What is older goes. Default: 30.", min=0, max=36_500)
 
 # %% ../../nbs/09f_crawl.ipynb #6df1d396
 def _db_path(db: str, emulator: bool) -> Path:
@@ -206,30 +207,20 @@ def _crawl(store: Store, max_units, daily_units, jobs: int, rate, wait: bool) ->
 
 def _one_run(store: Store, ledger: Ledger, jobs: int, rate: float | None) -> CrawlStopped | None:
     "One run, written down as such; why it stopped."
-    store.db.execute("UPDATE runs SET outcome = 'cut off' WHERE outcome IS NULL")
-    store.db.execute("INSERT INTO runs VALUES(?, NULL)", (stamp(state.now()),))
-    outcome, stop, progress = "interrupted", None, Progress()
+    start, stop, progress = stamp(state.now()), None, Progress()
+    store.set(run=f"{start}: running, or cut off")
     try:
         with progress.bars:
             Crawl(store, ledger, progress, jobs, rate).run()
-        outcome = "finished"
+    except KeyboardInterrupt:
+        store.set(run=f"{start}: interrupted")
+        raise
     except CrawlStopped as e:
-        outcome, stop = str(e), e
-    finally:
-        with store.change() as db:
-            db.execute("UPDATE runs SET outcome = ? WHERE outcome IS NULL", (outcome,))
+        stop = e
+    store.set(run=f"{start}: {stop or 'finished'}")
     return stop
 
 # %% ../../nbs/09f_crawl.ipynb #518e3b9b
-_Spotify = _option(bool | None, "Ask Spotify too; off at first.", "--spotify/--no-spotify")
-_WORDS = "Pages of 100 comment threads for each of them; 1 at first."
-_Pages = _option(int | None, _WORDS, min=1)
-_Replies = _option(bool | None, "Replies too; off at first.", "--replies/--no-replies")
-_WORDS = "Ask everything once more, as a new point in time, if the last round is finished."
-_Again = _option(bool, _WORDS, "--again")
-_Older = _option(float | None, "Ask once more for what is older.", min=0, metavar="DAYS")
-
-
 @crawl_app.command("run")
 def crawl_run(
     file: _File = "",
@@ -280,7 +271,7 @@ def crawl_run(
 # %% ../../nbs/09f_crawl.ipynb #b08b6be7
 @crawl_app.command("retry")
 def crawl_retry(
-    state_: _option(str, "failed, or absent. Default: failed.", "--state") = "failed",
+    state_: _State = "failed",
     db: _Db = "",
     max_units: _Max = None,
     daily_units: _Daily = DAILY_UNITS,
@@ -319,8 +310,7 @@ def crawl_status(
         for day, used, n in store.ask("SELECT * FROM quota ORDER BY pacific_day DESC LIMIT 7"):
             note = f"; {n} of them without an answer: they may not have been charged" * bool(n)
             tell(f"quota of {day} (California): {used:,} of {daily_units:,} units{note}")
-        for start, what in store.ask("SELECT * FROM runs ORDER BY rowid DESC LIMIT 1"):
-            tell(f"last run {start}: {what or 'running, or cut off'}")
+        tell(f"last run {store.get('run')}")
 
 # %% ../../nbs/09f_crawl.ipynb #9bc52389
 @contextlib.contextmanager
@@ -355,11 +345,9 @@ def _write_comments(store: Store, path: Path, number: int) -> None:
 
 @crawl_app.command("export")
 def crawl_export(
-    out: _option(
-        str, ".csv or .parquet. Default: beside the state.", "-o", "--out", metavar="FILE"
-    ) = "",
-    comments: _option(str, "Write the comments too, as CSV.", metavar="FILE") = "",
-    number: _option(int | None, "Default: the last that is finished.", "--round", min=1) = None,
+    out: _Out = "",
+    comments: _Comments = "",
+    number: _Round = None,
     db: _Db = "",
     emulator: _Emulator = False,
 ) -> None:
@@ -382,11 +370,7 @@ def crawl_export(
 
 
 @crawl_app.command("purge")
-def crawl_purge(
-    days: _option(float, "What is older goes. Default: 30.", min=0, max=36_500) = 30,
-    db: _Db = "",
-    emulator: _Emulator = False,
-) -> None:
+def crawl_purge(days: _Days = 30, db: _Db = "", emulator: _Emulator = False) -> None:
     "Delete numbers and comments older than the terms allow; the next run asks for them again."
     with _opened(db, emulator) as store:
         gone = plural(state.purge(store, days), "observation")

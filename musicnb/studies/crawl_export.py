@@ -97,10 +97,7 @@ def own_columns(store: Store) -> dict[str, str]:
     return {h: f"own_{h}" if h in EXPORT_COLUMNS else h for h in names}
 
 
-def export_rows(
-    store: Store,
-    number: int,  # the round
-) -> Iterator[dict]:
+def export_rows(store: Store, number: int) -> Iterator[dict]:
     "The table of the crawl with everything that is known of each row in a round."
     own, same = own_columns(store), {"source": store.get("source"), "round": number}
     asked = _KINDS if store.get("spotify") else _KINDS[:4]
@@ -130,21 +127,14 @@ def as_text(value):
     return f"'{value}" if formula and not number else value
 
 
-def write_rows(
-    path: Path,
-    rows: Iterator[list],  # header first; texts, numbers, None
-) -> None:
+def write_rows(path: Path, rows: Iterator[list]) -> None:
     "Write rows as CSV, whole or not at all."
     with atomic_path(path) as aside, aside.open("w", encoding="utf-8", newline="") as f:
         csv_writer(f).writerows(rows)
 
 
-def write_export(
-    store: Store,
-    path: Path,  # .csv or .parquet
-    number: int,  # the round
-) -> Counter:  # states -> rows
-    "Write an export."
+def write_export(store: Store, path: Path, number: int) -> Counter:
+    "Write an export of a round as CSV or Parquet; how many rows are in which state."
     columns = ["row", *own_columns(store).values(), *EXPORT_COLUMNS[1:]]
     states = Counter()
     rows = (states.update([r["row_status"]]) or r for r in export_rows(store, number))
@@ -169,10 +159,8 @@ def _write_parquet(path: Path, columns: list[str], rows: Iterator[dict]) -> None
             writer.write_table(pa.Table.from_pylist(batch, schema))
 
 # %% ../../nbs/09e_crawl_export.ipynb #f19739f4
-def read_export(
-    path: str,  # a file that `musicnb crawl export` wrote
-):  # DataFrame with attrs["provenance"]
-    "A crawl's export as the chapters read it. Raises `DataError` for what is none."
+def read_export(path: str):
+    "A crawl's export as a DataFrame with its provenance. Raises `DataError` for what is none."
     import pandas as pd
 
     from musicnb.data import check_frame, read_file
@@ -195,24 +183,13 @@ def read_export(
     days = pd.to_datetime(frame["observed_at"].dropna()).dt.strftime("%Y-%m-%d")
     when = " to ".join(sorted({days.min(), days.max()})) if len(days) else ""
     invented = frame["source"].eq(LOCAL).any()  # crawled from an emulator: its numbers are nobody's
-    frame.attrs["provenance"] = Provenance(
-        "youtube-crawl",
-        "twin" if invented else "real",
-        len(frame),
-        file_sha256(file),
-        file.name,
-        when,
-        "API terms apply",
-        f"crawled from {LOCAL}" if invented else "",
-    )
+    kind, note = ("twin", f"crawled from {LOCAL}") if invented else ("real", "")
+    what = "youtube-crawl", kind, len(frame), file_sha256(file), file.name, when
+    frame.attrs["provenance"] = Provenance(*what, "API terms apply", note)
     return frame
 
-# %% ../../nbs/09e_crawl_export.ipynb #11a47795
-def join_export(
-    songs,  # DataFrame with a column of addresses of YouTube
-    export,  # from read_export
-    address: str = "Url_youtube",
-):  # the songs, with what the crawl knows of their videos
+# %% ../../nbs/09e_crawl_export.ipynb #b2489df6
+def join_export(songs, export, address: str = "Url_youtube"):
     "Put an export's numbers beside the songs, by video id. Raises `DataError` if none is the same."
     ids = [read_video(a)[0] for a in songs[address].fillna("").astype(str)]
     known = export[export["video_id"].notna()].drop_duplicates("video_id")

@@ -58,13 +58,8 @@ def _save_links(db, kind: str, id: str, start: int, children: list[str]) -> None
     db.executemany("INSERT INTO links VALUES(?, ?, ?, ?, ?)", rows)
 
 
-def save_batch(
-    store: Store,
-    kind: str,  # video, channel, artist or track
-    ids: list[str],  # that were asked for
-    answer: Answer,
-) -> int:  # how many
-    "Write one batch: an observation for each id that was asked for."
+def save_batch(store: Store, kind: str, ids: list[str], answer: Answer) -> int:
+    "Write one batch: an observation for each id that was asked for; how many."
     found, odd = {}, set()
     for item in answer.items:
         try:
@@ -92,12 +87,10 @@ def _comment(item: dict, parent: str = "", replies: int = 0) -> tuple:
     return item["id"], parent, s["publishedAt"], int(s.get("likeCount") or 0), replies, text
 
 
-def read_comments(
-    kind: str,  # comments or replies
-    id: str,  # of the video, or of the thread
-    items: list,  # as YouTube gave them
-) -> tuple[list[tuple], list[str]]:  # comments; threads with more replies than came along
-    "The comments of a page. One in another form is left out."
+def read_comments(kind: str, id: str, items: list) -> tuple[list[tuple], list[str]]:
+    """The comments of a page, and the threads with more replies than came along.
+
+    `id` is of a video (comments) or a thread (replies). One in another form is left out."""
     rows, more = [], []
     for item in items:
         with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):
@@ -111,28 +104,19 @@ def read_comments(
             more += [item["id"]] * (there > len(inline))
     return rows, more
 
-
-def _children(kind: str, items: list) -> list[str]:
-    "The ids that a page of a playlist, or a handle, leads to."
-    with contextlib.suppress(KeyError, TypeError):
-        return [
-            str(i["contentDetails"]["videoId"] if kind == "playlist" else i["id"]) for i in items
-        ]
-    raise TransientError("an answer that cannot be read")
-
 # %% ../../nbs/09d_crawl_loop.ipynb #11935e83
-def save_page(
-    store: Store,
-    kind: str,  # handle, playlist, comments or replies
-    id: str,
-    answer: Answer,
-) -> bool:  # is it the last that is wanted?
-    "Write one page, and where the next one is."
+def save_page(store: Store, kind: str, id: str, answer: Answer) -> bool:
+    "Write a page, and where the next is; whether it is the last that is wanted."
     rows, video = [], id
-    if kind in ("handle", "playlist"):
-        children = _children(kind, answer.items)
-    else:
-        rows, children = read_comments(kind, id, answer.items)
+    try:
+        if kind == "playlist":
+            children = [item["contentDetails"]["videoId"] for item in answer.items]
+        elif kind == "handle":
+            children = [item["id"] for item in answer.items]
+        else:
+            rows, children = read_comments(kind, id, answer.items)
+    except (KeyError, TypeError):
+        raise TransientError("an answer that cannot be read") from None
     with store.change() as db:
         if kind == "replies":
             ((video,),) = store.ask("SELECT MAX(video) FROM comments WHERE id = ?", id)

@@ -243,18 +243,14 @@ def _json(answer) -> dict:
     raise TransientError("an answer that is no list in JSON")
 
 # %% ../../nbs/09c_crawl_services.ipynb #1a091814
-_PLAIN = {"maxResults": 100, "textFormat": "plainText"}
+_PLAIN = {"maxResults": 100, "textFormat": "plainText"}  # the newest first, as is its default
 _DETAILS = "snippet,statistics,status,contentDetails,topicDetails"
 _QUESTIONS = {  # kind: endpoint, the name of its ids, other parameters
     "video": ("videos", "id", {"part": _DETAILS}),
     "channel": ("channels", "id", {"part": "statistics", "maxResults": BATCH}),  # else five
     "handle": ("channels", "forHandle", {"part": "id"}),
     "playlist": ("playlistItems", "playlistId", {"part": "contentDetails", "maxResults": BATCH}),
-    "comments": (
-        "commentThreads",
-        "videoId",
-        _PLAIN | {"part": "snippet,replies", "order": "time"},
-    ),
+    "comments": ("commentThreads", "videoId", _PLAIN | {"part": "snippet,replies"}),
     "replies": ("comments", "parentId", _PLAIN | {"part": "snippet"}),
 }
 
@@ -385,36 +381,27 @@ _TAKEN = {  # column of the export: its place in the answer, and its type
 @cache
 def _model(kind: str):
     "A pydantic model of a kind: what is taken from an answer."
-    from pydantic import (
-        AfterValidator,
-        AliasPath,
-        AwareDatetime,
-        Field,
-        NonNegativeInt,
-        create_model,
-    )
+    import pydantic
 
-    change = {  # the last part of a topic's address is its name
-        "moment": (AwareDatetime, stamp),
-        "list": (
-            list[str],
-            lambda texts: "|".join(t.rsplit("wikipedia.org/wiki/")[-1] for t in texts),
-        ),
-        "seconds": (timedelta, lambda d: int(d.total_seconds())),
-        "flag": (bool, int),
-    }
-    types = {"text": str, "count": NonNegativeInt}
-    types |= {name: Annotated[t, AfterValidator(f)] for name, (t, f) in change.items()}
-    fields = {
-        column: (types[name] | None, Field(None, validation_alias=AliasPath(*place.split("."))))
-        for column, (place, name) in _TAKEN[kind].items()
-    }
-    return create_model(kind, id=(str, ...), **fields)
+    def names(texts: list[str]) -> str:  # the last part of a topic's address is its name
+        return "|".join(text.rpartition("wikipedia.org/wiki/")[2] for text in texts)
+
+    def then(type_, change):
+        return Annotated[type_, pydantic.AfterValidator(change)]
+
+    types = {"text": str, "count": pydantic.NonNegativeInt, "flag": then(bool, int)}
+    types["moment"], types["list"] = then(pydantic.AwareDatetime, stamp), then(list[str], names)
+    types["seconds"] = then(timedelta, lambda time: int(time.total_seconds()))
+    fields = {}
+    for column, (place, name) in _TAKEN[kind].items():
+        alias = pydantic.AliasPath(*place.split("."))
+        fields[column] = types[name] | None, pydantic.Field(None, validation_alias=alias)
+    return pydantic.create_model(kind, id=(str, ...), **fields)
 
 
 def read_item(kind: str, item: dict) -> dict:
     "An item as id and columns of the export. Raises `ValueError` (pydantic's) for what is none."
-    seen = _model(kind).model_validate(item).model_dump()
+    seen = dict(_model(kind).model_validate(item))
     if seen.pop("hidden", False):
         seen["youtubeChannelSubscriber"] = None
     return seen

@@ -75,7 +75,6 @@ CREATE TABLE observations(kind TEXT, id TEXT, round INTEGER, until INTEGER, stat
 CREATE TABLE comments(id TEXT, round INTEGER, video TEXT, parent TEXT, published_at TEXT,
   likes INTEGER, replies INTEGER, text TEXT, PRIMARY KEY(id, round));
 CREATE TABLE attempts(pacific_day TEXT, service TEXT, path TEXT, units INTEGER, status TEXT);
-CREATE TABLE runs(started_at TEXT, outcome TEXT);
 CREATE VIEW now_round AS SELECT CAST(value AS INTEGER) AS round FROM meta WHERE key = 'round';
 CREATE VIEW wanted AS WITH RECURSIVE reach(kind, id) AS (SELECT kind, id FROM named
   UNION SELECT l.child_kind, l.child FROM reach JOIN links l USING(kind, id))

@@ -67,7 +67,7 @@ class _Commands(typer.core.TyperGroup):
 _WORDS = "Bring a table of YouTube and Spotify addresses up to date."
 crawl_app = typer.Typer(cls=_Commands, no_args_is_help=True, rich_markup_mode=None, help=_WORDS)
 
-# %% ../../nbs/09f_crawl.ipynb #dece9ce0
+# %% ../../nbs/09f_crawl.ipynb #49a5935e
 def _option(kind: type, words: str, *names: str, **more):
     return Annotated[kind, typer.Option(*names, help=words, show_default=False, **more)]
 
@@ -339,7 +339,7 @@ def _write_comments(store: Store, path: Path, number: int) -> None:
         number,
         store.get("replies"),
     )
-    write_rows(path, [_COMMENTS.split(", "), *(map(as_text, row) for row in rows)])
+    write_rows(path, [_COMMENTS.split(", "), *([*row, as_text(text)] for *row, text in rows)])
     tell(f"{path}: {plural(len(rows), 'comment')}")
 
 

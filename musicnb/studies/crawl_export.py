@@ -155,7 +155,7 @@ def _write_parquet(path: Path, columns: list[str], rows: Iterator[dict]) -> None
     types = {c: pa.int64() if c in whole else pa.string() for c in columns}
     schema = pa.schema(types | {"delta_days": pa.float64()})
     with atomic_path(path) as aside, pq.ParquetWriter(aside, schema) as writer:
-        while batch := list(itertools.islice(rows, 5_000)):
+        while batch := list(itertools.islice(rows, 2_000)):
             writer.write_table(pa.Table.from_pylist(batch, schema))
 
 # %% ../../nbs/09e_crawl_export.ipynb #f19739f4
@@ -188,7 +188,7 @@ def read_export(path: str):
     frame.attrs["provenance"] = Provenance(*what, "API terms apply", note)
     return frame
 
-# %% ../../nbs/09e_crawl_export.ipynb #b2489df6
+# %% ../../nbs/09e_crawl_export.ipynb #9c20fc87
 def join_export(songs, export, address: str = "Url_youtube"):
     "Put an export's numbers beside the songs, by video id. Raises `DataError` if none is the same."
     ids = [read_video(a)[0] for a in songs[address].fillna("").astype(str)]

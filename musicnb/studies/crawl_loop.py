@@ -32,16 +32,9 @@ from .crawl_store import CrawlStopped, Ledger, Store, observe, pending
 from .crawl_table import BATCH
 
 # %% ../../nbs/09d_crawl_loop.ipynb #eb1a8f6a
-NAMES = {
-    "handle": "handle",
-    "playlist": "playlist",
-    "video": "video",
-    "channel": "channel",
-    "comments": "comment list",
-    "replies": "list of replies",
-    "artist": "artist",
-    "track": "track",
-}
+_ORDER = "handle playlist video channel comments replies artist track".split()
+_LISTS = {"comments": "comment list", "replies": "list of replies"}
+NAMES = {kind: _LISTS.get(kind, kind) for kind in _ORDER}  # in the order in which they are asked
 _LEADS = {"handle": "channel", "playlist": "video", "video": "channel", "comments": "replies"}
 
 
@@ -82,9 +75,9 @@ def save_batch(store: Store, kind: str, ids: list[str], answer: Answer) -> int:
 # %% ../../nbs/09d_crawl_loop.ipynb #a251ccdf
 def _comment(item: dict, parent: str = "", replies: int = 0) -> tuple:
     "A comment as a row: text, likes and replies, and not who wrote it."
-    s = item["snippet"]
-    text = str(s.get("textOriginal") or s.get("textDisplay") or "")
-    return item["id"], parent, s["publishedAt"], int(s.get("likeCount") or 0), replies, text
+    s, id = item["snippet"], str(item["id"])
+    text, likes = s.get("textOriginal") or s.get("textDisplay") or "", int(s.get("likeCount") or 0)
+    return id, parent, str(s["publishedAt"]), likes, replies, str(text)
 
 
 def read_comments(kind: str, id: str, items: list) -> tuple[list[tuple], list[str]]:
@@ -100,8 +93,8 @@ def read_comments(kind: str, id: str, items: list) -> tuple[list[tuple], list[st
             thread, inline = item["snippet"], (item.get("replies") or {}).get("comments", [])
             there = int(thread.get("totalReplyCount") or 0)
             rows.append(_comment(thread["topLevelComment"], "", there))
-            rows += [_comment(reply, item["id"]) for reply in inline]
-            more += [item["id"]] * (there > len(inline))
+            rows += [_comment(reply, str(item["id"])) for reply in inline]
+            more += [str(item["id"])] * (there > len(inline))
     return rows, more
 
 # %% ../../nbs/09d_crawl_loop.ipynb #11935e83
@@ -110,9 +103,9 @@ def save_page(store: Store, kind: str, id: str, answer: Answer) -> bool:
     rows, video = [], id
     try:
         if kind == "playlist":
-            children = [item["contentDetails"]["videoId"] for item in answer.items]
+            children = [str(item["contentDetails"]["videoId"]) for item in answer.items]
         elif kind == "handle":
-            children = [item["id"] for item in answer.items]
+            children = [str(item["id"]) for item in answer.items]
         else:
             rows, children = read_comments(kind, id, answer.items)
     except (KeyError, TypeError):
@@ -155,16 +148,14 @@ class Crawl:
 
     def run(self) -> None:
         "Ask for what is pending. Raises `CrawlStopped` where something is left or missing."
-        services = {}
+        service = None
         for kind in NAMES:
             if ids := pending(self.store, kind):
-                name = Spotify if kind in ("artist", "track") else YouTube
-                if name not in services:
-                    services[name] = name(self.ledger, self.rate)
-                service = services[name]
+                whose = Spotify if kind in ("artist", "track") else YouTube
+                if type(service) is not whose:
+                    service = whose(self.ledger, self.rate)
                 size = BATCH if kind in ("video", "channel") else 1
-                size = self.probe(service, kind, ids) if name is Spotify else size
-                if size:
+                if size := self.probe(service, kind, ids) if whose is Spotify else size:
                     self.work(service, kind, ids, size)
         if self.vain:
             left = f"{self.vain:,} ids got no usable answer and stay pending"

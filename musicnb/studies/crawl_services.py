@@ -217,11 +217,14 @@ class Service:
             request.headers.update(secret)
             return request
 
-        once = dict(allow_redirects=False, timeout=(10, 30), auth=put_on)
+        request = requests.Request(method, url, auth=put_on, **options)
+        ready = self.session.prepare_request(request)
+        once = self.session.merge_environment_settings(url, {}, None, None, None)
+        once |= {"allow_redirects": False, "timeout": (10, 30)}
         self.limiter.wait()
         number = self.ledger.charge(self.name, urlsplit(url).path)
         try:  # and nothing between charging and sending
-            answer = self.session.request(method, url, **once, **options)
+            answer = self.session.send(ready, **once)
         except requests.RequestException as e:
             self.ledger.answered(number, "broken off")
             raise TransientError(f"broken off ({type(e).__name__})") from None

@@ -118,10 +118,8 @@ def sqlite_in_words(path: Path) -> Iterator[None]:
     except (sqlite3.ProgrammingError, sqlite3.IntegrityError):  # a fault of ours, not of the file
         raise
     except sqlite3.DatabaseError as e:
-        seen = f"the state file '{path}' is damaged or no SQLite file ({e})"
-        raise DataError(
-            seen, "a file that `musicnb crawl` made", f"restore a copy, or {_OTHER}"
-        ) from e
+        seen, do = f"the state file '{path}' is damaged ({e})", f"restore a copy, or {_OTHER}"
+        raise DataError(seen, "a file that `musicnb crawl` made", do) from e
 
 
 @contextlib.contextmanager
@@ -144,8 +142,8 @@ class Store:
     def __init__(self, path: Path, new: bool = True):
         "`new`: it is made where there is none."
         self.path, self._lock = Path(path), threading.RLock()
-        self.db = sqlite3.connect(path, 10, isolation_level=None, check_same_thread=False)
         with sqlite_in_words(self.path):
+            self.db = sqlite3.connect(path, 10, isolation_level=None, check_same_thread=False)
             if new and not self.ask("SELECT 1 FROM sqlite_master"):
                 self.db.executescript(_SCHEMA)
             self._check()

@@ -645,7 +645,7 @@ def test_chapter_reads_a_crawls_export(tmp_path):
     ]
     crawl_loop.save_batch(store, "video", videos, crawl_loop.Answer(items))
     crawl_export.write_export(store, tmp_path / "export.csv", 1)
-    store.close()
+    store.db.close()
     plan = make_plan(
         ["11_youtube_numbers"],
         data_dir="twin",

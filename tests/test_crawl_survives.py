@@ -230,7 +230,7 @@ def test_killed_fifty_times(tmp_path):
             crawl, killed = Crawl(tmp_path / str(len(over)), server, rows=4_000), 0
             while killed < 15:
                 first = [str(crawl.table)] if not crawl.db.exists() or chance.random() < 0.5 else []
-                process = crawl.start("run", "--qps", "100", *first)
+                process = crawl.start("run", *first)
                 wait_for(
                     server, process, chance.choice([0, 1, 1, 3, 8, 15]), chance.random() * 0.05
                 )

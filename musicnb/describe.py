@@ -23,7 +23,7 @@ from matplotlib.lines import AxLine
 from matplotlib.patches import StepPatch
 from matplotlib.ticker import FixedFormatter, FuncFormatter, StrMethodFormatter
 
-from .core import p_in_words, true_minus
+from .core import typographic_minus
 
 # %% ../nbs/01a_describe.ipynb #ba48fb70
 def format_number(
@@ -59,7 +59,9 @@ def format_p(
     p: float,  # p-value, 0 to 1
 ) -> str:
     "A p-value with three digits; below 0.001 only that."
-    return p_in_words(p) if isinstance(p, float) and not math.isnan(p) else format_number(p)
+    if not isinstance(p, float) or math.isnan(p):
+        return format_number(p)
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def plural(
@@ -465,7 +467,7 @@ def _describe_figure(fig: Figure) -> str:
         said.append(f"{head}: {_tell_axes(ax)}" if head else _tell_axes(ax))
     colours = [b.get_ylabel() or b.get_xlabel() for b in bars]
     said += [f"Colour: {', '.join(colours)}."] if any(colours) else []
-    return true_minus(" ".join(said))
+    return typographic_minus(" ".join(said))
 
 
 def _describe_table(table: pd.DataFrame) -> str:
@@ -486,7 +488,7 @@ def _describe_table(table: pd.DataFrame) -> str:
         ends = [f"{_say(values[i])} ({label(table.index[i])})" for i in (low, high)]
         course = f"from {ends[0]} to {ends[1]}" if values[low] < values[high] else ends[0]
         said.append(f"{label(table.columns[j])} {course}.")
-    return true_minus(" ".join(said))
+    return typographic_minus(" ".join(said))
 
 
 def _describe_summary(summary) -> str:
@@ -499,7 +501,9 @@ def _describe_summary(summary) -> str:
         if b and a.rstrip(":") in ("Dep. Variable", "R-squared", "No. Observations")
     ]
     rows = [f"{r[0]} {r[1]} ({r[-2]} to {r[-1]})" for r in cells[1][1:9]] if len(cells) > 1 else []
-    return true_minus(f"Regression summary: {', '.join(pairs)}. Coefficients: {', '.join(rows)}.")
+    return typographic_minus(
+        f"Regression summary: {', '.join(pairs)}. Coefficients: {', '.join(rows)}."
+    )
 
 # %% ../nbs/01a_describe.ipynb #0b97fbc1
 def describe(

@@ -23,7 +23,7 @@ from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
 
-from .core import true_minus
+from .core import typographic_minus
 from .describe import describe, format_number, format_p, label, tick_names
 
 # %% ../nbs/01b_display.ipynb #aa7a2ef3
@@ -271,7 +271,7 @@ def _name_axes(fig: Figure) -> None:
 
 # %% ../nbs/01b_display.ipynb #69be9d89
 def _cell(x) -> str:
-    return true_minus(x) if isinstance(x, str) else format_number(x)
+    return typographic_minus(x) if isinstance(x, str) else format_number(x)
 
 
 def _labelled(table: pd.DataFrame) -> pd.DataFrame:
@@ -355,8 +355,8 @@ def show(
     if isinstance(obj, Figure):
         _name_axes(obj)
     caption, alt = (
-        true_minus(caption),
-        " ".join(filter(None, (describe(obj), true_minus(alt).strip()))),
+        typographic_minus(caption),
+        " ".join(filter(None, (describe(obj), typographic_minus(alt).strip()))),
     )
     if isinstance(obj, Figure):
         svg = to_svg(obj, caption + alt)

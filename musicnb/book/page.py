@@ -27,7 +27,7 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import ansi2html, strip_ansi
 from traitlets.config import Config
 
-from ..core import estimate, estimate_ends, need_root, true_minus
+from ..core import estimate, estimate_ends, need_root, typographic_minus
 
 # %% ../../nbs/08b_page.ipynb #2a68ea78
 # One pass over the text: fenced code and `code` match first and stay as they are.
@@ -150,7 +150,7 @@ def dress_tables(
                     if cell.name == "td" or i == 0 or cell.find_parent("thead"):
                         cell["class"] = [*cell.get("class", []), "num"]
                     if cell.name == "td" and cell.string:
-                        cell.string.replace_with(true_minus(cell.string))
+                        cell.string.replace_with(typographic_minus(cell.string))
         table.wrap(
             soup.new_tag(
                 "div",

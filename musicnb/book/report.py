@@ -53,9 +53,9 @@ from musicnb.core import (
     UserError,
     complete_ledger,
     dump_json,
-    humblest,
     need_root,
     read_results,
+    weakest_kind,
     whole_text,
     write_csv,
     write_text,
@@ -541,7 +541,7 @@ def _index_row(plan: Plan, stem: str, result: Result) -> dict:
         "size_bytes": target.stat().st_size,
         "href": target.name,
         "headline": answers[0] if answers else "",
-        "data": humblest({d["kind"] for d in said["data"]}),
+        "data": weakest_kind({d["kind"] for d in said["data"]}),
         "reason": result.reason,
     }
 

@@ -18,7 +18,7 @@ from sklearn.linear_model import lasso_path
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from ..core import Interval, UserError, true_minus
+from ..core import Interval, UserError, typographic_minus
 from ..intervals import _draw_sums, _unit_sums, bootstrap_interval, unit_codes
 
 # %% ../../nbs/06b_inference.ipynb #ff5d6fec
@@ -242,7 +242,9 @@ def format_intervals(
 ) -> pd.Series:  # text
     "Each row's estimate with its interval; nothing where it is missing."
     rows = table[["value", "low", "high"]].to_numpy(dtype=float)
-    cells = ["" if np.isnan(row[0]) else true_minus(format(Interval(*row), spec)) for row in rows]
+    cells = [
+        "" if np.isnan(row[0]) else typographic_minus(format(Interval(*row), spec)) for row in rows
+    ]
     return pd.Series(cells, index=table.index, dtype=object)
 
 

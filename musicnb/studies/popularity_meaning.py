@@ -37,7 +37,7 @@ from musicnb.evaluate import (
     paired_difference,
     split_by_year,
 )
-from ..features import WordAxes, check_training, select_features
+from ..features import TextSVD, check_training, select_features
 from ..intervals import bootstrap_statistic
 from ..models.estimators import NeighborTargetFeatures, year_mean
 from ..models.inference import fit_fixed_effects, intraclass_interval
@@ -153,7 +153,7 @@ def fold_features(
     "The features of all rows, with what is learned about genres on the training rows."
     table = table if artist is None else table.assign(code=artist)
     if "genres" in table:
-        words = WordAxes(axes=axes, seed=random_state)
+        words = TextSVD(n_components=axes, random_state=random_state)
         table = words.fit(table.iloc[train]).transform(table)
     return table.astype("float32")
 
@@ -448,7 +448,7 @@ def join_playlists(
     return both.assign(name=named, popularity=popularity).reset_index(drop=True)
 
 
-def read_words(booster, *words: WordAxes):  # unfitted pipeline
+def read_words(booster, *words: TextSVD):  # unfitted pipeline
     "A model that reads text columns."
     small = booster.set_params(n_estimators=150, num_leaves=15, learning_rate=0.05)
     return make_pipeline(*words, small)
@@ -480,8 +480,10 @@ def fit_listened(
         test_share=test_share,
         random_state=random_state,
     )
-    title = WordAxes("name", axes=32, at_least=5, letters=True, seed=random_state)
-    shelf = WordAxes("playlists", at_least=5, seed=random_state)
+    title = TextSVD(
+        "name", n_components=32, min_df=5, analyzer="char_wb", random_state=random_state
+    )
+    shelf = TextSVD("playlists", min_df=5, random_state=random_state)
     words = {"name": title, "playlists": shelf}
     if set(FEATURES["followers"]) <= set(heard):
         names += ["published-13+followers", "published-13+followers+playlists"]
@@ -507,7 +509,9 @@ def title_axes(
         return NotRun("this file has no names")
     named = pd.DataFrame({"name": tracks["name"].fillna("").to_numpy()})
     least = 200 if len(named) > 100_000 else 20
-    words = WordAxes("name", axes=32, at_least=least, letters=True, seed=random_state)
+    words = TextSVD(
+        "name", n_components=32, min_df=least, analyzer="char_wb", random_state=random_state
+    )
     return words.fit(named.iloc[train]).transform(named).astype("float32")
 
 

@@ -30,7 +30,7 @@ from sklearn.preprocessing import QuantileTransformer, StandardScaler
 from statsmodels.stats.multitest import multipletests
 from threadpoolctl import threadpool_limits
 
-from ..core import Interval, NotRun, UserError, true_minus
+from ..core import Interval, NotRun, UserError, typographic_minus
 from ..intervals import bootstrap_mean
 from ..models.cluster import DensityGroups, cluster_resamples, pairwise_ari
 from ..models.networks import KerasAutoencoder
@@ -111,7 +111,9 @@ def name_features(
 ) -> str:
     "The features in which a group differs most from all songs, in standard deviations."
     largest = centre.abs().nlargest(most).index
-    return true_minus(", ".join(f"{label(c).split(' (')[0]} {centre[c]:+.1f}" for c in largest))
+    return typographic_minus(
+        ", ".join(f"{label(c).split(' (')[0]} {centre[c]:+.1f}" for c in largest)
+    )
 
 
 def table_groups(

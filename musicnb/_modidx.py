@@ -1240,6 +1240,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'musicnb/studies/genre_space.py'),
                                              'musicnb.studies.genre_space._eta_squared': ( 'genre_space.html#_eta_squared',
                                                                                            'musicnb/studies/genre_space.py'),
+                                             'musicnb.studies.genre_space.closest_genres': ( 'genre_space.html#closest_genres',
+                                                                                             'musicnb/studies/genre_space.py'),
                                              'musicnb.studies.genre_space.cluster_stability': ( 'genre_space.html#cluster_stability',
                                                                                                 'musicnb/studies/genre_space.py'),
                                              'musicnb.studies.genre_space.draw_map_songs': ( 'genre_space.html#draw_map_songs',

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['KEY_CODINGS', 'variance_between', 'table_feature_auroc', 'table_profiles', 'closest_genres', 'lda_space',
            'explained_shares', 'table_loadings', 'table_meaning', 'encode_key', 'principal_components', 'place_tsne',
-           'place_umap', 'neighbour_vote', 'genre_silhouette', 'SortedKMeans', 'cluster_stability',
-           'table_cluster_genres', 'draw_map_songs', 'nearest_songs']
+           'place_umap', 'neighbour_vote', 'genre_silhouette', 'linear_discriminant', 'smallest_gain', 'SortedKMeans',
+           'cluster_stability', 'table_cluster_genres', 'draw_map_songs', 'nearest_songs']
 
 # %% ../../nbs/30c_genre_space.ipynb #e264830f
 import warnings
@@ -237,6 +237,23 @@ def genre_silhouette(
     values = silhouette_samples(place, y)
     found = bootstrap_mean(values, groups, seed=random_state)
     return Interval(*found, n=len(y), metric="silhouette")
+
+# %% ../../nbs/30c_genre_space.ipynb #72aad64f
+def linear_discriminant() -> Pipeline:  # a classifier
+    "LDA as a classifier, on scaled features."
+    return make_pipeline(StandardScaler(), LinearDiscriminantAnalysis())
+
+
+def smallest_gain(
+    exp,  # Experiment with a feature set for each space
+    model: str,  # its only model
+    space: str,  # feature set of the space that is to be best
+    others: list[str],  # feature sets of the others
+    split: str = "random",
+) -> tuple[str, Interval]:  # the best of the others, and the gain over it
+    "How far one space is ahead of the best of the others."
+    gains = {name: exp.difference(model, model, None, split, space, name) for name in others}
+    return min(gains.items(), key=lambda pair: pair[1].value)
 
 # %% ../../nbs/30c_genre_space.ipynb #02821ba7
 class SortedKMeans(BaseEstimator):

@@ -207,6 +207,7 @@ class Roles:
         default_factory=dict
     )  # true/false column -> {column: value that the fault writes}, in this order
     strata: int = 40  # clusters of groups
+    stratum: str = ""  # a column of codes from 0 that are the strata, in place of clusters
 
     @property
     def named(self) -> list[str]:
@@ -215,6 +216,7 @@ class Roles:
             *self.targets,
             self.group,
             self.labels,
+            self.stratum,
             *(c for features in self.targets.values() for c in features),
             *self.group_columns,
             *self.discrete,
@@ -229,7 +231,8 @@ class Roles:
 
     def numbers(self, table: pd.DataFrame) -> list[str]:
         "The columns that are drawn through normal scores: numbers and faults."
-        return [c for c in table.columns if c not in (*self.targets, self.group, self.labels)]
+        others = (*self.targets, self.group, self.labels, self.stratum)
+        return [c for c in table.columns if c not in others]
 
 
 def _code_groups(
@@ -370,7 +373,9 @@ def fit_twin(
         {c: table[c].astype(float).mask(table[broken[c]].any(axis=1)) for c in columns}
     )
     score = pd.DataFrame({c: normal_scores(table[c].astype(float)) for c in columns})
-    stratum = fit_strata(score, group, roles.strata)
+    stratum = (
+        table[roles.stratum].to_numpy() if roles.stratum else fit_strata(score, group, roles.strata)
+    )
     inner = pd.DataFrame({c: normal_scores(whole[c], pd.Series(stratum)) for c in columns})
     codes, known = _code_groups(group), group >= 0
     between, within = fit_correlation(inner.fillna(0), codes, roles.group_columns)
@@ -397,7 +402,7 @@ def fit_twin(
         "check": _describe_table(table, [*columns, *roles.targets]),
         "labels": fit_labels(table.loc[known, roles.labels], score[known]) if roles.labels else {},
         "targets": _fit_targets(table, roles),
-    }
+    } | ({"stratum": roles.stratum} if roles.stratum else {})
 
 # %% ../nbs/02b_twin.ipynb #de0a2c42
 def draw_table(
@@ -419,6 +424,8 @@ def draw_table(
         {c: _draw_cells(u[:, j], fitted["cells"][c], stratum) for j, c in enumerate(columns)}
     )
     table[fitted["group"]] = group
+    if "stratum" in fitted:
+        table[fitted["stratum"]] = stratum
     for fault, writes in fitted["faults"].items():
         for column, value in writes.items():
             table.loc[table[fault], column] = value

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['PUBLISHED', 'BASE', 'genre_pipeline', 'PublishedNetwork', 'table_parameters', 'genre_network', 'StoppedOnTest',
            'network_as_published', 'table_history', 'network_variants', 'try_variants', 'table_changes',
-           'tree_classifiers', 'tree_pipelines', 'table_training', 'tabpfn_classifier', 'draw_few', 'sound_inputs',
-           'sound_network', 'sound_trees', 'sound_model', 'table_auroc', 'roc_curves', 'confusion_counts',
-           'genre_distances', 'table_confused', 'without_copies', 'compact_models', 'count_learnt', 'table_compact',
-           'smallest_within']
+           'tree_classifiers', 'tree_pipelines', 'table_training', 'table_differences', 'tabpfn_classifier', 'draw_few',
+           'sound_inputs', 'sound_network', 'sound_trees', 'sound_model', 'table_auroc', 'roc_curves',
+           'confusion_counts', 'genre_distances', 'table_confused', 'without_copies', 'compact_models', 'count_learnt',
+           'table_compact', 'smallest_within']
 
 # %% ../../nbs/30b_genre_models.ipynb #7e2c6ac7
 import pickle
@@ -29,7 +29,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from ..core import Interval, NotRun, UserError
+from ..core import NotRun, UserError
 from ..evaluate import Evaluation, Experiment, evaluate_models, paired_difference, take
 from ..intervals import bootstrap_statistic
 from ..models import estimators
@@ -54,7 +54,7 @@ def genre_pipeline(
     steps.append(StandardScaler().set_output(transform="pandas"))
     if n_components:
         steps.append(LinearDiscriminantAnalysis(n_components=n_components))
-    return make_pipeline(*steps, model)
+    return make_pipeline(*steps, clone(model))
 
 # %% ../../nbs/30b_genre_models.ipynb #f4c265b9
 class PublishedNetwork(NamedTuple):
@@ -66,6 +66,10 @@ class PublishedNetwork(NamedTuple):
     epochs: int
     parameters: int
     accuracy: float  # 0 to 1
+
+    @property
+    def model(self) -> str:  # its plain name
+        return f"Keras {'-'.join(map(str, self.units))}"
 
 
 PUBLISHED = {  # by feature set
@@ -158,7 +162,7 @@ BASE = "20-15, as above"
 
 def network_variants(
     epochs: int,  # of the base, at most
-    lean: bool = False,  # three changes instead of all
+    lean: bool = False,  # two changes instead of all
     random_state: int = 1,
 ) -> dict[str, Pipeline]:  # what is changed -> network, the base first
     "The network on 13 features, and copies with one setting changed."
@@ -175,7 +179,7 @@ def network_variants(
         "half the epochs": dict(epochs=max(1, epochs // 2)),
         "twice the epochs": dict(epochs=2 * epochs),
     }
-    kept = list(changes)[: 4 if lean else None]
+    kept = list(changes)[: 3 if lean else None]
     usual = dict(epochs=epochs, random_state=random_state)
     return {name: genre_network(**usual | changes[name]) for name in kept}
 
@@ -249,6 +253,19 @@ def _score_rows(exp: Experiment, model, rows: np.ndarray, metric: str, features:
     said = exp.task.predict(model, take(exp.tables[features], rows))
     return exp.task.score(np.asarray(exp.y)[rows], said)[metric]
 
+
+def table_differences(
+    exp: Experiment,
+    model: str,  # the first of each difference
+    others,  # names of the models that are held against it
+    metric: str = "auroc",
+    kind: str = "random",
+    features: str = "published-13",
+) -> pd.DataFrame:  # index: the other model; value, low, high
+    "Paired differences of one model to others, on the same test rows."
+    rows = {name: exp.difference(model, name, metric, kind, features) for name in others}
+    return pd.DataFrame(rows, index=["value", "low", "high"]).T.rename_axis("model")
+
 # %% ../../nbs/30b_genre_models.ipynb #86a7b9ab
 def tabpfn_classifier(random_state: int = 1) -> Pipeline | NotRun:
     "TabPFN behind the pipeline of the others, or why there is none."
@@ -294,11 +311,11 @@ def sound_inputs(random_state: int = 1) -> ColumnTransformer:
 
 def sound_network(
     random_state: int = 1,
-    units: tuple[int, ...] = (192, 192),  # of the hidden layers
-    epochs: int = 16,  # all of them are run: the rate falls to zero
+    units: tuple[int, ...] = (256, 128),  # of the hidden layers
+    epochs: int = 12,  # all of them are run: the rate falls to zero
 ) -> Pipeline:
     "The network of the blend: a table with the columns of published-13 in."
-    shape = partial(embedded_net, units=units, embedding="periodic", dropout=0.25)
+    shape = partial(embedded_net, units=units, embedding="periodic", dropout=0.3)
     settings = dict(batch_size=512, weight_decay=0.05, validation=0, random_state=random_state)
     net = KerasClassifier(shape, epochs=epochs, **settings)
     return make_pipeline(sound_inputs(random_state), net)
@@ -321,7 +338,7 @@ def sound_trees(
 def sound_model(
     random_state: int = 1,
     n_estimators: int = 200,  # rounds of boosting
-    epochs: int = 16,  # of the network
+    epochs: int = 12,  # of the network
 ) -> VotingClassifier:  # a table with at least the columns of published-13 in
     "A genre's probability from the sound: the weighted mean of a network and boosted trees."
     members = [
@@ -440,7 +457,7 @@ def without_copies(
 # %% ../../nbs/30b_genre_models.ipynb #51099d25
 def compact_models(
     n_estimators: int = 200,  # rounds of boosting of the largest
-    epochs: int = 16,  # of the networks
+    epochs: int = 12,  # of the networks
     random_state: int = 1,
 ) -> dict[str, BaseEstimator]:  # plain name -> unfitted classifier, the smallest first
     "Classifiers of growing size, from one linear map to the blend."

@@ -11,8 +11,8 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from musicnb.book.execute import imported, module_files, read_chapter
-from musicnb.book.report import chapter_stems, cores, usual_jobs
+from musicnb.book.execute import chapter_stems, imported, module_files, read_chapter
+from musicnb.book.report import cores, usual_jobs
 from musicnb.studies.registry import data_cards
 
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").glob("*.ipynb"))

@@ -89,7 +89,7 @@ FEATURES = FeatureSets(
     },
     text=("artist_name", "track_name"),
 )
-LABELS.update({"auroc": "AUROC", "genre": "genre"})
+LABELS.update({"duration_s": "duration (s)"})
 
 # %% ../../nbs/30_genre.ipynb #db9fabdf
 def _need_words(rows: pd.DataFrame, column: str, known: list[str], what: str) -> None:

@@ -38,7 +38,7 @@ STUDIES = {
     "youtube": Study(
         (youtube.YOUTUBE, youtube.ENRICHED), youtube.FEATURES, tuple(youtube.PREDICTS.values())
     ),
-    "genre": Study((genre.GENRE,)),
+    "genre": Study((genre.GENRE,), genre.FEATURES),
     "playlists": Study((playlists.PLAYLISTS, playlists.SONGS)),
 }
 DATASETS = {d.name: d for study in STUDIES.values() for d in study.datasets}

@@ -26,7 +26,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TextColumn, TimeElapsedColumn
 
 from .. import __version__
 from musicnb.book.execute import (
@@ -62,6 +62,7 @@ from musicnb.core import (
     write_csv,
     write_text,
 )
+from ..files import progress_bars
 
 # %% ../../nbs/08d_report.ipynb #b08e8dec
 def select_stems(
@@ -285,7 +286,9 @@ class Watch:
 
     def __init__(self, console: Console, stems: list[str]):
         self.console, self.stems, self.said = console, stems, {}
-        self.bars = _bars(console) if console.is_terminal else None
+        what = TextColumn("{task.fields[what]}")
+        bars = progress_bars(what, TimeElapsedColumn(), console=console)
+        self.bars = bars if console.is_terminal else None
         self.tasks: dict[str, int] = {}
 
     def __enter__(self):
@@ -332,12 +335,6 @@ class Watch:
         short = textwrap.shorten(result.reason, 300, placeholder=" …")
         reason = f": {short}" if short else ""
         self.say(f"{self._place(stem)}: {result.status}{took}{memory}{reason}")
-
-
-def _bars(console: Console) -> Progress:
-    bar, what = BarColumn(bar_width=24), TextColumn("{task.fields[what]}")
-    columns = (TextColumn("{task.description}"), bar, what, TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True)
 
 # %% ../../nbs/08d_report.ipynb #f0a9ebe7
 _NAMED = """jupyterlab keras lightgbm matplotlib nbconvert nbdev numpy pandas papermill scikit-learn

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['FIGURES', 'class_models', 'with_settings', 'fold_scores', 'standard_errors', 'table_grid', 'name_settings',
            'describe_grid', 'Costs', 'boosting_curve', 'stop_round', 'elbow_settings', 'class_grids', 'boosting_space',
-           'tabnet_space', 'table_space', 'BoostingSearch', 'TabNetSearch', 'share_saved', 'plot_search', 'TrialStore',
-           'search_boosting', 'search_tabnet', 'completed', 'search_figures', 'boosting_of_trial', 'tabnet_of_trial',
-           'predict_candidates', 'predict_rounds', 'bootstrap_p', 'auroc_rows', 'measure_optimism']
+           'tabnet_space', 'table_space', 'BoostingSearch', 'TabNetSearch', 'share_saved', 'plot_search',
+           'check_trials', 'TrialStore', 'search_boosting', 'search_tabnet', 'completed', 'search_figures',
+           'boosting_of_trial', 'tabnet_of_trial', 'predict_candidates', 'predict_rounds', 'bootstrap_p', 'auroc_rows',
+           'measure_optimism']
 
 # %% ../../nbs/10j_youtube_tuning.ipynb #cd718905
 import contextlib
@@ -29,6 +30,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from ..core import UserError
 from ..evaluate import paired_difference
 from ..models.networks import encode_columns
 from ..models.tabular import TabNetRegressor
@@ -413,6 +415,17 @@ def plot_search(
     return figure
 
 # %% ../../nbs/10j_youtube_tuning.ipynb #cc54f6de
+def check_trials(
+    boosting: int,  # trials on LightGBM
+    tabnet: int,  # trials on TabNet
+    epochs: int,  # of a trial on TabNet
+) -> None:
+    "Raise `UserError` for searches too short to prune anything."
+    if min(boosting, tabnet) < 3 or epochs < 1:
+        seen = f"{boosting} and {tabnet} trials of {epochs} epochs"
+        raise UserError(seen, "three trials or more of one epoch or more")
+
+
 @dataclass(frozen=True)
 class TrialStore:
     "Where trials are kept, and what a search is about."

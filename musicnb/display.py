@@ -353,6 +353,7 @@ def show(
     obj,  # Axes, array of Axes, Figure, DataFrame, Series, Styler or statsmodels summary
     caption: str,  # what to see, in one or two sentences
     alt: str = "",  # added to the description where that is not enough
+    points: dict | None = None,  # of a map that one can search, from `map_points`
 ) -> None:
     "Show a figure or table with its caption, and with its description for who cannot see it."
     if not caption.strip():
@@ -385,4 +386,5 @@ def show(
     else:
         plain = obj.to_string() if isinstance(obj, pd.DataFrame) else alt
         data = {"text/html": _table_html(obj, caption), "text/plain": plain}
-    display(data, metadata={"musicnb": {"caption": caption, "alt": alt}}, raw=True)
+    told = {"caption": caption, "alt": alt} | ({"points": points} if points else {})
+    display(data, metadata={"musicnb": told}, raw=True)

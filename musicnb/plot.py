@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['plot_lines', 'plot_panels', 'plot_learning_curves', 'pool_sparse', 'plot_bands', 'table_share', 'plot_share',
            'plot_ridgelines', 'plot_histograms', 'plot_heatmap', 'plot_correlations', 'plot_forest', 'plot_bars',
-           'plot_stacked', 'plot_hexbin', 'plot_map', 'plot_names', 'plot_confusion', 'plot_roc', 'table_calibration',
-           'plot_calibration']
+           'plot_stacked', 'plot_hexbin', 'plot_map', 'map_points', 'show_map', 'plot_names', 'plot_confusion',
+           'plot_roc', 'table_calibration', 'plot_calibration']
 
 # %% ../nbs/01c_plot.ipynb #21a192e0
 from collections.abc import Callable
@@ -570,6 +570,40 @@ def plot_map(
     ax.set(xticks=[], yticks=[], xlim=(x0 - 0.1, x1 + 0.1), ylim=(y0 - 0.1, y1 + 0.1))
     ax.grid(visible=False)
     return ax
+
+# %% ../nbs/01c_plot.ipynb #ga0map02
+def map_points(
+    place,  # two columns, a row for each point
+    groups: pd.Series,  # same rows: group of each point
+    names: list[str],  # same rows: what a reader searches for
+    neighbors: np.ndarray,  # same rows: positions of the nearest points, nearest first
+) -> dict:  # what JSON can hold; places are whole numbers from 0 to 1,000
+    "The points of a map that one can search."
+    place = np.asarray(place, float)
+    low, high = np.nanpercentile(place, [0.2, 99.8], axis=0)
+    x, y = (1_000 * np.clip((place - low) / (high - low), 0, 1)).round().astype(int).T
+    codes, known = pd.factorize(pd.Series(groups), sort=True)
+    return {
+        "x": x.tolist(),
+        "y": (1_000 - y).tolist(),  # screens count from above
+        "group": codes.tolist(),
+        "groups": [str(k) for k in known],
+        "names": [str(n) for n in names],
+        "near": np.asarray(neighbors).tolist(),
+    }
+
+
+def show_map(
+    place,  # two columns, a row for each point; 5,000 at most
+    groups: pd.Series,  # same rows: group of each point
+    names: list[str],  # same rows
+    neighbors: np.ndarray,  # same rows: positions of the nearest points
+    caption: str,
+) -> None:
+    "Show a map of named points, which the report page lets one search."
+    if len(place) > 5_000:
+        raise ValueError(f"{len(place):,} points; expected 5,000 at most, for a page that opens")
+    show(plot_map(place, groups), caption, points=map_points(place, groups, names, neighbors))
 
 # %% ../nbs/01c_plot.ipynb #6c17429f
 _AROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8))

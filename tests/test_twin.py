@@ -15,6 +15,7 @@ from musicnb import copula, twin
 from musicnb.copula import MIN_ROWS
 from musicnb.core import DataError, UserError
 from musicnb.studies import popularity, youtube_twin
+from musicnb.studies.genre_twin import GENRE_TRACKS
 from musicnb.studies.popularity import TRACKS
 from musicnb.studies.registry import check_file, load, make_twin
 from musicnb.studies.youtube import VIDEOS, join_enriched
@@ -133,7 +134,7 @@ def test_the_seed_decides(rows):
     assert not rows["energy"].equals(make_twin("popularity", seed=2)["energy"])
 
 
-@pytest.mark.parametrize("recipe", [TRACKS, VIDEOS], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", [TRACKS, VIDEOS, GENRE_TRACKS], ids=lambda recipe: recipe.name)
 def test_aggregates_hold_no_small_cell(recipe):
     fitted = twin.read_twin(recipe)
     assert min(fitted["strata"]) * fitted["rows"] >= twin.STRATUM_ROWS - 1

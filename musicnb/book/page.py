@@ -12,6 +12,7 @@ import copy
 import functools
 import hashlib
 import html
+import json
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -260,6 +261,12 @@ def undress(
     return str(soup)
 
 
+def _song_map(points: dict) -> str:
+    "The points of a searchable map, as text in an attribute, which the page's script reads."
+    told = html.escape(json.dumps(points, ensure_ascii=False, separators=(",", ":")))
+    return f'<div class="song-map" hidden data-points="{told}"></div>'
+
+
 def figure_html(
     output: dict,  # of an executed cell, perhaps with metadata {"musicnb": {"caption", "alt"}}
 ) -> str | None:  # None when there is nothing to draw
@@ -285,7 +292,8 @@ def figure_html(
         pixels = re.sub(r"[^A-Za-z0-9+/=]", "", data[kind])
         drawn = f'<img src="data:{kind};base64,{pixels}" alt="{html.escape(alt)}">'
     box = '<div class="scroll" tabindex="0" role="group">' if kind == "image/svg+xml" else "<div>"
-    return f'<figure class="figure">{box}{drawn}</div>{below}</figure>'
+    found = _song_map(meta["points"]) if meta.get("points") else ""
+    return f'<figure class="figure">{box}{drawn}</div>{found}{below}</figure>'
 
 # %% ../../nbs/08b_page.ipynb #fef1afe4
 _DIRECTIVES = re.compile(r"\A(?:[ \t]*#[ \t]*\|.*(?:\n|\Z)|[ \t]*\n)*")

@@ -96,8 +96,10 @@ def _need_words(rows: pd.DataFrame, column: str, known: list[str], what: str) ->
     "Raise `DataError` for a value that is none of the known ones."
     odd = ~rows[column].isin(known)
     if odd.any():
+        first = rows.loc[odd, column].iloc[0]
+        seen = f"an empty {what}" if pd.isna(first) else f"{what} {first!r}"
         raise DataError(
-            f"{what} {rows.loc[odd, column].iloc[0]!r} in {plural(int(odd.sum()), 'row')}",
+            f"{seen} in {plural(int(odd.sum()), 'row')}",
             f"one of {', '.join(known)}",
         )
 

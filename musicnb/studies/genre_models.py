@@ -35,7 +35,12 @@ from ..core import NotRun, UserError
 from ..evaluate import Evaluation, Experiment, evaluate_models, paired_difference, take
 from ..intervals import bootstrap_statistic
 from ..models import estimators
-from ..models.networks import KerasClassifier, dense_net, embedded_net
+from musicnb.models.networks import (
+    KerasClassifier,
+    dense_net,
+    embedded_net,
+    import_keras,
+)
 from ..models.tabular import TabPFNClassifier, find_tabpfn_weights
 from ..splits import Split
 from .genre import FEATURES, GENRES, SongImputer
@@ -109,6 +114,7 @@ PUBLISHED = {  # by feature set
 
 def table_parameters() -> pd.DataFrame:  # index: feature set; layers, published, counted, epochs
     "The published numbers of parameters, and those of the networks as they are built here."
+    import_keras()
     rows = {}
     for name, net in PUBLISHED.items():
         width = net.n_components or 13

@@ -11,8 +11,8 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from musicnb.book.execute import imported, module_files, read_chapter
-from musicnb.book.report import chapter_stems, cores, usual_jobs
+from musicnb.book.execute import chapter_stems, imported, module_files, read_chapter
+from musicnb.book.report import cores, usual_jobs
 from musicnb.studies.registry import data_cards
 
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").glob("*.ipynb"))
@@ -107,7 +107,8 @@ def test_cards_are_in_sync():
 
 ROOMS = """files core describe display plot copula twin data features intervals splits tasks evaluate
 models.estimators models.inference models.explain models.cluster models.tune models.networks
-models.tabular models.predict studies studies.registry book.execute book.page book.folder book.report book.cli""".split()  # noqa: E501
+models.tabular models.predict studies studies.registry book.execute book.page book.folder book.reference
+book.report book.cli""".split()  # noqa: E501
 
 
 def room(module: str) -> str:

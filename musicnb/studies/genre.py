@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from ..core import DataError, UserError
 from ..data import UNITS, Column, DataSet, sound_columns
 from ..features import FeatureSets, check_columns
-from ..plot import plural
+from ..plot import LABELS, plural
 from ..splits import Split, drop_shared
 from .genre_twin import GENRE_TRACKS, GENRES, KEYS, MODES, NO_ARTIST, same_recording
 
@@ -89,6 +89,7 @@ FEATURES = FeatureSets(
     },
     text=("artist_name", "track_name"),
 )
+LABELS.update({"duration_s": "duration (s)"})
 
 # %% ../../nbs/30_genre.ipynb #db9fabdf
 def _need_words(rows: pd.DataFrame, column: str, known: list[str], what: str) -> None:

@@ -144,7 +144,7 @@ def tempo_models(
         "OLS": make_pipeline(SimpleImputer(strategy="median"), LinearRegression()),
         "Keras 64-32": make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), network),
         "LightGBM": LGBMRegressor(
-            n_estimators=n_estimators, learning_rate=0.05, random_state=random_state, **trees
+            n_estimators=n_estimators, learning_rate=0.1, random_state=random_state, **trees
         ),
     }
 

@@ -241,11 +241,13 @@ def _multiclass_finish(sums: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]
     n, loss, brier = np.moveaxis(sums[..., :3], -1, 0)
     ones, named, hit, placed_one, placed_rest, auroc = np.split(sums[..., 3:], 6, axis=-1)
     count = n[..., None]
-    recall, precision = hit / ones, hit / np.maximum(named, 1)
-    curve = placed_one / ones + placed_rest / (count - ones) - auroc / count
+    with np.errstate(invalid="ignore"):  # a draw can lack a rare class
+        recall, precision = hit / ones, hit / np.maximum(named, 1)
+        curve = placed_one / ones + placed_rest / (count - ones) - auroc / count
+        f1 = 2 * hit / (ones + named)
 
-    def mean(values: np.ndarray) -> np.ndarray:
-        return values.mean(axis=-1)
+    def mean(values: np.ndarray) -> np.ndarray:  # over the classes that are there
+        return np.nanmean(values, axis=-1)
 
     return {
         "accuracy": hit.sum(axis=-1) / n,
@@ -253,7 +255,7 @@ def _multiclass_finish(sums: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]
         "auroc": mean(curve),
         "precision": mean(precision),
         "recall": mean(recall),
-        "f1": mean(2 * hit / (ones + named)),
+        "f1": mean(f1),
         "log_loss": loss / n,
         "brier": brier / n,
     }

@@ -170,7 +170,7 @@ def data_fit_twin(
 @app.command()
 def predict(
     study: str = typer.Argument(
-        ..., metavar="STUDY", help="The study whose model predicts: popularity or youtube."
+        ..., metavar="STUDY", help="The study whose model predicts: popularity, youtube or genre."
     ),
     source: Path = typer.Argument(
         ...,
@@ -196,7 +196,7 @@ def predict(
     """Predict for a table of your own songs or videos.
 
     Its columns come back with prediction, low and high behind them (90 % interval); of videos the
-    platform and its probability, too.
+    platform and its probability, too; of genres the likeliest and the probability of each.
     """
     from musicnb.models.predict import stored_model, write_predictions
     from musicnb.studies.registry import STUDIES

@@ -39,7 +39,7 @@ STUDIES = {
         (youtube.YOUTUBE, youtube.ENRICHED), youtube.FEATURES, tuple(youtube.PREDICTS.values())
     ),
     "genre": Study((genre.GENRE,)),
-    "playlists": Study((playlists.PLAYLISTS, playlists.SONGS)),
+    "playlists": Study((playlists.PLAYLISTS, playlists.PAIRS, playlists.SONGS)),
 }
 DATASETS = {d.name: d for study in STUDIES.values() for d in study.datasets}
 PREDICTS = {asked.name: asked for study in STUDIES.values() for asked in study.predicts}

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['TOP', 'score_lists', 'table_means', 'compare_lists', 'ndcg_variants', 'whole_lists', 'lists_matrix', 'fill_up',
            'RandomTracks', 'SameArtist', 'CoOccurrence', 'describe_lists', 'catalogue_coverage', 'gini',
-           'table_character', 'playlists_needed', 'rank_of_models']
+           'table_character', 'track_popularity', 'table_truth', 'known_truth', 'table_by_length', 'playlists_needed',
+           'rank_of_models']
 
-# %% ../../nbs/40a_playlists_ruler.ipynb #d303175c
+# %% ../../nbs/40a_playlists_ruler.ipynb #4e441279
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -17,7 +18,7 @@ from ..core import Interval
 from ..intervals import bootstrap_mean
 from ..tasks import LENGTH, clicks, score_playlist
 
-# %% ../../nbs/40a_playlists_ruler.ipynb #280e33dc
+# %% ../../nbs/40a_playlists_ruler.ipynb #347a9e7e
 def score_lists(
     recommended: np.ndarray,  # (playlists, length): track codes, best first; -1 fills up
     truth,  # arrays of track codes, one for each playlist
@@ -49,7 +50,7 @@ def compare_lists(
     found = bootstrap_mean(difference, seed=random_state)
     return Interval(*found, n=len(difference), split="random", metric=metric)
 
-# %% ../../nbs/40a_playlists_ruler.ipynb #278d922f
+# %% ../../nbs/40a_playlists_ruler.ipynb #bf7ac289
 def ndcg_variants(
     hit: np.ndarray,  # bool: is the recommended track right, best first?
     held_out: int,  # tracks to be found, 1 or more
@@ -66,7 +67,7 @@ def ndcg_variants(
         "log2(rank), ideal: those found": plain[right].sum() / max(plain[:found].sum(), 1e-12),
     }
 
-# %% ../../nbs/40a_playlists_ruler.ipynb #74f276a2
+# %% ../../nbs/40a_playlists_ruler.ipynb #9acfbbfd
 def whole_lists(
     X: pd.DataFrame,  # column given: arrays of track codes
     y,  # arrays of the other tracks
@@ -75,7 +76,7 @@ def whole_lists(
     pairs = zip(X["given"], y, strict=True)
     return [np.concatenate([given, others]).astype("int64") for given, others in pairs]
 
-# %% ../../nbs/40a_playlists_ruler.ipynb #bcaf89ff
+# %% ../../nbs/40a_playlists_ruler.ipynb #64632195
 def lists_matrix(
     lists: list[np.ndarray],  # of track codes
     n_tracks: int,  # columns
@@ -101,7 +102,7 @@ def fill_up(
     kept = kept[~np.isin(kept, given)][:length]
     return np.pad(kept, (0, length - len(kept)), constant_values=-1)
 
-# %% ../../nbs/40a_playlists_ruler.ipynb #b8c43050
+# %% ../../nbs/40a_playlists_ruler.ipynb #2255344d
 class _Ranker(BaseEstimator):
     "What the simple models share: the tracks of the training playlists, most popular first."
 
@@ -118,7 +119,7 @@ class _Ranker(BaseEstimator):
         pairs = zip(best, X["given"], strict=True)
         return np.stack([fill_up(codes, given, self.popular_) for codes, given in pairs])
 
-# %% ../../nbs/40a_playlists_ruler.ipynb #398f6d78
+# %% ../../nbs/40a_playlists_ruler.ipynb #b3e499e7
 class RandomTracks(_Ranker):
     "Any tracks of the training playlists, by chance."
 
@@ -147,7 +148,7 @@ class SameArtist(_Ranker):
         places = np.concatenate([order[low:high] for low, high in ends] or [order[:0]])
         return self.popular_[np.sort(places)]
 
-# %% ../../nbs/40a_playlists_ruler.ipynb #54cd0c14
+# %% ../../nbs/40a_playlists_ruler.ipynb #8a2e7465
 class CoOccurrence(_Ranker):
     "Tracks that stand in most training playlists together with the given ones."
 
@@ -170,7 +171,7 @@ def _best(row: sparse.csr_matrix, place: np.ndarray) -> np.ndarray:
     order = np.lexsort((place[row.indices], -row.data))
     return row.indices[order[: 2 * LENGTH]]
 
-# %% ../../nbs/40a_playlists_ruler.ipynb #98df0123
+# %% ../../nbs/40a_playlists_ruler.ipynb #26c610cd
 TOP = 50  # tracks of a list that somebody looks at
 
 
@@ -210,7 +211,7 @@ def gini(
     n, total = len(counts), counts.sum()
     return float((2 * np.arange(1, n + 1) - n - 1) @ sorted_counts / (n * total))
 
-# %% ../../nbs/40a_playlists_ruler.ipynb #eac6e0cd
+# %% ../../nbs/40a_playlists_ruler.ipynb #61185e3a
 def table_character(
     lists: dict[str, np.ndarray],  # model -> recommended
     popularity: np.ndarray,
@@ -230,7 +231,48 @@ def table_character(
         }
     return pd.DataFrame(rows).T
 
-# %% ../../nbs/40a_playlists_ruler.ipynb #cfcd1820
+# %% ../../nbs/40a_playlists_ruler.ipynb #1a566ef3
+def track_popularity(
+    lists: list[np.ndarray],  # training playlists, from `whole_lists`
+    n_tracks: int,
+) -> np.ndarray:  # (n_tracks,): 0 to 1
+    "The share of the training playlists that hold each track."
+    return np.bincount(np.concatenate(lists), minlength=n_tracks) / len(lists)
+
+
+def table_truth(
+    truth,  # arrays of track codes, one for each playlist
+    popularity: np.ndarray,  # from `track_popularity`
+) -> pd.DataFrame:  # a row a playlist: to_find, reachable (share)
+    "How many tracks are to be found, and which share of them stands in a training playlist?"
+    rows = [(len(t), np.mean(popularity[t] > 0)) for t in truth]
+    return pd.DataFrame(rows, columns=["to_find", "reachable"])
+
+
+def known_truth(
+    truth,  # arrays of track codes
+    popularity: np.ndarray,
+) -> list[np.ndarray]:
+    "The truth without tracks that no training playlist holds; one track at least stays."
+    return [t[popularity[t] > 0] if (popularity[t] > 0).any() else t[:1] for t in truth]
+
+
+def table_by_length(
+    scores: dict[str, pd.DataFrame],  # model -> a row a playlist, from `score_lists`
+    to_find: np.ndarray,  # tracks to be found in each
+    groups: int = 5,  # of equally many playlists
+) -> dict[str, pd.DataFrame]:  # "matches" and "R-precision" -> index: tracks to find; models
+    "The number of matches and the share of matches, for short and for long playlists."
+    group = pd.qcut(to_find, groups, duplicates="drop")
+    middle = pd.Series(to_find).groupby(group, observed=True).median().to_numpy()
+    share = pd.DataFrame({m: s["r_precision"].to_numpy() for m, s in scores.items()})
+    tables = {"matches": share.mul(to_find, axis=0), "R-precision": share}
+    return {
+        name: table.groupby(group, observed=True).mean().set_axis(middle, axis=0)
+        for name, table in tables.items()
+    }
+
+# %% ../../nbs/40a_playlists_ruler.ipynb #48f142b6
 def playlists_needed(
     values: np.ndarray,  # one for each playlist
     half_width: float,  # of the 95 % interval

@@ -6,10 +6,11 @@
 __all__ = ['MEANS', 'MAXIMA', 'AGGREGATES', 'LADDER', 'MENDED', 'RESULTS', 'count_pairs', 'most_similar', 'best_of',
            'similar_songs', 'Sound', 'track_sound', 'Groups', 'fit_groups', 'make_playlist', 'pair_table',
            'plain_playlist', 'Setting', 'ladder_settings', 'PublishedMethod', 'score_made', 'evaluate_published',
-           'follower_regression', 'follower_r2', 'table_ladder', 'share_of_variance', 'sweep_settings', 'wide_sweep',
-           'interleave', 'PublishedRanker', 'playlists_per_hour']
+           'follower_r2', 'evaluate_clusters', 'mean_of', 'mean_difference', 'table_published', 'table_ladder',
+           'share_of_variance', 'sweep_settings', 'best_setting', 'compare_clusters', 'wide_sweep', 'interleave',
+           'PublishedRanker', 'playlists_per_hour']
 
-# %% ../../nbs/40b_playlists_published.ipynb #482fbbd9
+# %% ../../nbs/40b_playlists_published.ipynb #9080d2b8
 import time
 from dataclasses import dataclass, replace
 from itertools import product
@@ -23,12 +24,12 @@ from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import StandardScaler
 
 from ..core import Interval, UserError
-from ..intervals import bootstrap_mean, bootstrap_statistic
+from ..intervals import bootstrap_interval, bootstrap_mean, bootstrap_statistic
 from .playlists import Playlists
 from .playlists_ruler import fill_up, lists_matrix, whole_lists
 from ..tasks import LENGTH
 
-# %% ../../nbs/40b_playlists_published.ipynb #6a3df963
+# %% ../../nbs/40b_playlists_published.ipynb #eadc6dc6
 def count_pairs(
     matrix: sparse.csr_matrix,  # playlists × tracks
     most: int = 20_000_000,  # pairs counted at a time
@@ -73,7 +74,7 @@ def best_of(
     order = np.lexsort((codes, -counts))[: len(into)]
     into[: len(order)] = codes[order]
 
-# %% ../../nbs/40b_playlists_published.ipynb #60e400d7
+# %% ../../nbs/40b_playlists_published.ipynb #4598eeac
 def similar_songs(
     seed: int,  # track code
     similar: list[list[int]],  # most similar songs of each, as lists: faster than an array here
@@ -90,7 +91,7 @@ def similar_songs(
         at += 1
     return made[1 : wanted + 1]
 
-# %% ../../nbs/40b_playlists_published.ipynb #e4c34ea5
+# %% ../../nbs/40b_playlists_published.ipynb #f2f0d6ae
 MEANS = (
     "danceability energy speechiness acousticness instrumentalness valence tempo_bpm duration_min"
 ).split()
@@ -132,7 +133,7 @@ def track_sound(
     default = np.concatenate([there[MEANS].mean(), there[MAXIMA].quantile(0.95)])
     return Sound(means.to_numpy(), maxima.to_numpy(), known.astype("int64"), default)
 
-# %% ../../nbs/40b_playlists_published.ipynb #38007aed
+# %% ../../nbs/40b_playlists_published.ipynb #395bf063
 @dataclass(frozen=True)
 class Groups:
     "Centres of k-means, and the songs that each group offers."
@@ -178,7 +179,7 @@ def _once(lists: list[np.ndarray], chosen: np.ndarray) -> list[int]:
     songs = np.concatenate([lists[c] for c in chosen] or [np.array([], dtype="int64")])
     return songs[np.sort(np.unique(songs, return_index=True)[1])].tolist()
 
-# %% ../../nbs/40b_playlists_published.ipynb #7da3e017
+# %% ../../nbs/40b_playlists_published.ipynb #24744f58
 def make_playlist(
     seed: int,  # track code
     length: int,  # songs, the seed included
@@ -214,7 +215,7 @@ def _take(songs: list[int], without: set, count: int) -> list[int]:
             made.append(song)
     return made
 
-# %% ../../nbs/40b_playlists_published.ipynb #e2295aef
+# %% ../../nbs/40b_playlists_published.ipynb #66ffc7e1
 def pair_table(
     matrix: sparse.csr_matrix,  # playlists × tracks
     at_least: int = 1,  # playlists that a pair must share
@@ -260,7 +261,7 @@ def plain_playlist(
     new = offered.drop_duplicates()
     return made + new[~new.isin(made)].head(length - len(made)).tolist()
 
-# %% ../../nbs/40b_playlists_published.ipynb #1063ff8a
+# %% ../../nbs/40b_playlists_published.ipynb #01141974
 @dataclass(frozen=True)
 class Setting:
     "How the method is run. The defaults are the published ones."
@@ -275,6 +276,10 @@ class Setting:
     repeats: bool = True  # fault: the halves may repeat songs
     scaled: bool = False  # fault when False: tempo decides the distances
     true_length: bool = True  # fault: the length of the wanted playlist is given
+
+    def changed(self, change: dict) -> "Setting":
+        "This setting with other values; what is no field of it is left out."
+        return replace(self, **{k: v for k, v in change.items() if hasattr(self, k)})
 
 
 LADDER = {
@@ -301,7 +306,7 @@ def ladder_settings(
 
 MENDED = list(ladder_settings().values())[-2]  # the true length stays, as R-precision has it too
 
-# %% ../../nbs/40b_playlists_published.ipynb #ee414b91
+# %% ../../nbs/40b_playlists_published.ipynb #a1a72006
 class PublishedMethod:
     "The published method on playlists that are split."
 
@@ -320,7 +325,7 @@ class PublishedMethod:
         first = [int(given[0]) for given in questions["given"]]
         self.seeds = dict(zip(questions["playlist"].tolist(), first, strict=True))
         self.median = int(np.median(p.playlists["length"].to_numpy()[split.train]))
-        self._similar, self._groups = {}, {}
+        self._similar, self._groups, self._followers = {}, {}, None
 
     def similar(self, count_all: bool) -> list[list[int]]:
         "The most similar songs, counted in all playlists or in those of the training part."
@@ -341,6 +346,16 @@ class PublishedMethod:
             )
         return self._groups[key]
 
+    def follower_regression(self) -> LinearRegression:
+        "Followers by least squares on the aggregates of training playlists."
+        if self._followers is None:
+            table = self.aggregates(self.split.train)
+            self._followers = LinearRegression().fit(table, self.followers[self.split.train])
+        return self._followers
+
+    def aggregates(self, codes: np.ndarray) -> np.ndarray:  # (playlists, 12)
+        return self.sound.of_each([self.lists[c] for c in codes])
+
     def make(self, code: int, setting: Setting, groups: Groups) -> list[int]:
         "The playlist that the method makes from the given song of a playlist."
         length = len(self.lists[code]) if setting.true_length else self.median
@@ -355,7 +370,7 @@ class PublishedMethod:
             setting.repeats,
         )
 
-# %% ../../nbs/40b_playlists_published.ipynb #ca7a0e67
+# %% ../../nbs/40b_playlists_published.ipynb #e36e434a
 def score_made(
     made: list[int],  # tracks, the seed first
     real: np.ndarray,  # tracks of the playlist that was wanted
@@ -382,7 +397,7 @@ def evaluate_published(
     "Make and score a playlist for each of a part."
     codes = np.array([c for c in getattr(method.split, part) if c in method.seeds])
     codes, rows = codes[: batch * batches], []
-    followers = follower_regression(method)
+    followers = method.follower_regression()
     for start in range(0, len(codes), batch):
         asked = codes[start : start + batch]
         groups = method.groups(asked if setting.own_candidates else method.split.train, setting)
@@ -412,14 +427,7 @@ def _with_metric(rows: pd.DataFrame, method: PublishedMethod, setting: Setting) 
 
 RESULTS = "playlist_id n_clusters start_num metric match distance numf diff".split()
 
-# %% ../../nbs/40b_playlists_published.ipynb #4dc27937
-def follower_regression(method: PublishedMethod) -> LinearRegression:
-    "Followers by least squares on the aggregates of training playlists."
-    train = method.split.train
-    table = method.sound.of_each([method.lists[c] for c in train])
-    return LinearRegression().fit(table, method.followers[train])
-
-
+# %% ../../nbs/40b_playlists_published.ipynb #106fbee8
 def follower_r2(
     method: PublishedMethod,
     part: str = "test",
@@ -427,9 +435,7 @@ def follower_r2(
 ) -> Interval:
     "R² of the follower regression on playlists that it has not seen."
     codes = getattr(method.split, part)
-    said = follower_regression(method).predict(
-        method.sound.of_each([method.lists[c] for c in codes])
-    )
+    said = method.follower_regression().predict(method.aggregates(codes))
     rows = pd.DataFrame({"y": method.followers[codes], "said": said})
 
     def r2(part: pd.DataFrame) -> float:
@@ -439,7 +445,57 @@ def follower_r2(
     found = bootstrap_statistic(r2, rows, random_state=random_state)
     return Interval(*found, n=len(rows), split="random", metric="r2")
 
-# %% ../../nbs/40b_playlists_published.ipynb #9e991629
+# %% ../../nbs/40b_playlists_published.ipynb #815d30e0
+def evaluate_clusters(
+    method: PublishedMethod,
+    clusters: list[int],
+    base: Setting = Setting(),
+    **batches,  # batch and batches of `evaluate_published`
+) -> dict[tuple[str, int], pd.DataFrame]:  # part, clusters -> a row a playlist
+    "The published evaluation: three parts, several numbers of clusters."
+    parts = ("train", "validation", "test")
+    return {
+        (part, k): evaluate_published(method, part, replace(base, n_clusters=k), **batches)
+        for part, k in product(parts, clusters)
+    }
+
+
+def mean_of(
+    rows: pd.DataFrame,  # from `evaluate_published`
+    column: str,  # such as match; playlists without a value are left out
+    split: str = "published",
+    random_state: int = 1,
+) -> Interval:
+    "A mean with its interval by bootstrap over playlists."
+    values = rows[column].dropna().to_numpy(float)
+    found = bootstrap_mean(values, seed=random_state)
+    return Interval(*found, n=len(values), split=split, metric=column)
+
+
+def mean_difference(
+    first: pd.DataFrame,  # from `evaluate_published`
+    second: pd.DataFrame,  # of other playlists
+    column: str,
+    random_state: int = 1,
+) -> Interval:  # first minus second
+    "The difference of two means over different playlists, by bootstrap over each."
+    rng, draws = np.random.default_rng(random_state), []
+    a, b = (rows[column].dropna().to_numpy(float) for rows in (first, second))
+    for _ in range(1_000):
+        draws.append(rng.choice(a, len(a)).mean() - rng.choice(b, len(b)).mean())
+    found = bootstrap_interval(a.mean() - b.mean(), np.array(draws))
+    return Interval(*found, n=len(a) + len(b), split="published", metric=column)
+
+
+def table_published(
+    found: dict[tuple[str, int], pd.DataFrame],  # from `evaluate_clusters`
+) -> pd.DataFrame:  # index: part and clusters
+    "The means of the published results."
+    columns = ["match", "distance", "diff", "metric", "metric2"]
+    means = {key: rows[columns].mean() for key, rows in found.items()}
+    return pd.DataFrame(means).T.rename_axis(["part", "clusters"])
+
+# %% ../../nbs/40b_playlists_published.ipynb #09279e59
 def table_ladder(
     method: PublishedMethod,
     part: str = "test",
@@ -468,7 +524,7 @@ def share_of_variance(
     "How much of the variance of a sum comes with one of its parts: their covariance over it."
     return float(rows[part].cov(rows[total]) / rows[total].var())
 
-# %% ../../nbs/40b_playlists_published.ipynb #83046ee0
+# %% ../../nbs/40b_playlists_published.ipynb #0a941a55
 def sweep_settings(
     method: PublishedMethod,
     clusters: list[int],
@@ -488,6 +544,35 @@ def sweep_settings(
     return pd.DataFrame(rows)
 
 
+def best_setting(
+    sweep: pd.DataFrame,  # from `sweep_settings`
+) -> dict:  # n_clusters, taken, share, step
+    "The combination that finds most; the first of equal ones."
+    row = sweep.loc[sweep["found"].idxmax()]
+    whole = {c: int(row[c]) for c in ("n_clusters", "taken", "step")}
+    return whole | {"share": float(row["share"])}
+
+
+def compare_clusters(
+    method: PublishedMethod,
+    clusters: list[int],
+    k: int,  # the number that is compared with the others
+    part: str = "test",
+    random_state: int = 1,
+) -> pd.DataFrame:  # index: the other number; value, low, high: k minus other, share found
+    "One number of clusters against the others, mended and on the same playlists."
+    found = {
+        n: evaluate_published(method, part, replace(MENDED, n_clusters=n))["found"].to_numpy()
+        for n in clusters
+    }
+    rows = {
+        f"{n} clusters": bootstrap_mean(found[k] - found[n], seed=random_state)
+        for n in clusters
+        if n != k
+    }
+    return pd.DataFrame(rows, index=["value", "low", "high"]).T
+
+
 def wide_sweep(
     sweep: pd.DataFrame,  # from `sweep_settings`
 ) -> pd.DataFrame:  # rows: clusters and playlists taken; columns: share and songs per step
@@ -502,7 +587,7 @@ def wide_sweep(
         index="groups", columns="similar songs"
     )
 
-# %% ../../nbs/40b_playlists_published.ipynb #14233525
+# %% ../../nbs/40b_playlists_published.ipynb #50388914
 def interleave(
     first: list[int],
     second: list[int],
@@ -545,7 +630,7 @@ class PublishedRanker(BaseEstimator):
         best = np.array(interleave(first, rest, self.setting.share), dtype="int64")
         return fill_up(best, given, self.popular_)
 
-# %% ../../nbs/40b_playlists_published.ipynb #430fa46e
+# %% ../../nbs/40b_playlists_published.ipynb #cc026cd6
 def playlists_per_hour(
     method: PublishedMethod,
     setting: Setting = MENDED,

@@ -326,8 +326,9 @@ def code_tables(
 
 def _complete(tracks: pd.DataFrame) -> pd.DataFrame:
     "The artist's id is the name where there is no other, and the other way round."
-    known = tracks["artist_id"].fillna(tracks["artist"])
-    return tracks.assign(artist_id=known, artist=tracks["artist"].fillna(known))
+    number, name = (tracks[c].astype(object) for c in ("artist_id", "artist"))
+    number = number.where(number.notna(), name)
+    return tracks.assign(artist_id=number, artist=name.where(name.notna(), number))
 
 # %% ../../nbs/40_playlists.ipynb #09e5b053
 def keep_playlists(

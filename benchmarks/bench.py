@@ -316,8 +316,10 @@ sound, followers = published.track_sound(p.tracks), p.playlists["followers"].to_
 groups = published.fit_groups(p.track_lists(), followers, sound, 10, scaled=False)
 tracks = p.tracks.assign(duration_min=p.tracks["duration_ms"] / 60_000)
 about = p.playlists[["followers"]].assign(group=groups.label)
-asked = [(int(t[0]), len(t)) for t in p.track_lists()[:{asked}]]
-world = (asked, similar, pairs, p.rows, about, tracks[published.MEANS + ["loudness_db", "liveness"]])
+first = p.track_lists()[:{asked}]
+asked = [(int(songs[0]), len(songs)) for songs in first]
+sounds = tracks[[*published.MEANS, "loudness_db", "liveness"]]
+world = (asked, similar, pairs, p.rows, about, sounds)
 joblib.dump((*world, sound, groups), {file!r})
 """
 

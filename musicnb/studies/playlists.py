@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch as patch_method
 from scipy import sparse
 from scipy.special import ndtr
 
@@ -89,7 +90,7 @@ def _has_pairs(path: Path) -> bool:
     except Exception:  # what cannot be read has none
         return False
 
-
+# %% ../../nbs/40_playlists.ipynb #c853683c
 def _pairs_of(folder: Path) -> list[Path]:
     "The table of pairs of a folder, then those of its playlists and its tracks; [] without pairs."
     pairs = _beside(folder, "playlist_tracks")
@@ -211,7 +212,7 @@ _POSITION = {"position": Column("int", "position in the playlist", "", 0, option
 def _tables(name: str, file: str, row: str, columns: dict, **more) -> DataSet:
     return DataSet(name, file, row, "your own playlists", "yours", "yours", columns, **more)
 
-
+# %% ../../nbs/40_playlists.ipynb #d94308d4
 PAIRS = _tables(
     "playlist-tracks",
     "playlist_tracks.csv",
@@ -237,7 +238,7 @@ _FACTS = {
 SOUND_NAMES = [UNITS.get(c, c) for c in SOUND]  # as columns of the table of tracks
 LABELS.update({"r_precision": "R-precision", "ndcg": "NDCG", "clicks": "clicks"})
 
-
+# %% ../../nbs/40_playlists.ipynb #57d52d21
 @dataclass(frozen=True)
 class Playlists:
     "Playlists and their tracks, as codes with two tables of names."
@@ -306,7 +307,7 @@ class _Codes:
         sound = [c for c in SOUND_NAMES if c in seen] if "artist" in self.columns else []
         return [*self.columns, *sound]
 
-
+# %% ../../nbs/40_playlists.ipynb #66954ac0
 def code_tables(
     frames: Iterable[pd.DataFrame],  # playlist_id, track_id; perhaps position and facts
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, int]:  # rows, playlists, tracks, duplicates
@@ -381,7 +382,7 @@ def fit_playlists(
         "sound": fit_sound(songs.drop_duplicates("track_id")),
     }
 
-
+# %% ../../nbs/40_playlists.ipynb #abcc1014
 def fit_sound(
     songs: pd.DataFrame,  # SONGS, each track once
 ) -> dict:  # distribution of each number, mean normal scores of the subgenres, correlations
@@ -448,25 +449,27 @@ class _World:
         self.pools = [_Pools(group, weight) for group in groups]
         self.subgenre, self.count, self.weight = scene // SCENES, count, weight
 
-    def draw(self, playlists: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-        "Pairs of playlist and track, and scene, favourite artist and length of each playlist."
-        rng, fitted = self.rng, self.fitted
-        margin = fitted["length"]
-        scale = MEAN_LENGTH / draw_margin((np.arange(1_000) + 0.5) / 1_000, margin).mean()
-        length = np.maximum(5, scale * draw_margin(rng.random(playlists), margin)).round()
-        first = self.pools[0].draw(np.zeros(playlists, dtype="int64"), rng)
-        favourite, scene = self.artist[first], self.scene_of[self.artist[first]]
-        wanted = (1.3 * length + 3).astype("int64")
-        playlist = np.repeat(np.arange(playlists), wanted)
-        shares = np.stack([rng.beta(*b, playlists) for b in ((1, 6), (4, 4), (1, 4))], axis=1)
-        level = (rng.random(len(playlist))[:, None] > np.cumsum(shares, axis=1)[playlist]).sum(1)
-        track = np.empty(len(playlist), dtype="int64")
-        groups = (favourite, scene, scene // SCENES, np.zeros(playlists, dtype="int64"))
-        for k, (group, pool) in enumerate(zip(groups, reversed(self.pools), strict=True)):
-            track[level == k] = pool.draw(group[playlist[level == k]], rng)
-        rows = pd.DataFrame({"playlist": playlist, "track": track}).drop_duplicates()
-        rows = rows[rows.groupby("playlist").cumcount() < length[rows["playlist"]]]
-        return rows, pd.DataFrame({"scene": scene, "favourite": favourite})
+# %% ../../nbs/40_playlists.ipynb #5282776b
+@patch_method
+def draw(self: _World, playlists: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    "Pairs of playlist and track, and scene, favourite artist and length of each playlist."
+    rng, fitted = self.rng, self.fitted
+    margin = fitted["length"]
+    scale = MEAN_LENGTH / draw_margin((np.arange(1_000) + 0.5) / 1_000, margin).mean()
+    length = np.maximum(5, scale * draw_margin(rng.random(playlists), margin)).round()
+    first = self.pools[0].draw(np.zeros(playlists, dtype="int64"), rng)
+    favourite, scene = self.artist[first], self.scene_of[self.artist[first]]
+    wanted = (1.3 * length + 3).astype("int64")
+    playlist = np.repeat(np.arange(playlists), wanted)
+    shares = np.stack([rng.beta(*b, playlists) for b in ((1, 6), (4, 4), (1, 4))], axis=1)
+    level = (rng.random(len(playlist))[:, None] > np.cumsum(shares, axis=1)[playlist]).sum(1)
+    track = np.empty(len(playlist), dtype="int64")
+    groups = (favourite, scene, scene // SCENES, np.zeros(playlists, dtype="int64"))
+    for k, (group, pool) in enumerate(zip(groups, reversed(self.pools), strict=True)):
+        track[level == k] = pool.draw(group[playlist[level == k]], rng)
+    rows = pd.DataFrame({"playlist": playlist, "track": track}).drop_duplicates()
+    rows = rows[rows.groupby("playlist").cumcount() < length[rows["playlist"]]]
+    return rows, pd.DataFrame({"scene": scene, "favourite": favourite})
 
 # %% ../../nbs/40_playlists.ipynb #a3fc6aab
 def _draw_titles(about: pd.DataFrame, artists: np.ndarray, world: _World) -> np.ndarray:
@@ -490,7 +493,7 @@ def _draw_followers(length: np.ndarray, about: pd.DataFrame, rng) -> np.ndarray:
     shares, counts = np.array(list(FOLLOWERS)), np.log(list(FOLLOWERS.values()))
     return np.maximum(2, np.exp(np.interp(-np.log1p(-u + 1e-9), -np.log1p(-shares + 1e-9), counts)))
 
-
+# %% ../../nbs/40_playlists.ipynb #76e01507
 def _draw_sound(world: _World) -> pd.DataFrame:
     "The twelve numbers; missing for two tracks in five, for the rare ones more often."
     rng, sound = world.rng, world.fitted["sound"]
@@ -532,7 +535,7 @@ def draw_playlists(
     )
     return _as_twin(rows, playlists, tracks, rng)
 
-
+# %% ../../nbs/40_playlists.ipynb #fe7114ac
 def _chunks(count: int, most: int) -> Iterator[int]:
     for start in range(0, count, most):
         yield min(most, count - start)
@@ -552,7 +555,7 @@ def _name_tracks(world: _World, artists: np.ndarray) -> pd.DataFrame:
         }
     )
 
-
+# %% ../../nbs/40_playlists.ipynb #d4cc43b7
 def _as_twin(rows, playlists, tracks, rng) -> Playlists:
     "Codes that do not tell the popularity, and only tracks that stand somewhere."
     shuffled = rng.permutation(len(tracks))
@@ -603,7 +606,7 @@ def slice_rows(p: Playlists) -> pd.DataFrame:  # columns of PLAYLISTS
         }
     )
 
-
+# %% ../../nbs/40_playlists.ipynb #4e9a660c
 def write_slices(
     p: Playlists,  # with followers
     folder: Path | str,
@@ -653,7 +656,7 @@ def song_rows(p: Playlists, rng: np.random.Generator) -> pd.DataFrame:  # column
     )
     return made.assign(**sound)
 
-
+# %% ../../nbs/40_playlists.ipynb #0b64fdf3
 class _PlaylistRecipe(Recipe):
     "Playlists are no table, so their twin has a `fit` and a `draw` of its own."
 
@@ -688,7 +691,7 @@ def find_playlists(
                 found.setdefault(name, (dataset, []))[1].append(path)
     return found
 
-
+# %% ../../nbs/40_playlists.ipynb #6a59ee3f
 def load_playlists(
     data_dir: str = "",  # folder, "twin", or "" for $MUSICNB_DATA, else data/raw
     name: str = "",  # of a data set in it, the first by default
@@ -732,7 +735,7 @@ def _load_files(name: str, dataset: DataSet, paths: list[Path], home: Path) -> P
 def _known(paths: list[Path]) -> set[str]:
     return set(load_checked(_PAIRS, paths[:1])[0].columns)
 
-
+# %% ../../nbs/40_playlists.ipynb #592e2a09
 _NAMES = {
     PLAYLISTS.name: {
         "pid": "playlist_id", "name": "title", "num_followers": "followers", "pos": "position",
@@ -760,7 +763,7 @@ def _read_all(dataset: DataSet, tables: list[list[Path]]) -> Iterator[pd.DataFra
         spotify = frame["track_id"].str.removeprefix("spotify:track:")
         yield frame.assign(track_id=spotify, playlist_id=frame["playlist_id"].astype("str"))
 
-
+# %% ../../nbs/40_playlists.ipynb #59476f66
 def _what_is_missing(p: Playlists) -> tuple[str, ...]:
     "A line for each thing that the data does not have, with what is done instead."
     lines = []
@@ -882,7 +885,7 @@ def draw_queries(
         }
     )
 
-
+# %% ../../nbs/40_playlists.ipynb #01f0e451
 def _shuffled_lists(p: Playlists, random_state: int) -> list[np.ndarray]:
     key = np.random.default_rng(random_state).random(len(p.rows))
     rows = p.rows.iloc[np.lexsort((key, p.rows["playlist"]))]

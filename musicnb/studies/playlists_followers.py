@@ -35,7 +35,7 @@ def tail_exponent(
     tail = np.sort(followers)[-count - 1 :]
     return float(count / np.log(tail[1:] / tail[0]).sum())
 
-
+# %% ../../nbs/40g_playlists_followers.ipynb #c2ce1db5
 def table_tail(
     followers: pd.Series,  # of each playlist, none missing
     random_state: int = 1,  # of the bootstrap over playlists
@@ -59,7 +59,7 @@ def table_tail(
     }
     return pd.DataFrame(rows, index=["value", "low", "high"]).T
 
-
+# %% ../../nbs/40g_playlists_followers.ipynb #3d9eaf2f
 def rank_curve(
     followers: pd.Series,
     points: int = 60,  # of the curve, evenly spread over the logarithm of the rank
@@ -86,7 +86,7 @@ LABELS.update(
     }
 )
 
-
+# %% ../../nbs/40g_playlists_followers.ipynb #d98c2f24
 def size_features(
     p: Playlists,
     train: np.ndarray,  # codes of the playlists that tracks are counted in
@@ -133,7 +133,7 @@ def title_features(
         }
     ).astype("float64")[TITLE]
 
-
+# %% ../../nbs/40g_playlists_followers.ipynb #3dd72859
 def _largest_artist(p: Playlists) -> list[str]:
     "The name of the artist with most tracks in each playlist, in small letters."
     rows = p.rows.assign(artist=p.artist_codes[p.rows["track"]])

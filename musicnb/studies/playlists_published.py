@@ -17,6 +17,7 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.cluster import KMeans
@@ -45,7 +46,7 @@ def count_pairs(
         yield start, (by_track[start:end] @ matrix).tocsr()
         start = end
 
-
+# %% ../../nbs/40b_playlists_published.ipynb #68596fa6
 def most_similar(
     matrix: sparse.csr_matrix,  # playlists × tracks, the playlists that are counted
     k: int = 10,  # songs kept for each
@@ -120,7 +121,7 @@ class Sound:
         "Aggregates of many lists."
         return np.stack([self.of(codes) for codes in lists])
 
-
+# %% ../../nbs/40b_playlists_published.ipynb #c8a5751a
 def track_sound(
     tracks: pd.DataFrame,  # with SOUND_NAMES, NaN where not known
 ) -> Sound:
@@ -149,7 +150,7 @@ class Groups:
         gap = self.centres - (aggregates - self.mean) / self.scale
         return int((gap * gap).sum(axis=1).argmin())
 
-
+# %% ../../nbs/40b_playlists_published.ipynb #a51292a4
 def fit_groups(
     lists: list[np.ndarray],  # tracks of each playlist
     followers: np.ndarray,  # of each playlist
@@ -204,7 +205,7 @@ def make_playlist(
         rest += _take(similar_songs(seed, similar, wanted + len(rest), step), have, short)
     return [seed, *first, *rest]
 
-
+# %% ../../nbs/40b_playlists_published.ipynb #e579216e
 def _take(songs: list[int], without: set, count: int) -> list[int]:
     "The first songs that are not among these."
     made = []
@@ -232,7 +233,7 @@ def pair_table(
         )
     return pd.concat(parts, ignore_index=True)
 
-
+# %% ../../nbs/40b_playlists_published.ipynb #ceb3a378
 def plain_playlist(
     seed: int,
     length: int,
@@ -292,7 +293,7 @@ LADDER = {
     "the median length instead of the true one": {"true_length": False},
 }
 
-
+# %% ../../nbs/40b_playlists_published.ipynb #24710320
 def ladder_settings(
     base: Setting = Setting(),
 ) -> dict[str, Setting]:  # what was mended last -> setting
@@ -327,48 +328,58 @@ class PublishedMethod:
         self.median = int(np.median(p.playlists["length"].to_numpy()[split.train]))
         self._similar, self._groups, self._followers = {}, {}, None
 
-    def similar(self, count_all: bool) -> list[list[int]]:
-        "The most similar songs, counted in all playlists or in those of the training part."
-        if count_all not in self._similar:
-            matrix = self.p.matrix()
-            rows = slice(None) if count_all else self.split.train
-            self._similar[count_all] = most_similar(matrix[rows], k=20).tolist()
-        return self._similar[count_all]
+# %% ../../nbs/40b_playlists_published.ipynb #8fa9d77f
+@patch
+def similar(self: PublishedMethod, count_all: bool) -> list[list[int]]:
+    "The most similar songs, counted in all playlists or in those of the training part."
+    if count_all not in self._similar:
+        matrix = self.p.matrix()
+        rows = slice(None) if count_all else self.split.train
+        self._similar[count_all] = most_similar(matrix[rows], k=20).tolist()
+    return self._similar[count_all]
 
-    def groups(self, codes: np.ndarray, setting: Setting) -> Groups:
-        "Groups of these playlists."
-        n_clusters = min(setting.n_clusters, len(codes))
-        key = (codes[0], len(codes), n_clusters, setting.taken, setting.scaled)
-        if key not in self._groups:
-            lists = [self.lists[c] for c in codes]
-            self._groups[key] = fit_groups(
-                lists, self.followers[codes], self.sound, *key[2:], self.random_state
-            )
-        return self._groups[key]
 
-    def follower_regression(self) -> LinearRegression:
-        "Followers by least squares on the aggregates of training playlists."
-        if self._followers is None:
-            table = self.aggregates(self.split.train)
-            self._followers = LinearRegression().fit(table, self.followers[self.split.train])
-        return self._followers
-
-    def aggregates(self, codes: np.ndarray) -> np.ndarray:  # (playlists, 12)
-        return self.sound.of_each([self.lists[c] for c in codes])
-
-    def make(self, code: int, setting: Setting, groups: Groups) -> list[int]:
-        "The playlist that the method makes from the given song of a playlist."
-        length = len(self.lists[code]) if setting.true_length else self.median
-        return make_playlist(
-            self.seeds[code],
-            length,
-            self.similar(setting.count_all),
-            groups,
-            self.sound,
-            setting.share,
-            setting.step,
-            setting.repeats,
+@patch
+def groups(self: PublishedMethod, codes: np.ndarray, setting: Setting) -> Groups:
+    "Groups of these playlists."
+    n_clusters = min(setting.n_clusters, len(codes))
+    key = (codes[0], len(codes), n_clusters, setting.taken, setting.scaled)
+    if key not in self._groups:
+        lists = [self.lists[c] for c in codes]
+        self._groups[key] = fit_groups(
+            lists, self.followers[codes], self.sound, *key[2:], self.random_state
         )
+    return self._groups[key]
+
+# %% ../../nbs/40b_playlists_published.ipynb #15bf58b1
+@patch
+def follower_regression(self: PublishedMethod) -> LinearRegression:
+    "Followers by least squares on the aggregates of training playlists."
+    if self._followers is None:
+        table = self.aggregates(self.split.train)
+        self._followers = LinearRegression().fit(table, self.followers[self.split.train])
+    return self._followers
+
+
+@patch
+def aggregates(self: PublishedMethod, codes: np.ndarray) -> np.ndarray:  # (playlists, 12)
+    return self.sound.of_each([self.lists[c] for c in codes])
+
+
+@patch
+def make(self: PublishedMethod, code: int, setting: Setting, groups: Groups) -> list[int]:
+    "The playlist that the method makes from the given song of a playlist."
+    length = len(self.lists[code]) if setting.true_length else self.median
+    return make_playlist(
+        self.seeds[code],
+        length,
+        self.similar(setting.count_all),
+        groups,
+        self.sound,
+        setting.share,
+        setting.step,
+        setting.repeats,
+    )
 
 # %% ../../nbs/40b_playlists_published.ipynb #e36e434a
 def score_made(
@@ -386,7 +397,7 @@ def score_made(
         "distance": float(np.sqrt(gap @ gap)),
     }
 
-
+# %% ../../nbs/40b_playlists_published.ipynb #8c8e9086
 def evaluate_published(
     method: PublishedMethod,
     part: str,  # train, validation or test
@@ -408,7 +419,7 @@ def evaluate_published(
             rows[-1]["predicted"] = followers.predict([method.sound.of(np.asarray(made))])[0]
     return _with_metric(pd.DataFrame(rows), method, setting)
 
-
+# %% ../../nbs/40b_playlists_published.ipynb #67633249
 def _with_metric(rows: pd.DataFrame, method: PublishedMethod, setting: Setting) -> pd.DataFrame:
     "The columns of the published results, and what they were made of."
     numf = method.followers[rows["playlist"]]
@@ -471,7 +482,7 @@ def mean_of(
     found = bootstrap_mean(values, seed=random_state)
     return Interval(*found, n=len(values), split=split, metric=column)
 
-
+# %% ../../nbs/40b_playlists_published.ipynb #3c2200fa
 def mean_difference(
     first: pd.DataFrame,  # from `evaluate_published`
     second: pd.DataFrame,  # of other playlists
@@ -552,7 +563,7 @@ def best_setting(
     whole = {c: int(row[c]) for c in ("n_clusters", "taken", "step")}
     return whole | {"share": float(row["share"])}
 
-
+# %% ../../nbs/40b_playlists_published.ipynb #4207a5f5
 def compare_clusters(
     method: PublishedMethod,
     clusters: list[int],
@@ -572,7 +583,7 @@ def compare_clusters(
     }
     return pd.DataFrame(rows, index=["value", "low", "high"]).T
 
-
+# %% ../../nbs/40b_playlists_published.ipynb #e80d14cd
 def wide_sweep(
     sweep: pd.DataFrame,  # from `sweep_settings`
 ) -> pd.DataFrame:  # rows: clusters and playlists taken; columns: share and songs per step
@@ -601,7 +612,7 @@ def interleave(
         a, b = a + turn, b + (not turn)
     return made
 
-
+# %% ../../nbs/40b_playlists_published.ipynb #dd13f6df
 class PublishedRanker(BaseEstimator):
     "The mended method as a ranking; X has columns given and followers."
 

@@ -38,7 +38,7 @@ def table_means(
     found = {m: bootstrap_mean(s[metric].to_numpy(), seed=random_state) for m, s in scores.items()}
     return pd.DataFrame(found, index=["value", "low", "high"]).T
 
-
+# %% ../../nbs/40a_playlists_ruler.ipynb #d9dca1af
 def compare_lists(
     first: pd.DataFrame,  # scores of a model
     second: pd.DataFrame,  # scores of another on the same playlists
@@ -202,7 +202,7 @@ def catalogue_coverage(
     shown = recommended[:, :top]
     return len(np.unique(shown[shown >= 0])) / n_tracks
 
-
+# %% ../../nbs/40a_playlists_ruler.ipynb #9d81a715
 def gini(
     counts: np.ndarray,  # how often each track is recommended, 0 included
 ) -> float:  # 0: all alike, near 1: a few have it all
@@ -256,7 +256,7 @@ def known_truth(
     "The truth without tracks that no training playlist holds; one track at least stays."
     return [t[popularity[t] > 0] if (popularity[t] > 0).any() else t[:1] for t in truth]
 
-
+# %% ../../nbs/40a_playlists_ruler.ipynb #635f74e1
 def table_by_length(
     scores: dict[str, pd.DataFrame],  # model -> a row a playlist, from `score_lists`
     to_find: np.ndarray,  # tracks to be found in each

@@ -32,8 +32,8 @@ sys.path[:0] = [str(DOCS), str(ROOT)]
 import cells  # noqa: E402  (the line above makes these importable)
 import readme  # noqa: E402
 
-from musicnb.book.execute import code_of, reached_modules  # noqa: E402
-from musicnb.book.report import chapter_stems  # noqa: E402
+from musicnb.book.execute import chapter_stems, code_of, reached_modules  # noqa: E402
+from musicnb.book.page import docs_anchor  # noqa: E402
 from musicnb.core import UserError, cache_dir, file_sha256, write_text  # noqa: E402
 
 TIME_LIMIT = 300  # seconds for one cell of a tool's notebook
@@ -172,7 +172,7 @@ def relink(
     page keeps its name only."""
 
     def swap(match: re.Match) -> str:
-        text, target, fragment = match[1], match[2], match[3] or ""
+        text, target, fragment = match[1], match[2], docs_anchor(match[3] or "")
         name = Path(target).name
         if re.match(r"[a-z]+:", target):
             return match[0]

@@ -151,14 +151,14 @@ def legend_above(
     axes,  # Axes, or an array of Axes that share one legend
     **options,  # of Axes.legend
 ) -> None:
-    "One legend above the panel or the figure, in one row."
+    "One legend in one row: above the panel, or above the figure, titles included, for an array."
     panels_ = np.atleast_1d(axes).ravel()
     handles, names = panels_[0].get_legend_handles_labels()
     for ax in panels_:
         if ax.get_legend():
             ax.get_legend().remove()
     options = {"ncols": max(len(names), 1), "handletextpad": 0.4} | options
-    if len(panels_) > 1:
+    if isinstance(axes, np.ndarray):
         panels_[0].figure.legend(handles, names, loc="outside upper left", **options)
     else:
         where = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
@@ -274,6 +274,16 @@ def _cell(x) -> str:
     return typographic_minus(x) if isinstance(x, str) else format_number(x)
 
 
+def _counts(column: pd.Series) -> bool:
+    "A column of floats that are all whole: counts that a transposed or mixed table made floats of."
+    known = column.dropna()
+    return bool(len(known)) and all(isinstance(x, float) and x.is_integer() for x in known)
+
+
+def _whole(x) -> str:
+    return format_number(x if pd.isna(x) else int(x))
+
+
 def _labelled(table: pd.DataFrame) -> pd.DataFrame:
     "A copy with the names that a reader sees; the index's name stands above it."
     made = table.astype(object).where(table.notna(), np.nan)  # of a None pandas would make a text
@@ -285,9 +295,15 @@ def _labelled(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _frame_html(table: pd.DataFrame) -> str:
-    p_values = [bool(re.match(r"p\b(?!-)", str(c))) for c in table.columns]
+    formats = [
+        format_p
+        if re.match(r"p\b(?!-)", str(c))
+        else _whole
+        if _counts(table.iloc[:, j])
+        else _cell
+        for j, c in enumerate(table.columns)
+    ]
     made = _labelled(table)
-    formats = [format_p if p else _cell for p in p_values]
     return made.to_html(formatters=formats, escape=True, border=0, na_rep="")
 
 

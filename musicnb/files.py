@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MusicnbError', 'UserError', 'DataError', 'find_root', 'need_root', 'cache_dir', 'atomic_path', 'write_text',
-           'whole_text', 'round_floats', 'dump_json', 'file_sha256', 'csv_writer', 'write_csv']
+           'whole_text', 'round_floats', 'dump_json', 'file_sha256', 'csv_writer', 'write_csv', 'progress_bars']
 
 # %% ../nbs/00a_files.ipynb #10d4b868
 import contextlib
@@ -211,3 +211,14 @@ def write_csv(
         writer.writerow(columns)
         writer.writerows([cell(row.get(c)) for c in columns] for row in rows)
     return Path(path)
+
+# %% ../nbs/00a_files.ipynb #b1948430
+def progress_bars(
+    *columns,  # of rich.progress, to the right of the bar
+    console=None,  # rich.console.Console; that of standard output by default
+):  # rich.progress.Progress
+    "Bars of one look, which leave no trace when they end."
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    name, bar = TextColumn("{task.description}"), BarColumn(bar_width=24)
+    return Progress(name, bar, *columns, console=console, transient=True)

@@ -19,6 +19,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from .core import Interval, NotRun
 from musicnb.describe import (  # noqa: F401
     LABELS,
     describe,
@@ -27,6 +28,8 @@ from musicnb.describe import (  # noqa: F401
     format_percent,
     label,
     plural,
+    table_intervals,
+    table_ledger,
 )
 from musicnb.display import (  # noqa: F401
     AMOUNT,
@@ -70,13 +73,22 @@ def _look(k: int) -> dict:
 
 def _as_tables(tables) -> dict[str, pd.DataFrame]:
     "Each series as a table with the column value, and low and high where it has an interval."
-    if isinstance(tables, pd.Series):
-        return {"": tables.to_frame("value")}
-    if isinstance(tables, pd.DataFrame):
-        if "value" in tables:
-            return {"": tables}
-        tables = {name: tables[name] for name in tables}
-    return {n: t.to_frame("value") if isinstance(t, pd.Series) else t for n, t in tables.items()}
+    if _one_table(tables):
+        return {"": _as_table(tables)}
+    return {name: _as_table(tables[name]) for name in tables}
+
+
+def _one_table(tables) -> bool:
+    "Is it a single series? The values of a dict are then intervals, those of several are tables."
+    if isinstance(tables, dict):
+        return any(isinstance(t, Interval | NotRun) for t in tables.values())
+    return isinstance(tables, pd.Series) or "value" in tables
+
+
+def _as_table(table) -> pd.DataFrame:
+    if isinstance(table, dict):
+        return table_intervals(table)
+    return table.to_frame("value") if isinstance(table, pd.Series) else table
 
 
 def _ends(table: pd.DataFrame) -> np.ndarray | None:
@@ -332,7 +344,7 @@ def plot_histograms(
         ax.axvline(values.median(), color=INK, lw=1.4)
         if log:
             log_axis(ax.xaxis)
-            ax.xaxis.get_major_locator().set_params(numticks=5)
+            ax.xaxis.get_major_locator().set_params(numticks=max(2, 12 // columns))
         ax.set(
             xlabel=label(name),
             ylabel=unit if ax.get_subplotspec().is_first_col() else "",
@@ -411,7 +423,7 @@ def plot_correlations(
 
 # %% ../nbs/01c_plot.ipynb #051fb075
 def plot_forest(
-    tables,  # DataFrame with value, low, high; the index names the rows. Several: a dict by name
+    tables,  # DataFrame with value, low, high, or dict of Intervals by row; dict of these by name
     *,
     xlabel: str = "",  # what is estimated, with its unit
     reference: float | None = 0,  # where a line is drawn

@@ -13,7 +13,8 @@ from conftest import report_songs, status_of
 from musicnb.core import UserError
 from musicnb.models.estimators import check_classes
 from musicnb.studies.registry import make_twin
-from musicnb.studies.youtube import class_target, clean_songs, load_songs
+from musicnb.studies.youtube import class_target, clean_songs, derive_songs, load_songs
+from musicnb.studies.youtube_classes import ask_question, draw_question
 
 CHAPTER = "18_youtube_classes"
 
@@ -72,42 +73,33 @@ def test_without_a_later_crawl_growth_is_not_run(songs, report):
     assert "no later count of views" in (out / f"{CHAPTER}.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "views,line",
-    [
-        (lambda t: 0.0 * t["Views"], "target 'platform' has 0 songs of class 1"),
-        (
-            lambda t: np.where(
-                t["Stream"].where(t["official_video"].eq(True)).rank(method="first") <= 3, 1e12, 0.0
-            ),
-            "target 'platform' has 3 songs of class 1",
-        ),
-    ],
-    ids=["one class only", "three songs of a class"],
-)
-def test_too_few_of_a_class_is_one_line(songs, report, views, line):
-    table = songs["youtube"]
-    code, said, out = report(youtube=table.assign(Views=views(table)))
+def three_on_youtube(table):
+    """Three songs have more views than streams."""
+    streams = table["Stream"].where(table["official_video"].eq(True))
+    return table.assign(Views=np.where(streams.rank(method="first") <= 3, 1e12, 0.0))
+
+
+def test_too_few_of_a_class_is_one_line(songs, report):
+    code, said, out = report(youtube=three_on_youtube(songs["youtube"]))
     assert code == 1 and status(out) == "failed"
-    assert line in said and "expected 10 or more of each" in said and "Traceback" not in said, said
+    assert "target 'platform' has 3 songs of class 1" in said and "Traceback" not in said, said
+    assert "expected 10 or more of each" in said
 
 
-def test_a_question_that_is_not_there_is_one_line(songs, report):
-    code, said, out = report("-p", "target=fame", youtube=songs["youtube"])
-    assert (
-        code == 1
-        and "expected platform, growth, high_views; Views or viewCount" in said
-        and "Traceback" not in said
-    ), said
-
-
-def test_growth_asked_for_without_a_crawl_is_one_line(songs, report):
-    code, said, out = report("-p", "target=growth", youtube=songs["youtube"])
-    assert (
-        code == 1
-        and "no later count of views, which 'growth' needs" in said
-        and "Traceback" not in said
-    ), said
+@pytest.mark.parametrize(
+    "change, target, line",
+    [
+        (lambda t: t.assign(Views=0.0), "platform", "'platform' has 0 songs of class 1"),
+        (lambda t: t, "fame", "expected platform, growth, high_views; Views or viewCount"),
+        (lambda t: t, "growth", "no later count of views, which 'growth' needs"),
+    ],
+    ids=["one class only", "no such question", "growth without a crawl"],
+)
+def test_a_question_that_cannot_be_asked(songs, change, target, line):
+    table = clean_songs(derive_songs(change(songs["youtube"])))[0]
+    with pytest.raises(UserError) as error:
+        draw_question(ask_question(table, target), 0.2)
+    assert line in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_part_of_a_split_without_a_class():

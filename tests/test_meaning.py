@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from conftest import report_songs
 
+from musicnb.core import UserError
 from musicnb.studies.registry import make_twin
+from musicnb.studies.youtube import derive_songs
+from musicnb.studies.youtube_meaning import check_songs, select_songs
 
 CHAPTER = "19_youtube_meaning"
 
@@ -71,14 +74,25 @@ def test_the_verdicts_follow_the_numbers(songs, report):
             lambda t: t.assign(Artist="One"),
             "complete official songs of 1 artists; expected 1,500 songs of 60 artists or more",
         ),
+        (lambda t: t.head(400), "complete official songs of"),
+    ],
+    ids=["one artist", "few songs"],
+)
+def test_too_few_songs(songs, change, seen):
+    with pytest.raises(UserError, match=seen):
+        check_songs(select_songs(derive_songs(change(songs))))
+
+
+@pytest.mark.parametrize(
+    "change, seen",
+    [
         (
             lambda t: t.assign(Artist=[f"artist {i}" for i in range(len(t))]),
             "artists has two songs or more",
         ),
-        (lambda t: t.head(400), "complete official songs of"),
         (lambda t: t.assign(Valence=0.5), "Valence: one value only in the songs of each artist"),
     ],
-    ids=["one artist", "one song each", "few songs", "constant"],
+    ids=["one song each", "constant"],
 )
 def test_bad_tables_are_one_line(songs, report, change, seen):
     code, said, _ = report(change(songs))

@@ -1,6 +1,7 @@
 """The notebooks are the source: they run, they are clean, and modules are what they export."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,12 +12,13 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from musicnb.book.execute import imported, module_files, read_chapter
-from musicnb.book.report import chapter_stems, cores, usual_jobs
+from musicnb.book.execute import chapter_stems, imported, module_files, read_chapter
+from musicnb.book.report import cores, usual_jobs
 from musicnb.studies.registry import data_cards
 
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").glob("*.ipynb"))
 CHAPTERS = [p for p in NOTEBOOKS if p.stem in chapter_stems(ROOT / "nbs")]
+ROOMS_AND_TEXTS = [p for p in NOTEBOOKS if p not in CHAPTERS]
 stem = lambda p: p.stem  # noqa: E731
 
 
@@ -32,9 +34,9 @@ def run_notebook(path: Path) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=stem)
+@pytest.mark.parametrize("path", ROOMS_AND_TEXTS, ids=stem)
 def test_notebook_runs(path):
-    """Each notebook is a test, in a process of its own."""
+    """Each notebook is a test, in a process of its own. Chapters run as a book, in test_report."""
     done = run_notebook(path)
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
 
@@ -53,6 +55,22 @@ def test_notebook_is_clean(path):
             )
     ids = [c.id for c in nb.cells]
     assert len(ids) == len(set(ids))
+
+
+def markdown_of(path: Path) -> str:
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
+
+
+def test_links_to_the_glossary_lead_to_its_words():
+    words = re.findall(r"^## (.+)$", markdown_of(ROOT / "nbs" / "glossary.ipynb"), flags=re.M)
+    anchors = {word.replace(" ", "-") for word in words}  # as JupyterLab makes them
+    assert len(anchors) == len(words) > 50
+    links = {
+        p.stem: set(re.findall(r"glossary\.ipynb#([^)]+)\)", markdown_of(p))) for p in CHAPTERS
+    }
+    assert any(links.values())
+    assert {name: found - anchors for name, found in links.items() if found - anchors} == {}
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=stem)

@@ -308,21 +308,23 @@ def test_links_between_notebooks():
     nb = new_notebook(
         cells=[
             new_markdown_cell(
-                "[a](21_x.ipynb) [b](03_data.ipynb#Load) [c](https://example.org) [d](#The-question)"  # noqa: E501
+                "[a](21_x.ipynb) [b](03_data.ipynb#Load) [c](https://example.org) "
+                "[d](#The-question) [e](glossary.ipynb#Brier-score) [f](18_youtube_classes.ipynb)"
             )
         ]
     )
     made = render_chapter(nb, make_cover(pages=["21_x"]))
     for href in (
         "21_x.html",
-        "../site/chapters/../tools/03_data.html",
+        "../site/chapters/../tools/03_data.html#load",
+        "../site/chapters/../tools/glossary.html#brier-score",
+        "../site/chapters/../chapters/18_youtube_classes.html",
         "https://example.org",
         "#s-the-question",
     ):
         assert f'href="{href}"' in made, href
-    assert "03_data" not in render_chapter(nb, make_cover(docs_href=None)), (
-        "a link that leads nowhere is text"
-    )
+    alone = render_chapter(nb, make_cover(docs_href=None))
+    assert "03_data" not in alone and "glossary" not in alone, "a link that leads nowhere is text"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from musicnb.models.tune import (
     table_search,
 )
 from musicnb.studies.registry import make_twin
+from musicnb.studies.youtube_tuning import check_trials
 
 CHAPTER = "18b_youtube_tuning"
 KEY = "0123456789abcdef" * 2 + "01234567"  # 40 digits, as a key has
@@ -165,6 +166,9 @@ def test_a_database_that_cannot_be_opened(tmp_path):
     (tmp_path / "letter").write_text("Dear musicnb")
     with pytest.raises(UserError, match="cannot be opened"):
         opened((tmp_path / "letter") / "a.db")  # a file where a folder should be
+    (tmp_path / "letter.db").write_text("Dear musicnb, " * 100)
+    with pytest.raises(UserError, match="is no database of searches .file is not a database."):
+        opened(tmp_path / "letter.db")
 
 
 def test_a_diary_without_a_login(monkeypatch, tmp_path):
@@ -224,7 +228,7 @@ def report(home, tmp_path):
     return run
 
 
-def test_without_a_crawl_with_a_diary_and_twice_the_same(report, tmp_path):
+def test_without_a_crawl_and_with_a_diary(report, tmp_path):
     code, said, out = report("-p", "tracking=true", WANDB_MODE="offline", WANDB_API_KEY=KEY)
     assert code == 0, said
     scores = list(csv.DictReader((out / "scores.csv").open(encoding="utf-8")))
@@ -253,26 +257,17 @@ def test_without_a_crawl_with_a_diary_and_twice_the_same(report, tmp_path):
         for path in (*out.rglob("*"), *diaries)
         if path.is_file() and KEY.encode() in path.read_bytes()
     ], "no key in any output"
-    code, said, again = report(out="again")
-    assert code == 0, said
-    assert (again / "findings.json").read_bytes() == (out / "findings.json").read_bytes()
 
 
-@pytest.mark.parametrize(
-    "more,line",
-    [
-        (("-p", "tracking=true"), "nobody is logged in to Weights & Biases"),
-        (("-p", "database={}/letter.db"), "is no database of searches (file is not a database)"),
-        (
-            ("-p", "database={}/genre.db"),
-            "holds the search '31_genre_networks: hill'; expected searches of '18b_youtube_tuning'",
-        ),
-        (("-p", "published_trials=1"), "three trials or more"),
-    ],
-)
-def test_what_cannot_be_searched_ends_in_one_line(report, tmp_path, more, line):
-    (tmp_path / "letter.db").write_text("Dear musicnb, " * 100)
+def test_what_cannot_be_searched_ends_in_one_line(report, tmp_path):
     open_search("31_genre_networks: hill", search_facts(SPACE), tmp_path / "genre.db")
-    code, said, out = report(*(part.format(tmp_path) for part in more))
+    code, said, out = report("-p", f"database={tmp_path}/genre.db")
+    line = "holds the search '31_genre_networks: hill'; expected searches of '18b_youtube_tuning'"
     assert code == 1 and line in said and "Traceback" not in said, said
     assert json.loads((out / "run.json").read_text())["chapters"][0]["status"] == "failed"
+
+
+def test_too_few_trials():
+    with pytest.raises(UserError, match="three trials or more"):
+        check_trials(5, 1, 3)
+    check_trials(3, 3, 1)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from conftest import report_songs, status_of
 
+from musicnb.files import DataError
 from musicnb.studies.registry import load, make_twin
-from musicnb.studies.youtube import clean_songs, load_songs
+from musicnb.studies.youtube import clean_songs, join_enriched, load_songs
 
 CHAPTER = "12_youtube_prepare"
 
@@ -41,15 +42,12 @@ def test_without_a_crawl_what_needs_it_is_not_run(songs, report):
     )
 
 
-def test_a_crawl_of_other_songs_is_one_line(songs, report):
+def test_a_crawl_of_other_songs_is_one_line(songs):
     enriched = songs["youtube-enriched"]
     strange = enriched.assign(row=enriched["row"].to_numpy()[::-1])
-    code, said, out = report(youtube=songs["youtube"], youtube_enriched=strange)
-    assert code == 1 and status(out) == "failed"
-    assert (
-        "DataError: row number 1199 of the enrichment is" in said and "rows match no track" in said
-    ), said
-    assert "Traceback" not in said
+    with pytest.raises(DataError, match="row number 1199 of the enrichment is") as error:
+        join_enriched(songs["youtube"], strange)
+    assert "rows match no track" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_words_in_number_columns(songs, report):

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['AUDIO', 'COUNTS', 'SOUND', 'RATES', 'CORRELATIONS', 'PUBLISHED_FIT', 'complete_songs', 'first_copies',
            'counted_twice', 'share_of_top', 'distance_from_line', 'furthest', 'count_in_words', 'plot_plays',
-           'table_agreement', 'correlate', 'correct_p_values', 'correlate_pair', 'by_blocks', 'flagged_rows',
-           'table_medians', 'ratio_by_flag', 'table_ratios', 'variance_between', 'table_demand', 'artist_means',
-           'explained_by_sound', 'table_ends', 'fit_line', 'table_fits', 'table_slopes', 'plot_diagnostics',
-           'most_influential', 'spread_ratio', 'table_neighbours', 'line_by_artist', 'table_lines', 'interpolated_line']
+           'table_agreement', 'correlate', 'correct_p_values', 'correlate_with_ratio', 'correlate_pair',
+           'judge_correlations', 'by_blocks', 'flagged_rows', 'table_medians', 'ratio_by_flag', 'table_ratios',
+           'variance_between', 'table_demand', 'artist_means', 'explained_by_sound', 'table_ends', 'fit_line',
+           'table_fits', 'table_slopes', 'plot_diagnostics', 'most_influential', 'spread_ratio', 'describe_residuals',
+           'table_neighbours', 'line_by_artist', 'table_lines', 'interpolated_line']
 
 # %% ../../nbs/10d_youtube_eda.ipynb #79becffb
 import numpy as np
@@ -17,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 from scipy import stats
 
-from ..core import Interval, NotRun, UserError
+from ..core import Interval, NotRun, Run, UserError, read_published
 from musicnb.intervals import (
     BLOCKS,
     block_interval,
@@ -32,6 +33,7 @@ from musicnb.plot import (
     MUTED,
     SEQUENTIAL,
     VERMILLION,
+    format_number,
     label,
     panels,
     plot_hexbin,
@@ -201,6 +203,21 @@ def correct_p_values(
     p = 2 * stats.norm.sf((z["value"] / error).abs())
     return table.assign(p=multipletests(p, method="holm")[1])
 
+
+def correlate_with_ratio(
+    once: pd.DataFrame,  # each song once
+    seed: int = 1,
+) -> dict[str, pd.DataFrame]:  # all songs, same artist -> index: feature; value, low, high, p
+    "Rank correlations of sound with views per stream; p is corrected for the number of features."
+    ranks = once[[*SOUND, "views_per_stream"]].rank()
+    versions = {"all songs": ranks, "same artist": demean(ranks, once["artist"])}
+    return {
+        name: correct_p_values(
+            correlate(f[SOUND], f["views_per_stream"], "pearson", once["artist"], seed)
+        )
+        for name, f in versions.items()
+    }
+
 # %% ../../nbs/10d_youtube_eda.ipynb #57bc92c1
 CORRELATIONS = {
     "yt-corr-dance-valence": ("Danceability", "Valence"),
@@ -228,6 +245,26 @@ def correlate_pair(
         return NotRun("too few rows were counted again")
     found = correlation_interval(rows[a], rows[b], groups=rows["artist"], random_state=seed)
     return Interval(*found, n=len(rows), split="published")
+
+
+def judge_correlations(
+    run: Run,
+    songs: pd.DataFrame,  # as published, repeats kept
+    once: pd.DataFrame,  # each song once
+    seed: int = 1,
+) -> pd.DataFrame:  # index: pair; published, ours, each song once
+    "The published correlations one by one, entered into the ledger."
+    rows, figures = {}, read_published()
+    for id, pair in CORRELATIONS.items():
+        ours, strict = (correlate_pair(f, *pair, seed) for f in (songs, once))
+        reason = f"{getattr(ours, 'n', 0):,} rows; intervals by artist; strict: each song once"
+        run.judge(id, ours, strict=strict, reason=reason)
+        rows[" and ".join(map(label, pair))] = {
+            "published": figures[id]["published"],
+            "ours": f"{ours}",
+            "each song once": "" if isinstance(strict, NotRun) else f"{strict}",
+        }
+    return pd.DataFrame(rows).T
 
 # %% ../../nbs/10d_youtube_eda.ipynb #8e90cc11
 def by_blocks(
@@ -504,6 +541,15 @@ def spread_ratio(fit) -> float:
     tenth = pd.qcut(fit.fittedvalues.rank(method="first"), 10, labels=False).to_numpy()
     means = pd.Series(size).groupby(tenth).mean()
     return float(means.iloc[-1] / means.iloc[0])
+
+
+def describe_residuals(fit) -> str:
+    "How far residuals are from normal, and how much their size grows with the fitted value."
+    kurtosis = stats.kurtosis(fit.resid, fisher=False)
+    return (
+        f"kurtosis {format_number(kurtosis)} (normal: 3); the highest tenth has residuals "
+        f"{spread_ratio(fit):.1f} times as large as the lowest"
+    )
 
 # %% ../../nbs/10d_youtube_eda.ipynb #5aa22013
 def table_neighbours(

@@ -8,7 +8,7 @@ __all__ = ['SIZE', 'COUNTS', 'PUBLISHED_KNN', 'VIEW_EDGES', 'VIEW_BANDS', 'SIZE_
            'published_knn', 'spread_over_range', 'mse_change', 'in_published_order', 'name_subsets', 'table_shares',
            'table_kept', 'score_on_validation', 'pool_predictions', 'table_by_bands', 'largest_songs', 'mean_error',
            'fit_words', 'table_channels', 'plain_boosting', 'song_facts', 'views_blend', 'member_predictions',
-           'size_band', 'table_errors', 'table_held']
+           'size_band', 'table_errors', 'table_held', 'record_coverage', 'card_interval', 'card_scores']
 
 # %% ../../nbs/10e_youtube_views.ipynb #views004
 from itertools import chain, combinations
@@ -24,7 +24,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.metrics import r2_score
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from ..core import Interval, NotRun, read_published
+from ..core import Interval, NotRun, Run, read_published
 from ..evaluate import Experiment, Split, drop_shared, split_random
 from ..features import GroupTargetEncoder, select_features
 from musicnb.intervals import (
@@ -527,3 +527,48 @@ def table_held(
     made = table_coverage(y, low, high, by, artist.to_numpy(), seed=random_state)
     made = made.reindex([name for name in ("all", *SIZE_BANDS.values()) if name in made.index])
     return made.assign(**{"high over low": 10 ** made["width"]}).drop(columns=["width", "score"])
+
+
+def record_coverage(
+    run: Run,
+    held: dict[str, pd.Series],  # kind of split -> n, coverage, low, high, from `table_held`
+    splits: dict[str, list],  # kind -> splits; the first one was predicted
+    **facts,  # target, features, test_share
+) -> dict[str, Interval]:  # kind of split -> coverage
+    "The coverage of the blend's 90 % intervals, into scores.csv."
+    note = "90 % conformal interval on the logarithm; interval: bootstrap over artists"
+    found = {}
+    for kind, row in held.items():
+        share = Interval(*row[["coverage", "low", "high"]], n=int(row["n"]), split=kind)
+        rows = {"n_train": len(splits[kind][0][0]), "n_test": share.n, "note": note}
+        run.score("Blend", "interval_coverage", *share, split=kind, **facts, **rows)
+        found[kind] = share
+    return found
+
+
+def card_interval(
+    held: dict[str, pd.Series],  # kind of split -> a row of `table_held`
+) -> dict:
+    "How a card tells what the intervals hold."
+    measured = [
+        row.rename({"high over low": "width"}).to_dict() | {"split": kind, "n": int(row["n"])}
+        for kind, row in held.items()
+    ]
+    return {
+        "level": 0.9,
+        "method": "conformalised quantile regression (Romano, Patterson and Candès 2019)",
+        "width": "upper over lower end, geometric mean",
+        "measured": measured,
+    }
+
+
+def card_scores(
+    exp: Experiment,
+    models: list[str],
+    metrics: tuple[str, ...],
+    features: str,  # name of the feature set
+) -> list[dict]:  # split, model, metric, value, low, high, n_test
+    "Scores as a card lists them."
+    columns = ["split", "model", "metric", "value", "low", "high", "n_test"]
+    tables = [exp.scores(m, models, features).assign(metric=m) for m in metrics]
+    return pd.concat(tables)[columns].to_dict("records")

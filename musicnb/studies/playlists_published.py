@@ -46,7 +46,7 @@ def count_pairs(
         yield start, (by_track[start:end] @ matrix).tocsr()
         start = end
 
-# %% ../../nbs/40b_playlists_published.ipynb #68596fa6
+# %% ../../nbs/40b_playlists_published.ipynb #ad61d97b
 def most_similar(
     matrix: sparse.csr_matrix,  # playlists × tracks, the playlists that are counted
     k: int = 10,  # songs kept for each
@@ -121,7 +121,7 @@ class Sound:
         "Aggregates of many lists."
         return np.stack([self.of(codes) for codes in lists])
 
-# %% ../../nbs/40b_playlists_published.ipynb #c8a5751a
+# %% ../../nbs/40b_playlists_published.ipynb #bc355595
 def track_sound(
     tracks: pd.DataFrame,  # with SOUND_NAMES, NaN where not known
 ) -> Sound:
@@ -150,7 +150,7 @@ class Groups:
         gap = self.centres - (aggregates - self.mean) / self.scale
         return int((gap * gap).sum(axis=1).argmin())
 
-# %% ../../nbs/40b_playlists_published.ipynb #a51292a4
+# %% ../../nbs/40b_playlists_published.ipynb #c3575aa6
 def fit_groups(
     lists: list[np.ndarray],  # tracks of each playlist
     followers: np.ndarray,  # of each playlist
@@ -205,7 +205,7 @@ def make_playlist(
         rest += _take(similar_songs(seed, similar, wanted + len(rest), step), have, short)
     return [seed, *first, *rest]
 
-# %% ../../nbs/40b_playlists_published.ipynb #e579216e
+# %% ../../nbs/40b_playlists_published.ipynb #339e0813
 def _take(songs: list[int], without: set, count: int) -> list[int]:
     "The first songs that are not among these."
     made = []
@@ -233,7 +233,7 @@ def pair_table(
         )
     return pd.concat(parts, ignore_index=True)
 
-# %% ../../nbs/40b_playlists_published.ipynb #ceb3a378
+# %% ../../nbs/40b_playlists_published.ipynb #a28377fb
 def plain_playlist(
     seed: int,
     length: int,
@@ -293,7 +293,7 @@ LADDER = {
     "the median length instead of the true one": {"true_length": False},
 }
 
-# %% ../../nbs/40b_playlists_published.ipynb #24710320
+# %% ../../nbs/40b_playlists_published.ipynb #e021d332
 def ladder_settings(
     base: Setting = Setting(),
 ) -> dict[str, Setting]:  # what was mended last -> setting
@@ -328,7 +328,7 @@ class PublishedMethod:
         self.median = int(np.median(p.playlists["length"].to_numpy()[split.train]))
         self._similar, self._groups, self._followers = {}, {}, None
 
-# %% ../../nbs/40b_playlists_published.ipynb #8fa9d77f
+# %% ../../nbs/40b_playlists_published.ipynb #0f3425fb
 @patch
 def similar(self: PublishedMethod, count_all: bool) -> list[list[int]]:
     "The most similar songs, counted in all playlists or in those of the training part."
@@ -351,7 +351,7 @@ def groups(self: PublishedMethod, codes: np.ndarray, setting: Setting) -> Groups
         )
     return self._groups[key]
 
-# %% ../../nbs/40b_playlists_published.ipynb #15bf58b1
+# %% ../../nbs/40b_playlists_published.ipynb #ca5ddc44
 @patch
 def follower_regression(self: PublishedMethod) -> LinearRegression:
     "Followers by least squares on the aggregates of training playlists."
@@ -397,7 +397,7 @@ def score_made(
         "distance": float(np.sqrt(gap @ gap)),
     }
 
-# %% ../../nbs/40b_playlists_published.ipynb #8c8e9086
+# %% ../../nbs/40b_playlists_published.ipynb #4ea1a90b
 def evaluate_published(
     method: PublishedMethod,
     part: str,  # train, validation or test
@@ -407,8 +407,7 @@ def evaluate_published(
 ) -> pd.DataFrame:  # a row a playlist
     "Make and score a playlist for each of a part."
     codes = np.array([c for c in getattr(method.split, part) if c in method.seeds])
-    codes, rows = codes[: batch * batches], []
-    followers = method.follower_regression()
+    codes, rows, sounds = codes[: batch * batches], [], []
     for start in range(0, len(codes), batch):
         asked = codes[start : start + batch]
         groups = method.groups(asked if setting.own_candidates else method.split.train, setting)
@@ -416,10 +415,11 @@ def evaluate_published(
             made, real = method.make(code, setting, groups), method.lists[code]
             found = score_made(made, real, method.sound, setting.seed_counts)
             rows.append({"playlist": code, "batch": start // batch} | found)
-            rows[-1]["predicted"] = followers.predict([method.sound.of(np.asarray(made))])[0]
-    return _with_metric(pd.DataFrame(rows), method, setting)
+            sounds.append(method.sound.of(made))
+    predicted = method.follower_regression().predict(np.stack(sounds))
+    return _with_metric(pd.DataFrame(rows).assign(predicted=predicted), method, setting)
 
-# %% ../../nbs/40b_playlists_published.ipynb #67633249
+# %% ../../nbs/40b_playlists_published.ipynb #75f05597
 def _with_metric(rows: pd.DataFrame, method: PublishedMethod, setting: Setting) -> pd.DataFrame:
     "The columns of the published results, and what they were made of."
     numf = method.followers[rows["playlist"]]
@@ -482,7 +482,7 @@ def mean_of(
     found = bootstrap_mean(values, seed=random_state)
     return Interval(*found, n=len(values), split=split, metric=column)
 
-# %% ../../nbs/40b_playlists_published.ipynb #3c2200fa
+# %% ../../nbs/40b_playlists_published.ipynb #3f7073e8
 def mean_difference(
     first: pd.DataFrame,  # from `evaluate_published`
     second: pd.DataFrame,  # of other playlists
@@ -563,7 +563,7 @@ def best_setting(
     whole = {c: int(row[c]) for c in ("n_clusters", "taken", "step")}
     return whole | {"share": float(row["share"])}
 
-# %% ../../nbs/40b_playlists_published.ipynb #4207a5f5
+# %% ../../nbs/40b_playlists_published.ipynb #c77cad9e
 def compare_clusters(
     method: PublishedMethod,
     clusters: list[int],
@@ -583,7 +583,7 @@ def compare_clusters(
     }
     return pd.DataFrame(rows, index=["value", "low", "high"]).T
 
-# %% ../../nbs/40b_playlists_published.ipynb #e80d14cd
+# %% ../../nbs/40b_playlists_published.ipynb #4462b6f0
 def wide_sweep(
     sweep: pd.DataFrame,  # from `sweep_settings`
 ) -> pd.DataFrame:  # rows: clusters and playlists taken; columns: share and songs per step
@@ -612,7 +612,7 @@ def interleave(
         a, b = a + turn, b + (not turn)
     return made
 
-# %% ../../nbs/40b_playlists_published.ipynb #dd13f6df
+# %% ../../nbs/40b_playlists_published.ipynb #e44ed633
 class PublishedRanker(BaseEstimator):
     "The mended method as a ranking; X has columns given and followers."
 

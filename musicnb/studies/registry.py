@@ -145,7 +145,8 @@ def table_datasets(
     for d in DATASETS.values():
         paths = find_files(d, home)
         kind = "real" if paths else "twin" if has_twin(d) else "missing"
-        found = paths[0].name if len(paths) == 1 else f"{len(paths):,} slices" if paths else ""
+        several = f"{len(paths):,} files" if len(paths) > 1 else ""
+        found = several or (paths[0].name if paths else "")
         rows.append(
             dict(
                 name=d.name,

@@ -303,6 +303,64 @@ def keras_bn() -> dict:
     )
 
 
+# A hundred thousand drawn playlists, with what each side has ready before it is timed.
+PLAYLISTS = """
+import sys
+import joblib, numpy as np
+from musicnb.studies import playlists as room, playlists_published as published
+p = room.draw_playlists({count}, seed=1)
+matrix = p.matrix()
+similar = published.most_similar(matrix, at_least=2)
+pairs = published.pair_table(matrix, at_least=2)
+sound, followers = published.track_sound(p.tracks), p.playlists["followers"].to_numpy()
+groups = published.fit_groups(p.track_lists(), followers, sound, 10, scaled=False)
+tracks = p.tracks.assign(duration_min=p.tracks["duration_ms"] / 60_000)
+about = p.playlists[["followers"]].assign(group=groups.label)
+first = p.track_lists()[:{asked}]
+asked = [(int(songs[0]), len(songs)) for songs in first]
+sounds = tracks[[*published.MEANS, "loudness_db", "liveness"]]
+world = (asked, similar, pairs, p.rows, about, sounds)
+joblib.dump((*world, sound, groups), {file!r})
+"""
+
+PLAYLIST_SIDES = """
+import joblib
+from musicnb.studies.playlists_published import make_playlist, plain_playlist
+asked, similar, pairs, rows, about, tracks, sound, groups = joblib.load({file!r}, mmap_mode="r")
+similar = similar.tolist()
+ours = lambda seed, length: make_playlist(seed, length, similar, groups, sound)
+tables = (pairs, rows, about, tracks, groups.centres, sound.default)
+"""
+
+
+@bench("playlist-make")
+def playlist_make() -> dict:
+    """Playlists by the published method on a hundred thousand drawn ones, against filtering,
+    sorting and merging tables. The plain way is timed on three playlists, and its seconds are
+    multiplied; the quality is the share of those whose songs are the same on both sides."""
+    count, asked, part = 100_000, 3_000, 3
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "world.joblib")
+        python("-c", PLAYLISTS.format(count=count, asked=asked, file=file))
+        sides = PLAYLIST_SIDES.format(file=file)
+        seconds, peak, _ = timed_part(sides, "made = [ours(*a) for a in asked]", "len(made)")
+        plain_seconds, _, same = timed_part(
+            sides,
+            f"made = [plain_playlist(*a, *tables) for a in asked[:{part}]]",
+            f"sum(ours(*a)[: len(m)] == m for a, m in zip(asked, made)) / {part}",
+        )
+    return dict(
+        ours_seconds=seconds,
+        theirs_seconds=plain_seconds * asked / part,
+        quality_metric="share of playlists with the same songs",
+        ours_quality=1.0,
+        theirs_quality=same,
+        ours_calls=asked,
+        theirs_calls=asked,
+        peak_mb=peak,
+    )
+
+
 def run(names: list[str]) -> list[dict]:
     """Rows of the named benches, all if none is named. Raises `UserError` for an unknown name."""
     if unknown := [n for n in names if n not in BENCHES]:

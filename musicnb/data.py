@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SOUND', 'UNITS', 'Column', 'DataSet', 'sound_columns', 'data_home', 'find_files', 'refuse_folder', 'reading',
-           'other_form', 'check_text', 'check_names', 'read_file', 'schema', 'check_frame', 'load_checked', 'prepare',
-           'is_file_of', 'check_file', 'load', 'has_twin', 'fetch']
+           'other_form', 'check_text', 'check_names', 'read_file', 'schema', 'check_frame', 'content_key',
+           'load_checked', 'whole_parts', 'prepare', 'is_file_of', 'check_file', 'load', 'has_twin', 'fetch']
 
 # %% ../nbs/03_data.ipynb #e5d94d20
 import csv
@@ -84,6 +84,14 @@ class DataSet:
     compare: Callable | None = field(
         default=None, repr=False
     )  # rows, folder -> raises DataError if they do not fit the files beside them
+    find: Callable | None = field(
+        default=None, repr=False
+    )  # folder -> its files, where one name in one folder does not tell
+
+    @property
+    def in_parts(self) -> bool:
+        "Is every file a part that stands for itself?"
+        return "*" in self.file
 
 # %% ../nbs/03_data.ipynb #e1b34a6f
 SOUND = {
@@ -162,7 +170,9 @@ def find_files(
     `.csv.parquet` or `.parquet`."""
     if home is None:
         return []
-    if "*" in dataset.file:
+    if dataset.find:
+        return dataset.find(home)
+    if dataset.in_parts:
         return sorted(home.glob(dataset.file))
     stem = dataset.file.removesuffix(".csv")
     names = [dataset.file + e for e in ("", ".gz", ".zip", ".parquet")] + [
@@ -189,7 +199,7 @@ def refuse_folder(
 def _need_files(dataset: DataSet, home: Path | None) -> list[Path]:
     "As `find_files`. A folder with the name of a file is a fault, not an absent file."
     paths = find_files(dataset, home)
-    if home and not paths and "*" not in dataset.file:
+    if home and not paths and not dataset.in_parts:
         for ending in ("", ".parquet"):
             refuse_folder(home / f"{dataset.file}{ending}", dataset.file)
         refuse_folder(home / f"{dataset.file.removesuffix('.csv')}.parquet", dataset.file)
@@ -631,7 +641,7 @@ def _schema_faults(frame: pd.DataFrame, dataset: DataSet) -> list[str]:
     return lines
 
 # %% ../nbs/03_data.ipynb #353fb04b
-def _content_key(
+def content_key(
     paths: list[Path],
 ) -> str:  # 64 hex digits
     "The sha256 of a data set's content; of the slices' hashes where there are several."
@@ -647,7 +657,7 @@ def _cached_table(
     paths: list[Path],
 ) -> tuple[str, Path]:  # sha256 of the content, and the file that holds the checked table or will
     "Where the checked table of these files is kept."
-    sha = _content_key(paths)
+    sha = content_key(paths)
     rules = hashlib.sha256(f"{_READER} {dataset!r}".encode()).hexdigest()
     return sha, cache_dir() / "tables" / f"{dataset.name}-{sha[:16]}-{rules[:8]}.parquet"
 
@@ -675,6 +685,31 @@ def load_checked(
         pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), aside, compression="lz4")
     return frame, sha
 
+# %% ../nbs/03_data.ipynb #880388a5
+def whole_parts(
+    dataset: DataSet,  # in parts
+    paths: list[Path],  # from find_files, one or more
+) -> tuple[list[Path], list[str]]:  # parts that are whole; a line for each that is broken
+    "Check each part of a data set. Raises `DataError` if none is whole."
+    whole, broken = [], []
+    for path in paths:
+        try:
+            if not _cached_table(dataset, [path])[1].is_file():
+                load_checked(dataset, [path])
+            whole.append(path)
+        except DataError as error:
+            broken.append(str(error))
+    if not whole:
+        raise DataError(f"no file {dataset.file} is whole; {broken[0]}")
+    return whole, broken
+
+
+def _load_parts(dataset: DataSet, paths: list[Path]) -> tuple[pd.DataFrame, str, str]:
+    "The rows of all whole parts, the sha256 of all files, and what was left out."
+    whole, broken = whole_parts(dataset, paths)
+    frame = pd.concat([load_checked(dataset, [p])[0] for p in whole], ignore_index=True)
+    return frame, content_key(paths), "; ".join(f"left out: {line}" for line in broken)
+
 # %% ../nbs/03_data.ipynb #81024079
 def prepare(
     dataset: DataSet,
@@ -685,10 +720,11 @@ def prepare(
     Raises `DataError` as `load` does, but not for a file that is not there."""
     home = data_home(data_dir)
     if paths := _need_files(dataset, home):
-        sha, cached = _cached_table(dataset, paths)
-        if not cached.is_file():
+        if dataset.in_parts:
+            whole_parts(dataset, paths)
+        elif not _cached_table(dataset, paths)[1].is_file():
             load_checked(dataset, paths)
-        return sha
+        return content_key(paths)
     return (
         f"twin, {_why_twin(dataset, home)}: {file_sha256(twin_path(dataset.recipe))}"
         if has_twin(dataset)
@@ -737,8 +773,11 @@ def load(
     paths = _need_files(dataset, home)
     if not paths:
         return _load_twin(dataset, home, sample, seed)
-    frame, sha = load_checked(dataset, paths)
-    kind = "real"
+    lost, kind = "", "real"
+    if dataset.in_parts:
+        frame, sha, lost = _load_parts(dataset, paths)
+    else:
+        frame, sha = load_checked(dataset, paths)
     if 0 < sample < len(frame):
         frame, kind = (
             frame.sample(sample, random_state=seed).sort_index().reset_index(drop=True),
@@ -747,6 +786,7 @@ def load(
     failed = ", ".join(
         f"{count:,} of {column}" for column, count in frame.attrs.get("failed", {}).items()
     )
+    failed = failed and f"cells that say Error read as empty: {failed}"
     frame.attrs["provenance"] = Provenance(
         dataset.name,
         kind,
@@ -755,7 +795,7 @@ def load(
         paths[0].name,
         dataset.date,
         dataset.licence,
-        note=failed and f"cells that say Error read as empty: {failed}",
+        note="; ".join(note for note in (failed, lost) if note),
     )
     return frame
 

@@ -502,6 +502,11 @@ def _draw_cells(
     return out
 
 # %% ../nbs/02b_twin.ipynb #1646ef67
+_PARTS = frozenset(
+    "columns strata centres between within cells labels group_size check targets".split()
+)
+
+
 @dataclass(frozen=True)
 class Recipe:
     "How data sets that belong together become a table to fit, and a drawn table their rows."
@@ -512,10 +517,21 @@ class Recipe:
         [pd.DataFrame, np.random.Generator], tuple[pd.DataFrame, ...]
     ]  # drawn table -> rows of each
     parts: tuple[str, ...]  # names of the data sets; the first one names the file of aggregates
+    aggregates: frozenset[str] = _PARTS  # what the file of aggregates holds
 
     @property
     def name(self) -> str:
         return self.parts[0]
+
+    def fit(self, *frames: pd.DataFrame) -> dict:
+        "Aggregates of real rows. A recipe for rows that are no table brings a `fit` of its own …"
+        return fit_twin(self.measure(*frames), self.name, self.roles)
+
+    def draw(
+        self, fitted: dict, rows: int, rng: np.random.Generator
+    ) -> tuple[pd.DataFrame, ...]:  # rows of each part
+        "Rows of each data set; … and a `draw` of its own."
+        return self.write(draw_table(fitted, rows, rng), rng)
 
 # %% ../nbs/02b_twin.ipynb #c110d64f
 _SYLLABLES = (
@@ -604,20 +620,6 @@ def save_twin(
     return write_text(path, lay(round_floats(fitted)) + "\n")
 
 # %% ../nbs/02b_twin.ipynb #6dce76bc
-_PARTS = {
-    "columns",
-    "strata",
-    "centres",
-    "between",
-    "within",
-    "cells",
-    "labels",
-    "group_size",
-    "check",
-    "targets",
-}
-
-
 def read_twin(
     recipe: Recipe,
 ) -> dict:
@@ -638,7 +640,7 @@ def read_twin(
         raise DataError(
             f"{path.name} is damaged: {error}", "the file of the repository", again
         ) from None
-    if not isinstance(fitted, dict) or _PARTS - fitted.keys():
+    if not isinstance(fitted, dict) or recipe.aggregates - fitted.keys():
         raise DataError(
             f"{path.name} is damaged: it lacks parts of a twin", "the file of the repository", again
         )
@@ -655,9 +657,7 @@ def refit_twin(
             f"{len(frames)} of {len(recipe.parts)} tables",
             f"the rows of {' and '.join(recipe.parts)}, which are fitted together",
         )
-    return save_twin(
-        fit_twin(recipe.measure(*frames), recipe.name, recipe.roles), twin_path(recipe)
-    )
+    return save_twin(recipe.fit(*frames), twin_path(recipe))
 
 
 _waiting: dict = {}  # parts of the last draw that nobody has asked for: they are likely next
@@ -678,7 +678,7 @@ def make_twin(
     drawn = (rows, seed, json.dumps(fitted, sort_keys=True))
     if _waiting.get("drawn") != drawn or part not in _waiting:
         _waiting.clear()
-        parts = recipe.write(draw_table(fitted, rows, rng), rng)
+        parts = recipe.draw(fitted, rows, rng)
         _waiting.update(zip(recipe.parts, parts, strict=True), drawn=drawn)
     return _waiting.pop(part)
 

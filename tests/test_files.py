@@ -314,6 +314,10 @@ def test_slices_whose_parts_have_other_types(tmp_path, part):
     bad.write_text(json.dumps(part))
     rows, faults = check_file(bad)
     assert len(faults) == 1 and "\n" not in faults[0]
+    kept = load("playlists", str(tmp_path))
+    note = kept.attrs["provenance"].note
+    assert len(kept) == 1 and "left out" in note and bad.name in note and "\n" not in note
+    good.unlink()
     with pytest.raises(DataError) as e:
         load("playlists", str(tmp_path))
     assert "mpd.slice" in str(e.value) and "\n" not in str(e.value)

@@ -39,7 +39,7 @@ STUDIES = {
         (youtube.YOUTUBE, youtube.ENRICHED), youtube.FEATURES, tuple(youtube.PREDICTS.values())
     ),
     "genre": Study((genre.GENRE,), genre.FEATURES, tuple(genre_words.PREDICTS.values())),
-    "playlists": Study((playlists.PLAYLISTS, playlists.SONGS)),
+    "playlists": Study((playlists.PLAYLISTS, playlists.PAIRS, playlists.SONGS)),
 }
 DATASETS = {d.name: d for study in STUDIES.values() for d in study.datasets}
 PREDICTS = {asked.name: asked for study in STUDIES.values() for asked in study.predicts}
@@ -145,7 +145,8 @@ def table_datasets(
     for d in DATASETS.values():
         paths = find_files(d, home)
         kind = "real" if paths else "twin" if has_twin(d) else "missing"
-        found = paths[0].name if len(paths) == 1 else f"{len(paths):,} slices" if paths else ""
+        several = f"{len(paths):,} files" if len(paths) > 1 else ""
+        found = several or (paths[0].name if paths else "")
         rows.append(
             dict(
                 name=d.name,

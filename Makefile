@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export JUPYTER_PREFER_ENV_PATH = 1
 
-.PHONY: report test lint docs lab bench sync clean
+.PHONY: report test lint docs lab bench reference sync clean
 
 report: $(STAMP)  ## the book in the quick profile; ends with the path of index.html
 	$(BIN)/musicnb report
@@ -27,6 +27,10 @@ lab: $(STAMP)  ## JupyterLab on the notebooks
 
 bench: $(STAMP)  ## ratios against the published or the plain way, in reports/bench.csv
 	$(BIN)/python benchmarks/bench.py
+
+reference: $(STAMP)  ## keep what the full run on real data in reports/full found; README and pages tell it
+	$(BIN)/python -c "from pathlib import Path; from musicnb.book.reference import write_reference as w; w(Path('reports/full'), Path('reports/reference'))"
+	$(BIN)/python docs/build.py --readme
 
 sync: $(STAMP)  ## after editing notebooks: strip and clean them, export modules, README and cards
 	$(BIN)/nbstripout nbs/*.ipynb

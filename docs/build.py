@@ -30,6 +30,7 @@ ROOT = DOCS.parent
 sys.path[:0] = [str(DOCS), str(ROOT)]
 
 import cells  # noqa: E402  (the line above makes these importable)
+import readme  # noqa: E402
 
 from musicnb.book.execute import code_of, reached_modules  # noqa: E402
 from musicnb.book.report import chapter_stems  # noqa: E402
@@ -283,6 +284,7 @@ def index_page(nb: NotebookNode) -> NotebookNode:
     "The front page: the README's notebook, its picture as the theme wants it, and the site's tree."
     for cell in nb.cells:
         cell.source = re.sub(r"<picture>.*?</picture>", picture, cell.source, flags=re.S)
+        cell.source = readme.with_answers(cell.source, "reference")
     tree = "```{toctree}\n:hidden:\n\nchapters/index\ntools/index\napi\ndata-cards\n```"
     nb.cells.append(new_markdown_cell(tree))
     return cells.page(nb)
@@ -345,6 +347,8 @@ def write_pages(folder: Path, report: Report, fresh: bool) -> None:
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_text(path, text)
     shutil.copytree(DOCS / "images", folder / "images", dirs_exist_ok=True)
+    for chart in (ROOT / "reports" / "reference").glob("*.svg"):
+        write_text(folder / "reference" / chart.name, chart.read_text(encoding="utf-8"))
 
 
 # The site.
@@ -411,8 +415,6 @@ def main() -> int:
     args = parser.parse_args()
     try:
         if args.readme:
-            import readme
-
             write_text(ROOT / "README.md", readme.render())
             return 0
         if not (args.report / "notebooks").is_dir():

@@ -6,6 +6,8 @@ from pathlib import Path
 import nbformat
 from nbconvert import MarkdownExporter
 
+from musicnb.book.reference import answers_markdown, read_reference
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -14,7 +16,7 @@ def render() -> str:
     nb = nbformat.read(ROOT / "nbs" / "index.ipynb", as_version=4)
     for cell in nb.cells:
         if cell.cell_type == "markdown":
-            cell.source = from_root(cell.source)
+            cell.source = with_answers(from_root(cell.source), "reports/reference")
     text, _ = MarkdownExporter().from_notebook_node(nb)
     return "\n".join(line.rstrip() for line in text.strip().split("\n")) + "\n"
 
@@ -23,3 +25,9 @@ def from_root(markdown: str) -> str:
     "`../data/CARDS.md` is `data/CARDS.md` from there, `00b_core.ipynb` is `nbs/00b_core.ipynb`."
     markdown = re.sub(r"(\]\(|src=\"|srcset=\")\.\./", r"\1", markdown)
     return re.sub(r"\]\((\w+\.ipynb)", r"](nbs/\1", markdown)
+
+
+def with_answers(markdown: str, charts: str) -> str:
+    "What the reference run found, in the place that is kept for it."
+    told = answers_markdown(read_reference(), charts)
+    return markdown.replace("<!-- answers -->", told)

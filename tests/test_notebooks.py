@@ -107,7 +107,8 @@ def test_cards_are_in_sync():
 
 ROOMS = """files core describe display plot copula twin data features intervals splits tasks evaluate
 models.estimators models.inference models.explain models.cluster models.tune models.networks
-models.tabular models.predict studies studies.registry book.execute book.page book.folder book.report book.cli""".split()  # noqa: E501
+models.tabular models.predict studies studies.registry book.execute book.page book.folder book.reference
+book.report book.cli""".split()  # noqa: E501
 
 
 def room(module: str) -> str:

@@ -599,6 +599,7 @@ def render_chapter(
             contents=contents,
             body=Markup(_put_back(str(soup), figures)),
             answer=answer,
+            known=(cover.get("reference") or {}).get("findings", {}),
             error=_error(cover, failed, total),
             figures=[f for f in findings if f is not answer],
             twin=any(p["kind"] == "twin" for p in cover.get("data", [])),

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['select_stems', 'chapter_stems', 'read_selection', 'needs', 'Plan', 'run_or_reuse', 'run_anew', 'is_current',
            'has_moved', 'unsound', 'is_whole', 'without_seconds', 'run_plan', 'Watch', 'versions', 'commit',
-           'write_results', 'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index', 'cores',
-           'usual_jobs', 'make_plan', 'twins', 'run_report']
+           'write_results', 'compare_book', 'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index',
+           'cores', 'usual_jobs', 'make_plan', 'twins', 'run_report']
 
 # %% ../../nbs/08d_report.ipynb #a4bb939b
 import hashlib
@@ -46,6 +46,7 @@ from musicnb.book.execute import (
     study_data,
 )
 from .folder import Book, Result, no_results
+from .reference import Reference, compare_run, read_reference
 from musicnb.core import (
     LEDGER_COLUMNS,
     SCORE_COLUMNS,
@@ -405,19 +406,19 @@ def write_results(
         for r in said
         for d in r["data"]
     }
-    write_text(
-        out / "run.json",
-        dump_json(
-            {
-                "profile": plan.profile,
-                "parameters": plan.values,
-                **facts,
-                "data": list(data.values()),
-                "chapters": chapters,
-            }
-        ),
-    )
+    run = {"profile": plan.profile, "parameters": plan.values, **facts}
+    run |= {"data": list(data.values()), "chapters": chapters}
+    if beside := compare_book(plan.profile, findings):
+        run["reference"] = beside
+    write_text(out / "run.json", dump_json(run))
     return ledger
+
+
+def compare_book(profile: str, findings: list[dict]) -> dict:
+    "How a full run on real data came out beside the reference run; {} for any other."
+    reference = read_reference()
+    real = findings and all(f["data"] not in ("twin", "sample") for f in findings)
+    return compare_run(findings, reference) if profile == "full" and real and reference.run else {}
 
 # %% ../../nbs/08d_report.ipynb #859d7be6
 def cover(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None) -> dict:
@@ -433,6 +434,7 @@ def cover(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None)
         "parameters": [_parameter_row(declared[name], value) for name, value in values.items()],
         "data": result.results["data"],
         "findings": result.results["findings"],
+        "reference": _beside(result.results["findings"], read_reference()),
         "error": result.error,
         "reason": result.reason,
         "pages": list(plan.chapters),
@@ -440,6 +442,13 @@ def cover(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None)
         # the commit stands on the index: a cached page may be older
         "versions": facts["versions"],
     }
+
+
+def _beside(findings: list[dict], reference: Reference) -> dict:
+    "What the reference run found in place of these findings, by id."
+    known = {f["id"]: reference.find(f) for f in findings}
+    kept = {id: finding for id, finding in known.items() if finding}
+    return {"created": reference.run["created"], "findings": kept} if kept else {}
 
 
 def _parameter_row(parameter: Parameter, value) -> dict:
@@ -517,6 +526,9 @@ def write_index(
         "data": list({(d["name"], d["kind"], d["rows"]): d for d in used}.values()),
         "chapters": [_index_row(plan, stem, result) for stem, result in done.items()],
         "ledger_counts": {v: counts[v] for v in VERDICTS},
+        "reference": compare_book(
+            plan.profile, [f for r in done.values() for f in r.results["findings"]]
+        ),
         "docs_href": docs and relative_href(docs / "index.html", plan.book.out),
         "reproduce": plan.command,
     }

@@ -6,7 +6,8 @@
 __all__ = ['SONGS', 'PLAYLISTS', 'PAIRS', 'SOUND_NAMES', 'SCENES', 'STEEP', 'GROWTH', 'MEAN_LENGTH', 'FOLLOWERS', 'TWIN', 'GIVEN',
            'read_slices', 'read_pairs', 'Playlists', 'code_tables', 'keep_playlists', 'fit_playlists', 'fit_sound',
            'track_weights', 'draw_playlists', 'slice_rows', 'write_slices', 'song_rows', 'find_playlists',
-           'load_playlists', 'add_sound', 'table_sound', 'PlaylistSplit', 'split_playlists', 'draw_queries']
+           'load_playlists', 'table_notes', 'add_sound', 'table_sound', 'PlaylistSplit', 'split_playlists',
+           'draw_queries']
 
 # %% ../../nbs/40_playlists.ipynb #e929b613
 import json
@@ -784,6 +785,17 @@ def _sample(p: Playlists, sample: int, seed: int) -> Playlists:
     chosen = np.random.default_rng(seed).choice(len(p), sample, replace=False)
     kept = keep_playlists(p, chosen)
     return replace(kept, provenance=replace(p.provenance, kind="sample", rows=sample))
+
+# %% ../../nbs/40_playlists.ipynb #0610acd6
+def table_notes(p: Playlists) -> pd.Series:
+    "How much there is, and a line for each thing that is missing or was left out."
+    facts = {
+        "playlists": f"{len(p):,}",
+        "different tracks": f"{len(p.tracks):,}",
+        "pairs of playlist and track": f"{len(p.rows):,}",
+    }
+    remarks = {f"remark {k}": note for k, note in enumerate(p.notes, 1)}
+    return pd.Series(facts | remarks, name="value", dtype=object).rename_axis("what")
 
 # %% ../../nbs/40_playlists.ipynb #5a1bca88
 def add_sound(

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from musicnb.studies.playlists_models import (
     Catalogue,
+    Counts,
     Recommender,
     TitleNeighbours,
     artist_weights,
@@ -19,6 +20,7 @@ from musicnb.studies.playlists_models import (
     given_matrix,
     keep_largest,
     leave_out,
+    same_artist,
     scale_rows,
     track_weights,
 )
@@ -82,13 +84,11 @@ SAME_ARTIST = 0.3
 def blend_ways(
     scores: dict[str, sparse.csr_matrix],  # way -> questions × tracks
     given,
-    catalogue: Catalogue,
+    counts: Counts,
 ) -> sparse.csr_matrix:
     "The blend that proposes candidates: each way's best track has the score of its share."
     parts = [share * scale_rows(scores[way]) for way, share in SHARES.items() if way in scores]
-    artists = given_matrix(given, catalogue) @ catalogue.membership
-    theirs = ((artists > 0).astype("float32") @ catalogue.membership.T) * SAME_ARTIST
-    return (sum(parts) + theirs).tocsr()
+    return (sum(parts) + SAME_ARTIST * same_artist(counts, given)).tocsr()
 
 # %% ../../nbs/40d_playlists_rerank.ipynb #pr40d013
 def values_at(
@@ -122,7 +122,7 @@ class Describer:
         "Propose tracks and describe them."
         counts, ways = self.counts, self.ways.weigh(X, own)
         scores = {name: (way @ counts.tracks).tocsr() for name, way in ways.items()}
-        blended = blend_ways(scores, X["given"], self.catalogue)
+        blended = blend_ways(scores, X["given"], counts)
         codes = best_tracks(blended, list(X["given"]), counts.order, candidates)
         artist = self.catalogue.artist[codes]
         popularity, fans, length = self._without_own(codes, artist, own)
@@ -130,10 +130,10 @@ class Describer:
         for name, way in ways.items():
             by_artist = (way @ counts.has_artist).tocsr()
             features |= {name: values_at(scores[name], codes)}
-            features |= {f"{name}: artist": values_at(by_artist, artist)}
-            features |= {f"{name} / popularity": features[name] / np.sqrt(popularity + 2)}
-            artists = features[f"{name}: artist"] / np.sqrt(fans + 2)
-            features |= {f"{name}: artist / popularity": artists}
+            features |= {f"{name} (artist)": values_at(by_artist, artist)}
+            features |= {f"{name} (over popularity)": features[name] / np.sqrt(popularity + 2)}
+            artists = features[f"{name} (artist)"] / np.sqrt(fans + 2)
+            features |= {f"{name} (artist  over popularity)": artists}
         features |= {"popularity": popularity, "artist's popularity": fans}
         features |= {"share of the artist": popularity / np.maximum(fans, 1), "mean length": length}
         features |= self._about(X, codes, artist, ways)
@@ -166,7 +166,7 @@ class Describer:
             made["artist in the title"] = values_at(named, artist)
         for name in ("track", "artist", "title"):
             if name in ways:
-                made[f"{name}: sum"] = _wide(np.asarray(ways[name].sum(axis=1)).ravel(), codes)
+                made[f"{name} (sum)"] = _wide(np.asarray(ways[name].sum(axis=1)).ravel(), codes)
         return made | {"given": _wide(n, codes)}
 
 
@@ -185,7 +185,7 @@ class Reranker(Recommender):
         n_estimators: int = 150,
         num_leaves: int = 7,
         learning_rate: float = 0.06,
-        without: tuple[str, ...] = (),  # features that begin so are left out, for ablations
+        without: tuple[str, ...] = (),  # ways and features that are left out, for ablations
         random_state: int = 1,
     ):
         self.catalogue, self.questions, self.candidates = catalogue, questions, candidates
@@ -214,8 +214,7 @@ class Reranker(Recommender):
         return self._kept(features), pd.Series(label), weight
 
     def _kept(self, features: pd.DataFrame) -> pd.DataFrame:
-        gone = [c for c in features if self.without and c.startswith(self.without)]
-        return features.drop(columns=gone)
+        return features.drop(columns=[c for c in features if c.split(" (")[0] in self.without])
 
     def _trees(self):
         from lightgbm import LGBMClassifier  # slow to import

@@ -1533,6 +1533,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                      'musicnb/studies/playlists_models.py'),
                                                   'musicnb.studies.playlists_models.same_artist': ( 'playlists_models.html#same_artist',
                                                                                                     'musicnb/studies/playlists_models.py'),
+                                                  'musicnb.studies.playlists_models.scale_rows': ( 'playlists_models.html#scale_rows',
+                                                                                                   'musicnb/studies/playlists_models.py'),
                                                   'musicnb.studies.playlists_models.track_weights': ( 'playlists_models.html#track_weights',
                                                                                                       'musicnb/studies/playlists_models.py')},
             'musicnb.studies.playlists_published': { 'musicnb.studies.playlists_published.Groups': ( 'playlists_published.html#groups',

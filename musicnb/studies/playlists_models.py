@@ -6,7 +6,7 @@
 __all__ = ['Catalogue', 'one_hot', 'make_catalogue', 'Counts', 'given_matrix', 'best_tracks', 'Recommender', 'leave_out',
            'track_weights', 'CoOccurrence', 'keep_largest', 'UserKNN', 'artist_weights', 'ArtistCoOccurrence',
            'TitleNeighbours', 'ALS', 'positive_largest', 'Embedding', 'positive_pmi', 'SoundNeighbours', 'Blend',
-           'same_artist']
+           'same_artist', 'scale_rows']
 
 # %% ../../nbs/40c_playlists_models.ipynb #pm40c004
 from dataclasses import dataclass
@@ -456,3 +456,9 @@ def same_artist(counts: Counts, given) -> sparse.csr_matrix:  # questions × tra
     artists = (given_matrix(given, counts.catalogue) @ member > 0).astype("float32")
     known = (counts.popularity > 0).astype("float32")
     return artists @ member.T @ sparse.diags(known)
+
+
+def scale_rows(scores: sparse.csr_matrix) -> sparse.csr_matrix:
+    "Each row divided by its largest value."
+    most = scores.max(axis=1).toarray().ravel()
+    return (sparse.diags(1 / np.where(most > 0, most, 1)) @ scores).tocsr()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GRAMS', 'NEAR', 'SAME_NAME', 'ARTIST_WEIGHT', 'ARTIST_BONUS', 'FORMS', 'Ragged', 'group_values', 'plain_title',
            'trigrams', 'dice', 'write_index', 'Song', 'Index', 'similar_titles', 'alike', 'find_song', 'follow',
-           'playlist_text', 'check_form', 'open_index', 'is_current']
+           'make_playlist', 'playlist_text', 'check_form', 'open_index', 'is_current']
 
 # %% ../../nbs/40f_playlists_index.ipynb #pi40f004
 import csv
@@ -324,6 +324,26 @@ def _spread(index: Index, playlists: np.ndarray, weights: np.ndarray) -> np.ndar
 
 def _scaled(values: np.ndarray) -> np.ndarray:
     return values / max(values.max(initial=0), 1e-12)
+
+# %% ../../nbs/40f_playlists_index.ipynb #pi40f0m1
+def make_playlist(
+    index: Index,
+    titles: list[str],  # of the songs to start from
+    by: list[str] = (),  # an artist for each title, or one for all, or none
+    n: int = 30,  # tracks wanted, 1 or more
+) -> tuple[list[Song], list[Song], str]:  # the seeds, the playlist, and what was taken for what
+    "From titles to a playlist. Raises `UserError` where a song cannot be told."
+    if len(by) not in (0, 1, len(titles)):
+        seen = f"{len(by)} artists for {len(titles)} titles"
+        raise UserError(seen, "one for each title, or one for all", "repeat --by")
+    artists = list(by) * len(titles) if len(by) == 1 else list(by) or [""] * len(titles)
+    found = [find_song(index, title, a) for title, a in zip(titles, artists, strict=True)]
+    seeds = [song for song, _ in found]
+    songs = [index.song(code) for code in follow(index, [s.code for s in seeds], n)]
+    said = "from " + ", ".join(str(song) for song in seeds)
+    if any(near < 1 for _, near in found):
+        said += " (the nearest title)"
+    return seeds, songs, said
 
 # %% ../../nbs/40f_playlists_index.ipynb #pi40f027
 FORMS = (".csv", ".json", ".m3u", ".m3u8")

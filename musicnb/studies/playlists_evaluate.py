@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'question_rows', 'counting_models', 'latent_models', 'playlist_experiment', 'paired_ratio',
-           'join_playlists', 'evaluate_playlists', 'check_given', 'table_measures', 'build_index']
+           'join_playlists', 'evaluate_playlists', 'check_given', 'table_measures', 'build_index', 'ask_playlists',
+           'score_by_given', 'score_or_none', 'table_by_given', 'score_growth']
 
 # %% ../../nbs/40e_playlists_evaluate.ipynb #pe40e004
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from ..core import SCORE_COLUMNS, Interval, Run, UserError, write_csv
+from ..core import SCORE_COLUMNS, Interval, NotRun, Run, UserError, write_csv
 from ..evaluate import Experiment
 from ..intervals import bootstrap_interval
 from musicnb.studies.playlists import (
@@ -128,7 +129,7 @@ def playlist_experiment(
         task,
         target="tracks",
         metrics=METRICS,
-        test_share=round(len(split[1]) / len(rows), 4),
+        test_share=round(len(split[1]) / max(len(rows), 1), 4),
         random_state=random_state,
     )
 
@@ -254,3 +255,88 @@ def build_index(
     found = find_playlists(data_dir)
     p = load_playlists(data_dir)
     write_index(p, folder, found[p.name][1] if p.name in found else ())
+
+# %% ../../nbs/40e_playlists_evaluate.ipynb #pe40e025
+def ask_playlists(
+    run: Run,  # takes the scores
+    p: Playlists,
+    train: np.ndarray,  # codes of the training playlists
+    test: np.ndarray,  # codes of the playlists that are asked about
+    given: str,  # a key of GIVEN
+    models: dict[str, BaseEstimator],
+    features: str = "",  # name of the questions in scores.csv; `given` by default
+    random_state: int = 1,
+) -> Experiment:
+    "Fit recommenders on training playlists and score them on the questions."
+    try:
+        rows, split = question_rows(p, train, test, given, random_state)
+        why = "" if len(split[1]) else f"no playlist has more than {given} tracks"
+    except UserError as e:
+        rows, split, why = pd.DataFrame({"truth": []}), (train[:0], test[:0]), str(e)
+    exp = playlist_experiment(run, p, rows, split, random_state)
+    exp.fit(models, NotRun(why) if why else rows, features or given, permuted=False)
+    return exp
+
+
+def score_by_given(
+    asked: dict[str, Experiment],  # kind of question -> experiment
+    models: list[str],
+    metric: str = "r_precision",
+) -> dict[str, pd.DataFrame]:  # model -> index: kind of question; value, low, high
+    "Scores over the kinds of question, as `plot_forest` takes them."
+    made = {}
+    for model in models:
+        scores = {kind: score_or_none(exp, model, metric) for kind, exp in asked.items()}
+        rows = {kind: score[:3] for kind, score in scores.items() if isinstance(score, Interval)}
+        made[model] = pd.DataFrame(rows, index=["value", "low", "high"]).T
+    return {model: table for model, table in made.items() if len(table)}
+
+
+def score_or_none(exp: Experiment, model: str, metric: str) -> Interval | NotRun:
+    "A score where the model was asked this question."
+    try:
+        return exp.score(model, metric)
+    except KeyError:
+        return NotRun("the model needs what is not given")
+
+
+def table_by_given(
+    asked: dict[str, Experiment],  # kind of question -> experiment
+    models: list[str],
+    metric: str = "r_precision",
+    spec: str = ".3f",
+) -> pd.DataFrame:  # index: model; a column for each kind of question, cells as text
+    "Scores over the kinds of question, with intervals."
+    cells = {
+        kind: {m: _cell(score_or_none(exp, m, metric), spec) for m in models}
+        for kind, exp in asked.items()
+    }
+    return pd.DataFrame(cells, index=models).rename_axis("model")
+
+
+def _cell(score: Interval | NotRun, spec: str) -> str:
+    return "–" if isinstance(score, NotRun) else format(score, spec)
+
+# %% ../../nbs/40e_playlists_evaluate.ipynb #pe40e029
+def score_growth(
+    run: Run,
+    p: Playlists,
+    train: np.ndarray,  # codes of the training playlists
+    test: np.ndarray,  # codes of the playlists that are asked about
+    models: dict[str, BaseEstimator],
+    halvings: int = 3,  # sizes besides all
+    random_state: int = 1,
+) -> dict[str, pd.DataFrame]:  # model -> index: training playlists; value, low, high
+    "R-precision from one song over the number of training playlists."
+    order = np.random.default_rng(random_state).permutation(train)
+    sizes = sorted({max(20, len(train) >> k) for k in range(halvings + 1)})
+    found = {}
+    for size in sizes:
+        features = f"first, {size} training playlists"
+        some = np.sort(order[:size])
+        exp = ask_playlists(run, p, some, test, "first", models, features, random_state)
+        found[size] = {m: exp.score(m, "r_precision")[:3] for m in models}
+    return {
+        m: pd.DataFrame({s: found[s][m] for s in sizes}, index=["value", "low", "high"]).T
+        for m in models
+    }

@@ -1674,6 +1674,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'musicnb/studies/playlists_rerank.py'),
                                                   'musicnb.studies.playlists_rerank.blend_ways': ( 'playlists_rerank.html#blend_ways',
                                                                                                    'musicnb/studies/playlists_rerank.py'),
+                                                  'musicnb.studies.playlists_rerank.table_importances': ( 'playlists_rerank.html#table_importances',
+                                                                                                          'musicnb/studies/playlists_rerank.py'),
                                                   'musicnb.studies.playlists_rerank.values_at': ( 'playlists_rerank.html#values_at',
                                                                                                   'musicnb/studies/playlists_rerank.py')},
             'musicnb.studies.playlists_ruler': { 'musicnb.studies.playlists_ruler.CoOccurrence': ( 'playlists_ruler.html#cooccurrence',

@@ -274,7 +274,8 @@ def ask_playlists(
     except UserError as e:
         rows, split, why = pd.DataFrame({"truth": []}), (train[:0], test[:0]), str(e)
     exp = playlist_experiment(run, p, rows, split, random_state)
-    exp.fit(models, NotRun(why) if why else rows, features or given, permuted=False)
+    learned = tuple(m for m, model in models.items() if isinstance(model, Reranker))
+    exp.fit(models, NotRun(why) if why else rows, features or given, keep=learned, permuted=False)
     return exp
 
 

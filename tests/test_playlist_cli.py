@@ -1,4 +1,4 @@
-"""`musicnb playlist make` and `musicnb playlist evaluate`: what they write, and what they refuse."""
+"""`musicnb playlist make` and `evaluate`: what they write, and what they refuse."""
 
 import csv
 import json

@@ -21,8 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from musicnb.book import cli
+from musicnb.columns import Column, DataSet, check_frame
 from musicnb.core import DataError, UserError
-from musicnb.data import Column, DataSet, check_frame, load_checked, read_file
+from musicnb.data import load_checked, read_file
 from musicnb.files import csv_writer, file_sha256
 from musicnb.models.predict import check_rows, read_rows, write_rows
 from musicnb.studies.registry import PREDICTS, check_file, load, make_twin, prepare

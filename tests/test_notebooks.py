@@ -123,7 +123,7 @@ def test_cards_are_in_sync():
 
 # -- the house: each room imports from those above it, and from no other
 
-ROOMS = """files core describe display plot copula twin data features intervals splits tasks evaluate
+ROOMS = """files core describe display plot copula twin columns data features intervals splits tasks evaluate
 models.estimators models.inference models.explain models.cluster models.tune models.networks
 models.tabular models.predict studies studies.registry book.execute book.page book.folder book.reference
 book.report book.cli""".split()  # noqa: E501

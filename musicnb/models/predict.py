@@ -28,8 +28,9 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from .. import __version__
+from ..columns import Column, DataSet, check_frame
 from ..core import Run, UserError, atomic_path, dump_json, estimate, estimate_ends, need_root
-from ..data import Column, DataSet, check_frame, check_text
+from ..data import check_text
 from ..features import FeatureSets, GroupTargetEncoder, select_features
 from ..files import csv_writer
 from musicnb.models.estimators import (

@@ -163,7 +163,8 @@ def read_export(path: str):
     "A crawl's export as a DataFrame with its provenance. Raises `DataError` for what is none."
     import pandas as pd
 
-    from musicnb.data import check_frame, read_file
+    from musicnb.columns import check_frame
+    from musicnb.data import read_file
     from musicnb.studies.youtube import ENRICHED
 
     file = Path(path)

@@ -12,8 +12,8 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.model_selection import train_test_split
 
+from ..columns import UNITS, Column, DataSet, sound_columns
 from ..core import DataError, UserError
-from ..data import UNITS, Column, DataSet, sound_columns
 from ..features import FeatureSets, check_columns
 from ..plot import LABELS, plural
 from ..splits import Split, drop_shared

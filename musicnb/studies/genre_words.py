@@ -37,8 +37,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ..columns import UNITS
 from ..core import NotRun, Provenance, Run, UserError
-from ..data import UNITS
 from ..evaluate import Experiment, take
 from ..intervals import bootstrap_mean
 from ..models.networks import KerasClassifier

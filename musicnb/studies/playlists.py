@@ -16,20 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..columns import SOUND, UNITS, Column, DataSet, sound_columns
 from ..core import Provenance, UserError, whole_text
-from musicnb.data import (
-    SOUND,
-    UNITS,
-    Column,
-    DataSet,
-    content_key,
-    data_home,
-    find_files,
-    load_checked,
-    reading,
-    sound_columns,
-    whole_parts,
-)
+from ..data import content_key, data_home, find_files, load_checked, reading, whole_parts
 from musicnb.studies.playlists_tables import (  # noqa: F401  passed on: chapters take them from here
     SOUND_NAMES,
     Playlists,

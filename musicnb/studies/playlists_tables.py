@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from ..columns import SOUND, UNITS
 from ..core import Provenance
-from ..data import SOUND, UNITS
 from ..plot import LABELS
 
 # %% ../../nbs/40h_playlists_tables.ipynb #da45c156

@@ -17,9 +17,9 @@ import pandas as pd
 from fastcore.basics import patch as patch_method
 from scipy.special import ndtr
 
+from ..columns import SOUND, UNITS
 from ..copula import draw_margin, fit_margin, normal_scores
 from ..core import Provenance, UserError, file_sha256, write_text
-from ..data import SOUND, UNITS
 from .playlists_tables import SOUND_NAMES, Playlists, keep_playlists
 from ..twin import Recipe, Roles, invent_ids, invent_names, read_twin, twin_path
 

@@ -13,9 +13,9 @@ import ast
 import numpy as np
 import pandas as pd
 
+from ..columns import SOUND, UNITS, Column, DataSet, sound_columns
 from ..copula import round_significant
 from ..core import DataError, UserError
-from ..data import SOUND, UNITS, Column, DataSet, sound_columns
 from ..features import UNNAMED, FeatureSets, check_columns, equal_rows
 from ..models.predict import PredictionInput, needed_columns
 from ..twin import Recipe, Roles

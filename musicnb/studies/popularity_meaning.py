@@ -25,8 +25,9 @@ from sklearn.preprocessing import StandardScaler, TargetEncoder
 from statsmodels.stats.multitest import multipletests
 from threadpoolctl import threadpool_limits
 
+from ..columns import DataSet
 from ..core import DataError, Interval, NotRun, Run
-from ..data import DataSet, load
+from ..data import load
 from musicnb.evaluate import (
     Experiment,
     Split,

@@ -13,8 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from .. import data, twin
+from ..columns import Column, DataSet
 from ..core import UserError
-from ..data import DataSet, data_home, find_files, has_twin, is_file_of
+from ..data import data_home, find_files, has_twin, is_file_of
 from ..features import FeatureSets
 from ..models.predict import PredictionInput
 from . import genre, genre_words, playlists, popularity, youtube
@@ -190,7 +191,7 @@ def data_cards() -> str:  # Markdown
     return "\n".join(lines)
 
 
-def _card_row(name: str, c: data.Column) -> str:
+def _card_row(name: str, c: Column) -> str:
     ends = ["" if e is None else f"{e}" if c.unit == "year" else f"{e:,}" for e in (c.low, c.high)]
     span = " to ".join(e or "…" for e in ends) if any(ends) else ""
     there = "may be absent" if c.optional else "allowed" if c.missing else "none"

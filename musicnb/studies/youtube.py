@@ -15,17 +15,9 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from ..columns import SOUND, Column, DataSet, check_frame, sound_columns
 from ..core import DataError, UserError
-from musicnb.data import (
-    SOUND,
-    Column,
-    DataSet,
-    check_frame,
-    find_files,
-    load,
-    read_file,
-    sound_columns,
-)
+from ..data import find_files, load, read_file
 from ..features import FeatureSets, check_columns, equal_rows
 from ..models.predict import PredictionInput, needed_columns
 from .youtube_twin import VIDEO_ROLES, measure_videos, write_videos

@@ -32,7 +32,7 @@ sys.path[:0] = [str(DOCS), str(ROOT)]
 import cells  # noqa: E402  (the line above makes these importable)
 import readme  # noqa: E402
 
-from musicnb.book.execute import chapter_stems, code_of, reached_modules  # noqa: E402
+from musicnb.book.chapter import chapter_stems, code_of, reached_modules
 from musicnb.book.page import docs_anchor  # noqa: E402
 from musicnb.core import UserError, cache_dir, file_sha256, write_text  # noqa: E402
 

@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['plot_lines', 'plot_panels', 'plot_learning_curves', 'pool_sparse', 'plot_bands', 'table_share', 'plot_share',
            'plot_ridgelines', 'plot_histograms', 'plot_heatmap', 'plot_correlations', 'plot_forest', 'plot_bars',
-           'plot_stacked', 'plot_hexbin', 'plot_map', 'map_points', 'show_map', 'plot_names', 'plot_confusion',
-           'plot_roc', 'table_calibration', 'plot_calibration']
+           'plot_stacked', 'plot_hexbin', 'plot_confusion', 'plot_roc', 'table_calibration', 'plot_calibration']
 
 # %% ../nbs/01c_plot.ipynb #21a192e0
 from collections.abc import Callable
@@ -16,8 +15,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 
 from .core import Interval, NotRun
 from musicnb.describe import (  # noqa: F401
@@ -541,122 +538,6 @@ def plot_hexbin(
         bar.solids.set_rasterized(True)
         bar.outline.set_visible(False)
     ax.set(xlabel=label(x.name), ylabel=label(y.name))
-    return ax
-
-# %% ../nbs/01c_plot.ipynb #51c06fbf
-def plot_map(
-    place,  # two columns, a row for each point
-    color: pd.Series,  # same rows: groups (text or categories), or an amount; its name is shown
-    *,
-    size: float | None = None,  # of a point, in points²; by default smaller the more there are
-    ax: Axes | None = None,
-) -> Axes:
-    "Points on a plane, coloured by group or by amount; the outermost 0.2 % are left out of view."
-    ax = _axes(ax, figsize=(4.8, 4.2))
-    place, color = np.asarray(place, float), pd.Series(color).reset_index(drop=True)
-    look = {"s": size or float(np.clip(9_000 / len(place), 2, 12)), "lw": 0, "alpha": 0.7}
-    look["rasterized"] = len(place) > 1_000
-    if pd.api.types.is_numeric_dtype(color) and not pd.api.types.is_bool_dtype(color):
-        low, high = color.quantile([0.02, 0.98])
-        dots = ax.scatter(*place.T, c=color, cmap=SEQUENTIAL, vmin=low, vmax=high, **look)
-        bar = ax.figure.colorbar(dots, ax=ax, label=label(color.name), pad=0.02)
-        bar.outline.set_visible(False)
-    else:
-        for k, (name, rows) in enumerate(color.groupby(color, observed=True)):
-            shown = {"color": PALETTE[_ORDER[k % 6]], "marker": "osD^"[k // 6 % 4]}
-            ax.scatter(*place[rows.index].T, label=label(name), **shown, **look)
-        legend_above(ax, ncols=4, markerscale=2)
-    (x0, y0), (x1, y1) = np.nanpercentile(place, [0.2, 99.8], axis=0)
-    ax.set(xticks=[], yticks=[], xlim=(x0 - 0.1, x1 + 0.1), ylim=(y0 - 0.1, y1 + 0.1))
-    ax.grid(visible=False)
-    return ax
-
-# %% ../nbs/01c_plot.ipynb #ga0map02
-def map_points(
-    place,  # two columns, a row for each point
-    groups: pd.Series,  # same rows: group of each point
-    names: list[str],  # same rows: what a reader searches for
-    neighbors: np.ndarray,  # same rows: positions of the nearest points, nearest first
-) -> dict:  # what JSON can hold; places are whole numbers from 0 to 1,000
-    "The points of a map that one can search."
-    place = np.asarray(place, float)
-    low, high = np.nanpercentile(place, [0.2, 99.8], axis=0)
-    x, y = (1_000 * np.clip((place - low) / (high - low), 0, 1)).round().astype(int).T
-    codes, known = pd.factorize(pd.Series(groups), sort=True)
-    return {
-        "x": x.tolist(),
-        "y": (1_000 - y).tolist(),  # screens count from above
-        "group": codes.tolist(),
-        "groups": [str(k) for k in known],
-        "names": [str(n) for n in names],
-        "near": np.asarray(neighbors).tolist(),
-    }
-
-
-def show_map(
-    place,  # two columns, a row for each point; 5,000 at most
-    groups: pd.Series,  # same rows: group of each point
-    names: list[str],  # same rows
-    neighbors: np.ndarray,  # same rows: positions of the nearest points
-    caption: str,
-) -> None:
-    "Show a map of named points, which the report page lets one search."
-    if len(place) > 5_000:
-        raise ValueError(f"{len(place):,} points; expected 5,000 at most, for a page that opens")
-    show(plot_map(place, groups), caption, points=map_points(place, groups, names, neighbors))
-
-# %% ../nbs/01c_plot.ipynb #6c17429f
-_AROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8))
-_PLACES = [(x * r, y * r) for r in (5, 16, 28) for x, y in _AROUND]  # points from the named point
-_GROUND = {"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.7}
-
-
-def _write_beside(ax: Axes, at, name: str, dx: float, dy: float) -> tuple[Text, Bbox]:
-    "A name at one place beside its point, and the box of its words without the line."
-    line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": 2}
-    text = ax.annotate(
-        name,
-        at,
-        (dx, dy),
-        textcoords="offset points",
-        fontsize=8,
-        arrowprops=line if max(abs(dx), abs(dy)) > 6 else None,
-        bbox=_GROUND,  # white, which a page shows as its own ground
-        ha="left" if dx > 0 else "right" if dx < 0 else "center",
-        va="bottom" if dy > 0 else "top" if dy < 0 else "center",
-    )
-    renderer = ax.figure.canvas.get_renderer()
-    text.update_positions(renderer)
-    return text, Text.get_window_extent(text, renderer)
-
-
-def plot_names(
-    ax: Axes,  # everything else is drawn on it
-    x,  # where the named points are, the most important first
-    y,  # the same
-    names,  # a text for each; longer ones are cut at 32 letters
-) -> Axes:
-    """Write names beside points where they cover no other name, no named point and as few other
-    points as can be; a name without room is left out."""
-    ax.figure.draw_without_rendering()  # so that the places of everything are known
-    frame, places = ax.get_window_extent(), ax.transData.transform
-    drawn = places(np.vstack([c.get_offsets() for c in ax.collections] or [np.empty((0, 2))]))
-    named = np.column_stack([x, y])
-    taken = [Bbox.from_extents(*(at - 3), *(at + 3)) for at in places(named)]
-    for at, name in zip(named, map(str, names), strict=True):
-        name = name if len(name) <= 32 else f"{name[:31].rstrip()}…"
-        free = []  # for each place without a name: other points covered, order, box, text
-        for dx, dy in _PLACES:
-            text, box = _write_beside(ax, at, name, dx, dy)
-            inside = frame.contains(*box.min) and frame.contains(*box.max)
-            if inside and not box.count_overlaps(taken):
-                free.append((box.padded(5).count_contains(drawn), len(free), box, text))
-            else:
-                text.remove()
-        free.sort(key=lambda place: place[:2])
-        for *_, text in free[1:]:
-            text.remove()
-        taken += [box for *_, box, _ in free[:1]]
     return ax
 
 # %% ../nbs/01c_plot.ipynb #c2f085d3

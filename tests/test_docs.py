@@ -17,7 +17,7 @@ from bs4 import BeautifulSoup
 from conftest import ROOT, need_chromium, reopened
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from musicnb.book.execute import chapter_stems
+from musicnb.book.chapter import chapter_stems
 from musicnb.core import UserError
 
 EVIL = "<script>window.hacked = 1</script>"

@@ -15,7 +15,7 @@ from musicnb.book.page import render_chapter
 from musicnb.core import DataError, Run
 from musicnb.evaluate import Experiment
 from musicnb.features import select_features
-from musicnb.plot import map_points
+from musicnb.maps import map_points
 from musicnb.studies.genre import (
     FEATURES,
     GENRES,

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from musicnb.book.execute import chapter_stems, imported, module_files, read_chapter
+from musicnb.book.chapter import chapter_stems, imported, module_files, read_chapter
 from musicnb.book.report import cores, usual_jobs
 from musicnb.studies.registry import data_cards
 
@@ -123,9 +123,9 @@ def test_cards_are_in_sync():
 
 # -- the house: each room imports from those above it, and from no other
 
-ROOMS = """files core describe display plot copula twin columns data features intervals splits tasks evaluate
+ROOMS = """files core describe display plot maps copula twin columns data features intervals splits tasks evaluate
 models.estimators models.inference models.explain models.cluster models.tune models.networks
-models.tabular models.predict studies studies.registry book.execute book.page book.folder book.reference
+models.tabular models.predict studies studies.registry book.chapter book.execute book.page book.folder book.reference
 book.report book.cli""".split()  # noqa: E501
 
 

@@ -24,7 +24,7 @@ import pytest
 from conftest import ROOT, Clone
 
 from musicnb import core
-from musicnb.book.execute import chapter_stems, parse
+from musicnb.book.chapter import chapter_stems, parse
 from musicnb.core import LEDGER_COLUMNS, SCORE_COLUMNS, read_published
 from musicnb.studies.registry import make_twin
 
@@ -296,7 +296,7 @@ def test_one_thread_parses_at_a_time(monkeypatch):
         busy -= 1
         return swift(*args, **options)
 
-    monkeypatch.setattr("musicnb.book.execute.ast.parse", slow_parse)
+    monkeypatch.setattr("musicnb.book.chapter.ast.parse", slow_parse)
     with ThreadPoolExecutor(4) as pool:
         assert len(list(pool.map(parse, [f"x = {n}  # of this test" for n in range(8)]))) == 8
     assert most == 1

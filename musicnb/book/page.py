@@ -28,7 +28,7 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import ansi2html, strip_ansi
 from traitlets.config import Config
 
-from .execute import chapter_stems
+from .chapter import chapter_stems
 from ..core import estimate, estimate_ends, need_root, typographic_minus
 
 # %% ../../nbs/08b_page.ipynb #2a68ea78

@@ -30,12 +30,9 @@ from rich.console import Console
 from rich.progress import TextColumn, TimeElapsedColumn
 
 from .. import __version__
-from musicnb.book.execute import (
+from musicnb.book.chapter import (
     LAST_SEED,
-    QUIET,
     Chapter,
-    Interrupted,
-    Launcher,
     Parameter,
     chapter_key,
     chapter_stems,
@@ -44,9 +41,9 @@ from musicnb.book.execute import (
     parse_given,
     read_chapter,
     resolve,
-    run_chapter,
     study_data,
 )
+from .execute import QUIET, Interrupted, Launcher, run_chapter
 from .folder import Book, Result, no_results
 from .reference import Reference, compare_run, read_reference
 from musicnb.core import (

@@ -26,6 +26,7 @@ from musicnb.intervals import (
     correlation_interval,
     table_correlations,
 )
+from ..maps import plot_names
 from ..models.inference import adjusted_r2, demean, fit_ols, table_standard_errors
 from musicnb.plot import (
     INK,
@@ -37,7 +38,6 @@ from musicnb.plot import (
     label,
     panels,
     plot_hexbin,
-    plot_names,
 )
 from .youtube import FEATURES, song_keys
 from .youtube_counts import ELAPSED, FIRST, PUBLISHED, SECOND, interpolate_counts

@@ -39,9 +39,10 @@ from threadpoolctl import threadpool_limits
 
 from ..core import Interval, NotRun, Run, UserError, typographic_minus
 from ..intervals import bootstrap_mean
+from ..maps import plot_map, plot_names
 from ..models.cluster import DensityGroups, cluster_resamples, pairwise_ari, scan_kmeans
 from ..models.networks import KerasAutoencoder
-from ..plot import label, panels, plot_map, plot_names, table_intervals
+from ..plot import label, panels, table_intervals
 
 # %% ../../nbs/10g_youtube_groups.ipynb #f7ca43ab
 def log_growth(

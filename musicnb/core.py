@@ -115,9 +115,14 @@ class Finding:
     headline: bool = field(default=False, compare=False)  # the chapter's one-line answer
     stated: bool = field(default=False, compare=False)  # expected beforehand, not found by looking
 
+    @property
+    def origin(self) -> str:
+        "Stated beforehand, or exploratory: found by looking at the data."
+        return "stated beforehand" if self.stated else "exploratory"
+
     def _repr_html_(self) -> str:
         what = "Finding" if self.data != "twin" else "Synthetic twin, not a finding"
-        facts = f"n = {self.n:,} · split: {self.split} · data: {self.data}"
+        facts = f"n = {self.n:,} · split: {self.split} · data: {self.data} · {self.origin}"
         look = _card("warn" if self.data == "twin" else "good")
         return (
             f'<div class="finding finding-{html.escape(self.data)}" style="{look}">'
@@ -372,9 +377,9 @@ def finding(
     self: Run,
     id: str,  # short and stable: "year-spearman"
     claim: str,  # template with {value} and {ci}, such as "… {value:.2f} ({ci}, n = {n})"
-    estimate=None,  # an Interval, or a number
-    metric: str | float = "",  # what the value is; that of the interval by default
-    *older,
+    estimate: Interval | float,
+    metric: str = "",  # what the value is; that of the interval by default
+    *,
     unit: str = "",  # of the value: "points", "%", "" for none
     n: int | None = None,  # rows that it rests on; the interval's by default
     split: str
@@ -385,14 +390,6 @@ def finding(
 ) -> Finding:  # shows itself in a notebook
     """State a result. Raises `ValueError` for a repeated id, and for a number or an interval that
     is not finite."""
-    if isinstance(estimate, str):  # metric, value, low, high
-        older = older or [more.pop(k, None) for k in ("low", "high") if k in more]
-        estimate, metric = (
-            Interval(more.pop("value") if "value" in more else metric, *older),
-            estimate,
-        )
-    elif estimate is None:
-        estimate = Interval(more.pop("value"), more.pop("low", None), more.pop("high", None))
     found = estimate if isinstance(estimate, Interval) else Interval(estimate)
     if any(f.id == id for f in self.findings):
         raise ValueError(f"finding {id!r} was stated before in {self.chapter}")
@@ -498,8 +495,8 @@ def _ends(figure) -> tuple:  # value, low, high of an Interval, a number or None
 def judge(
     self: Run,
     id: str,  # of the row in published_figures.csv
-    ours: Interval | float | None = None,  # our figure under the published protocol
-    *older,
+    ours: Interval | NotRun | float | None = None,  # our figure under the published protocol
+    *,
     strict: Interval | float | None = None,  # under the stricter protocol
     one_split: Interval | None = None,  # range of a single split's score, for published scores
     baseline: Interval | None = None,  # the same of a plain baseline
@@ -512,11 +509,6 @@ def judge(
     """Enter a published figure into the ledger with our number and a verdict. Raises `ValueError`
     for an unknown or repeated id, and
     where there is nothing to judge by: neither two numbers nor `holds`."""
-    if older:  # low, high, strict, strict_low, strict_high
-        ours, strict = (
-            Interval(ours, *older[:2]),
-            Interval(*older[2:]) if len(older) > 2 else strict,
-        )
     strict = None if isinstance(strict, NotRun) else strict
     if isinstance(ours, NotRun):
         ours, reason, comparable = None, str(ours), False

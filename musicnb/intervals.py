@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['CONFIDENCE', 'MIN_REPEATS', 'POOLS', 'BLOCKS', 'ALPHA', 'corrected_interval', 'unit_codes', 'bootstrap_interval',
-           'bootstrap_mean', 'resample_groups', 'bootstrap_statistic', 'random_blocks', 'block_interval',
-           'correlation_interval', 'r2_interval', 'table_correlations', 'conformal_margin', 'move_ends',
-           'interval_scores', 'table_coverage']
+           'wider_interval', 'pool_units', 'bootstrap_mean', 'resample_groups', 'bootstrap_statistic', 'random_blocks',
+           'block_interval', 'correlation_interval', 'r2_interval', 'table_correlations', 'conformal_margin',
+           'move_ends', 'interval_scores', 'table_coverage']
 
 # %% ../nbs/05a_intervals.ipynb #30d5c407
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from .core import Interval, UserError
 
 # %% ../nbs/05a_intervals.ipynb #7011fa10
 CONFIDENCE = 0.95
-MIN_REPEATS = 5  # from here on repeats carry the interval, below it the bootstrap does
+MIN_REPEATS = 5  # fewer say too little of how much splits differ
 
 
 def corrected_interval(
@@ -65,23 +66,55 @@ def bootstrap_interval(
     return Interval(float(value), *np.percentile(draws, [tail, 100 - tail]).tolist())
 
 
+def wider_interval(
+    values: np.ndarray,  # a score, or a difference of two, for each repeat
+    drawn: np.ndarray,  # (repeats, draws): the same of each draw of the bootstrap
+    n_train: float,  # training rows of a repeat
+    n_test: float,  # test rows of a repeat
+) -> Interval:
+    "By bootstrap, and from five repeats on over these as well: the wider of the two counts."
+    by_unit = bootstrap_interval(np.mean(values), drawn.mean(axis=0))
+    if len(values) < MIN_REPEATS:
+        return by_unit
+    both = by_unit, corrected_interval(values, n_train, n_test)
+    return max(both, key=lambda interval: interval.high - interval.low)
+
+
 POOLS = 10_000  # random groups that units are dealt into where there are more
+
+
+def _deal(n_units: int, rng: np.random.Generator) -> np.ndarray:
+    "The random group of each unit."
+    return rng.permutation(n_units) % POOLS
+
+
+def pool_units(
+    groups,  # artist of each row, -1 = unnamed and on its own; None takes each row as a unit
+    n: int,  # rows
+    seed: int = 1,
+) -> np.ndarray:  # unit of each row, from 0 on
+    "Units that can be drawn: whole artists, dealt into random groups where there are too many."
+    codes = np.unique(unit_codes(groups, n), return_inverse=True)[1]
+    many = codes.max() >= POOLS
+    return _deal(codes.max() + 1, np.random.default_rng(seed))[codes] if many else codes
+
+
+@lru_cache(maxsize=4)  # the next statistic of the same artists takes the same draws
+def _draw_counts(n: int, draws: int, seed: int) -> np.ndarray:
+    "How often each of n units is drawn: (draws, n)."
+    rng = np.random.default_rng(seed)
+    counts = (np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(draws))
+    return np.stack([c.astype("uint8") for c in counts])  # none is drawn 256 times
 
 
 def _draw_sums(sums: np.ndarray, draws: int, seed: int, chunk: int = 64) -> np.ndarray:
     """Sums over units that are drawn with replacement, as many as there are: (n_units, k) becomes
     (draws, k)."""
-    rng = np.random.default_rng(seed)
     if len(sums) > POOLS:
-        sums = _unit_sums(sums, rng.permutation(len(sums)) % POOLS, POOLS)
-    n, drawn = len(sums), []
-    for start in range(0, draws, chunk):
-        counts = [
-            np.bincount(rng.integers(n, size=n), minlength=n)
-            for _ in range(min(chunk, draws - start))
-        ]
-        drawn.append(np.stack(counts).astype("float64") @ sums)
-    return np.vstack(drawn)
+        sums = _unit_sums(sums, _deal(len(sums), np.random.default_rng(seed)), POOLS)
+    counts = _draw_counts(len(sums), draws, seed)
+    parts = (counts[start : start + chunk] for start in range(0, draws, chunk))
+    return np.vstack([part.astype("float64") @ sums for part in parts])
 
 # %% ../nbs/05a_intervals.ipynb #b436c5d0
 def bootstrap_mean(

@@ -108,6 +108,33 @@ def test_replies_and_details(musicnb, server, talked):  # noqa: F811
     assert server.counts()["videos"]["requests"] == 1, "for no unit more"
 
 
+def test_replies_may_be_asked_for_later(musicnb, server, talked):  # noqa: F811
+    """The pages named the threads already, so they are not asked for again."""
+    rows = table(*(f"youtu.be/{i}" for i in talked), name="a.csv")
+    musicnb("run", rows, "--comments", rows)
+    musicnb("export", "-o", "out.csv", "--comments", "comments.csv")
+    parents = pd.read_csv("comments.csv")["parent"]
+    assert len(parents) == 300 and parents.isna().all(), "none that nobody asked for"
+    asked = server.counts()["commentThreads"]["requests"]
+    assert musicnb("run", "--replies")[0] == 0
+    assert server.counts()["commentThreads"]["requests"] == asked
+    musicnb("export", "-o", "out.csv", "--comments", "comments.csv")
+    found = pd.read_csv("comments.csv")
+    threads = found[found["parent"].isna()].set_index("id")["replies"]
+    assert found["parent"].value_counts().to_dict() == threads[threads > 0].to_dict()
+
+
+def test_a_playlist_that_is_asked_for_again_is_not_doubled(musicnb, server, monkeypatch):  # noqa: F811
+    start = datetime(2026, 9, 10, tzinfo=UTC)
+    at(monkeypatch, start)
+    musicnb("run", table(f"https://youtube.com/playlist?list={PLAYLIST}"))
+    at(monkeypatch, start + timedelta(days=31))
+    musicnb("purge")
+    assert musicnb("run")[0] == 0
+    musicnb("export", "-o", "out.csv")
+    assert [r["video_id"] for r in exported()] == server.world.members(PLAYLIST)
+
+
 # 2, 3. What failed in passing stays pending, and what is missing is said
 
 WHILE = [
@@ -372,7 +399,7 @@ def test_each_signal_ends_with_a_line_and_a_written_run(musicnb, server, name): 
         128 + getattr(signal, name),
         1,
     ) and "nothing is lost" in err
-    assert sql("SELECT outcome FROM runs") == [("interrupted",)]
+    assert sql("SELECT value FROM meta WHERE key = 'run'")[0][0].endswith(': interrupted"')
     done = sql("SELECT COUNT(*) FROM items WHERE kind = 'video' AND state = 'done'")[0][0]
     assert done == 50 * len(server.seen), "what was in flight is written"
     server.script(latency=0)

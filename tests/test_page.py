@@ -65,7 +65,7 @@ def source_notebook(evil=EVIL) -> nbformat.NotebookNode:
             new_code_cell("Markdown('A track: ' + evil)"),
             new_code_cell("HTML('<p>A track: ' + evil + '</p>')"),
             new_code_cell(
-                "run = Run('20_popularity_test')\nrun.finding('a', 'The track {value:.0f} is ' + evil, 'n', 1.0)"  # noqa: E501
+                "run = Run('20_popularity_test')\nrun.finding('a', 'The track {value:.0f} is ' + evil, 1.0, 'n')"  # noqa: E501
             ),
             new_code_cell(
                 "show({'image/svg+xml': drawing(evil), 'text/plain': 'x'}, 'One ' + evil, 'a bar for ' + evil)"  # noqa: E501
@@ -325,6 +325,8 @@ def test_links_between_notebooks():
         assert f'href="{href}"' in made, href
     alone = render_chapter(nb, make_cover(docs_href=None))
     assert "03_data" not in alone and "glossary" not in alone, "a link that leads nowhere is text"
+    asks = "# A\n\n> B.\n\n## The question\n\nIs [R²](glossary.ipynb#R²) high?"
+    assert "<a" not in face(new_notebook(cells=[new_markdown_cell(asks)]))["question"]
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from musicnb.studies.registry import load
 run = Run("20_popularity_test", profile=profile, seed=seed)
 run.use(load("popularity", data_dir=data_dir, sample=sample))
 run.finding(
-    "share", "The year tells {value:.0f} %.", "share", 37.0, n=900, unit="%", headline=True
+    "share", "The year tells {value:.0f} %.", 37.0, "share", n=900, unit="%", headline=True
 )
-run.finding("rest", "The rest is {value:.0f} %.", "share", rest, n=900, unit="%")
+run.finding("rest", "The rest is {value:.0f} %.", rest, "share", n=900, unit="%")
 """
 PARAMETERS = """profile: str = "quick"
 seed: int = 1

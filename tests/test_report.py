@@ -31,7 +31,7 @@ from musicnb.studies.registry import make_twin
 FINDING = """
 from musicnb.core import Run
 run = Run("{stem}", seed=seed)
-run.finding("one", "The seed is {{value:.0f}}.", "seed", seed, n=1, headline=True)
+run.finding("one", "The seed is {{value:.0f}}.", seed, "seed", n=1, headline=True)
 run.score("Mean", "mse", 1 / 3, fit_seconds=0.1)
 """
 LOADS = """
@@ -144,6 +144,8 @@ def test_findings_scores_ledger(book):
         list(found[0]) == "id chapter claim metric value low high unit n split data stated".split()
     )
     assert found[0]["claim"] == "The seed is 1."
+    page = (book.out / "10_test_one.html").read_text()
+    assert "exploratory" in page and "stated beforehand" not in page
     with (book.out / "scores.csv").open() as f:
         scores = list(csv.DictReader(f))
     assert list(scores[0]) == SCORE_COLUMNS
@@ -418,6 +420,54 @@ def test_two_runs_in_one_folder(clone):
     assert second.returncode == 2 and "another run" in one_line(second)
 
 
+COUNTS = """
+import os
+from pathlib import Path
+from sklearn.dummy import DummyRegressor
+
+class Counted(DummyRegressor):
+    "Leaves a line for each fit, and ends the process at the one that a file names."
+    def fit(self, X, y):
+        with open("fits", "a") as f:
+            f.write("fit\\n")
+        end = Path("ends")
+        if end.is_file() and len(Path("fits").read_text().split()) > int(end.read_text()):
+            os._exit(9)
+        return super().fit(X, y)
+"""
+FITS = """
+import numpy as np
+import pandas as pd
+from musicnb.core import Run
+from musicnb.evaluate import Experiment, draw_splits
+from musicnb.studies.room import Counted
+run, X = Run("10_test_one"), pd.DataFrame({"x": np.arange(200.0)})
+exp = Experiment(run, draw_splits(200, 0.3, range(4)), X["x"] % 7)
+exp.fit({"Counted": Counted()}, X, "x", permuted=False)
+_ = run.finding("mse", "{value:.3f}", exp.score("Counted"))
+"""
+
+
+def test_work_of_a_broken_off_chapter_is_used_by_the_next_run(clone):
+    """Four fits, of which the third ends the kernel: the second run has two left."""
+    (clone.root / "musicnb" / "studies" / "room.py").write_text(COUNTS)
+    clone.add("10_test_one", FITS)
+    fits, ends = clone.root / "fits", clone.root / "ends"
+    ends.write_text("2")
+    assert clone.run("report").returncode == 1
+    assert clone.statuses() == {"10_test_one": "failed"}
+    ends.unlink()
+    fits.write_text("")
+    assert clone.run("report").returncode == 0
+    assert len(fits.read_text().split()) == 2
+    assert not list((clone.out / ".chapters").glob("*.work")), "nothing is kept of what ended well"
+    found = (clone.out / "findings.json").read_bytes()
+    fits.write_text("")
+    assert clone.run("report", "--force").returncode == 0
+    assert len(fits.read_text().split()) == 4
+    assert (clone.out / "findings.json").read_bytes() == found, "the same results either way"
+
+
 # -- what fails inside a chapter: its page, exit code 1, and the others still run
 
 
@@ -481,10 +531,25 @@ def test_time_limit_of_the_user(clone):
     whole(clone)
 
 
+DIES = {  # a cell that ends its kernel -> what the page says of it
+    "says why": ("import os\nos.write(2, b'no more <memory>')\nos._exit(3)", "no more &lt;memory"),
+    "segmentation fault": ("import ctypes\nctypes.string_at(0)", "Segmentation fault"),
+    "killed": (
+        "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+        "as the system does where memory runs out",
+    ),
+}
+
+
 def test_chapter_whose_kernel_dies(clone):
-    clone.add("10_test_one", "import os; os._exit(3)")
+    """The page has its last words."""
+    for i, (cell, _) in enumerate(DIES.values()):
+        clone.add(f"1{i}_test_x", cell)
     assert clone.run("report").returncode == 1
-    assert "DeadKernelError" in (clone.out / "10_test_one.html").read_text()
+    for i, (_, words) in enumerate(DIES.values()):
+        page = (clone.out / f"1{i}_test_x.html").read_text()
+        assert "DeadKernelError" in page and words in page
+        assert "cell 3 of 3" in page
 
 
 def test_chapter_that_meets_a_full_disk(clone):
@@ -522,6 +587,7 @@ CURIOUS = {  # a chapter's cells -> status, and what its page says
         [
             "%config InlineBackend.figure_formats = ['svg']",
             "x = !echo hi",
+            "!echo here",
             "%%bash\necho there",
             "y = ('%d'\n     % 3)\nprint(y)",
         ],
@@ -592,6 +658,19 @@ def test_page_that_cannot_be_made(clone):
         "too strange" in (clone.out / "10_test_one.html").read_text()
         and "too strange" in (clone.out / "index.html").read_text()
     )
+
+
+def test_attachment_that_is_missing(clone):
+    import nbformat
+    from conftest import chapter
+
+    nb = chapter()
+    nb.cells.append(nbformat.v4.new_markdown_cell("![a picture](attachment:none.png)"))
+    nbformat.write(nb, clone.nbs / "10_test_one.ipynb")
+    done = clone.run("report")
+    line = "its page could not be made (InvalidNotebook: missing attachment: none.png)"
+    assert done.returncode == 1 and line in done.stdout
+    assert line in (clone.out / "10_test_one.html").read_text()
 
 
 def test_results_of_an_earlier_state_are_gone(clone):

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -438,9 +439,21 @@ class Watchdog:
         return self.verdict is not None
 
 # %% ../../nbs/08a_execute.ipynb #ea41197e
+def _how_it_died(
+    process,  # a Popen, or None where there is none to ask
+) -> str:
+    "The end of a kernel in words: its signal, or its exit code."
+    code = None if process is None else process.poll()
+    if code == -signal.SIGKILL:
+        return "killed from outside, as the system does where memory runs out"
+    if code is None or code >= 0:
+        return "" if code is None else f"exit code {code}"
+    return signal.strsignal(-code) or f"signal {-code}"
+
+
 def _client_class(tell: Callable, dog: Watchdog) -> type:
     "papermill's client, which tells of cells and of signs of life."
-    from nbclient.exceptions import CellExecutionError
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
     from papermill.clientwrap import PapermillNotebookClient
 
     class ChapterClient(PapermillNotebookClient):
@@ -453,6 +466,9 @@ def _client_class(tell: Callable, dog: Watchdog) -> type:
                 if not any(o.output_type == "error" for o in cell.outputs):
                     cell.outputs.append(_group_error(e, cell.outputs))
                 raise
+            except DeadKernelError as e:
+                how = _how_it_died(getattr(self.km.provisioner, "process", None))
+                raise DeadKernelError(": ".join(filter(None, [str(e), how]))) from e
 
         def process_message(self, *args, **options):
             dog.beat()
@@ -490,6 +506,7 @@ def _papermill_engine(
         @classmethod
         def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout, **_):
             options = {"kernel_name": kernel_name, "startup_timeout": start_timeout}
+            options["extra_arguments"] = ["--IPKernelApp.capture_fd_output=False"]
             return client(nb_man, **options, timeout=None, config=config).execute()
 
     return ChapterEngine
@@ -634,6 +651,7 @@ class Launcher:
 QUIET = {
     "OMP_WAIT_POLICY": "passive",  # threads that spin while they wait slow down their neighbours
     "PYTHONHASHSEED": "0",
+    "PYTHONFAULTHANDLER": "1",  # a kernel that crashes says where
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # whatever the user's shell names
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     "TF_CPP_MIN_LOG_LEVEL": "2",

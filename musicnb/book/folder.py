@@ -6,8 +6,10 @@
 __all__ = ['no_results', 'Result', 'Book']
 
 # %% ../../nbs/08c_folder.ipynb #97de2edb
+import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -87,6 +89,21 @@ class Book:
     def notebook(self, stem: str) -> Path:
         "Where the executed notebook of a chapter goes."
         return self.out / "notebooks" / f"{stem}.ipynb"
+
+    def work(
+        self,
+        stem: str,
+        state,  # of its cells, data and modules, as JSON takes it
+        anew: bool = False,  # without what an earlier run has finished
+    ) -> Path:
+        "A folder for what a chapter has finished, until it has ended well; one for each state."
+        name = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:16]
+        folder = self.state / f"{stem}.work" / name
+        for other in folder.parent.glob("*"):
+            if anew or other != folder:
+                shutil.rmtree(other, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def remembered(self, stem: str) -> dict:
         "The entry of the last good run, or {}."

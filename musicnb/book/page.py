@@ -377,7 +377,8 @@ _QUESTION = re.compile(r"^#{2,6}\s+The question\b.*$\s*((?:^(?!#).*\S.*$\n?)+)",
 
 
 def _inline(markdown: str) -> Markup:
-    "One paragraph of Markdown as clean HTML, without the paragraph."
+    "One paragraph of Markdown as clean HTML, without the paragraph and its links to notebooks."
+    markdown = re.sub(r"\[([^\]]+)\]\([^)\s]+\.ipynb[^)]*\)", r"\1", markdown)
     made = HTMLExporter().markdown2html({}, mathml(" ".join(markdown.split()))).strip()
     return Markup(clean_html(made.removeprefix("<p>").removesuffix("</p>")))
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -160,7 +161,8 @@ def run_or_reuse(
     if not plan.force and is_current(entry, key, data):
         return Result("cached", entry["seconds"], entry["peak_mb"], entry["results"])
     found = [{"chapter": s} | done[s].results for s in waited]
-    outcome, said = run_anew(plan, stem, found, tell, launcher)
+    work = plan.book.work(stem, [key, data], anew=plan.force)
+    outcome, said = run_anew(plan, stem, found, work, tell, launcher)
     seconds, peak_mb = outcome["seconds"], outcome["peak_mb"]
     after = plan.data(stem, {*data, *(d["name"] for d in said["data"])})
     changed = plan.key(stem, upstream) != key or has_moved(data, after, said["data"])
@@ -172,11 +174,12 @@ def run_or_reuse(
     entry = {"key": key, "data": {n: s for n, s in after.items() if n in read}}
     entry |= {"seconds": seconds, "peak_mb": peak_mb, "results": said}
     write_text(plan.book.state / f"{stem}.json", dump_json(entry))
+    shutil.rmtree(work.parent, ignore_errors=True)
     return Result("ok", seconds, peak_mb, said)
 
 
 def run_anew(
-    plan: Plan, stem: str, upstream: list[dict], tell: Callable, launcher: Launcher
+    plan: Plan, stem: str, upstream: list[dict], work: Path, tell: Callable, launcher: Launcher
 ) -> tuple[dict, dict]:  # from run_chapter; what its Run has saved
     "Run a chapter, and put its executed notebook into the book."
     book = plan.book
@@ -189,6 +192,7 @@ def run_anew(
         "MUSICNB_RESULTS": str(results.resolve()),
         "MUSICNB_BOOK": str(upstream_file.resolve()),
         "MUSICNB_MODELS": str(book.models.resolve()),
+        "MUSICNB_WORK": str(work.resolve()),
     }
     chapter, values = plan.chapters[stem], plan.values[stem]
     limit = plan.time_limit
@@ -273,6 +277,8 @@ def _run_in_order(
             running[job] = stem
         for stem in sorted(done.keys() - finished.keys()):
             finished[stem] = finish(stem, done[stem])
+            if finished[stem] is not done[stem]:  # its page could not be made
+                watch.finished(stem, finished[stem])
         for job in wait(running, return_when=FIRST_COMPLETED).done:
             stem = running.pop(job)
             done[stem] = job.result()

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..evaluate import Experiment
-from ..intervals import bootstrap_interval, bootstrap_mean, corrected_interval
+from ..intervals import bootstrap_mean, wider_interval
 
 # %% ../../nbs/06c_explain.ipynb #expl0002
 def permutation_importances(
@@ -120,15 +120,12 @@ def _divide(worth: dict) -> dict[str, dict]:  # view -> part -> its gain
     return dict(zip(VIEWS, (first, shapley(worth), last), strict=True))
 
 
-def _worth(made, model: str, baseline: str) -> tuple[np.ndarray, np.ndarray | None]:
-    "R² of a model, or 1 − MSE / MSE of the baseline: one a repeat, and one a resample."
-    metric = "mse" if baseline else "r2"
-    scores = made.scores.pivot(index="repeat", columns="model", values=metric)
-    drawn = made.draws.get((model, metric))
+def _worth(made, model: str, baseline: str) -> tuple[np.ndarray, np.ndarray]:
+    "R² of a model, or 1 − MSE / MSE of the baseline: one a repeat, and the draws of each."
     if not baseline:
-        return scores[model].to_numpy(), drawn
-    skill = 1 - (scores[model] / scores[baseline]).to_numpy()
-    return skill, None if drawn is None else 1 - drawn / made.draws[baseline, metric]
+        return made.over_repeats(model, "r2")
+    ours, nothing = (made.over_repeats(m, "mse") for m in (model, baseline))
+    return tuple(1 - a / b for a, b in zip(ours, nothing, strict=True))
 
 
 def table_shares(
@@ -145,16 +142,12 @@ def table_shares(
     values = {some: v for some, (v, _) in worth.items()} | {frozenset(): nothing}
     draws = {some: d for some, (_, d) in worth.items()} | {frozenset(): nothing}
     sizes = next(iter(found.values())).scores[["n_train", "n_test"]].mean()
-    by_repeats = any(d is None for d in draws.values())
     gains = _divide(values) | {"together": {"all": values[max(values, key=len)]}}
-    drawn = {} if by_repeats else _divide(draws) | {"together": {"all": draws[max(draws, key=len)]}}
-    rows = {}
-    for view, parts in gains.items():
-        for part, gain in parts.items():
-            rows[view, part] = (
-                corrected_interval(gain, *sizes)
-                if by_repeats
-                else bootstrap_interval(np.mean(gain), drawn[view][part])
-            )
+    drawn = _divide(draws) | {"together": {"all": draws[max(draws, key=len)]}}
+    rows = {
+        (view, part): wider_interval(gain, drawn[view][part], *sizes)
+        for view, parts in gains.items()
+        for part, gain in parts.items()
+    }
     table = pd.DataFrame(rows, index=["value", "low", "high"]).T
     return table.rename_axis(["view", "part"])

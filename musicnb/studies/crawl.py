@@ -8,23 +8,23 @@ __all__ = ['TERMS', 'crawl_app', 'plan_lines', 'crawl_plan', 'crawl_run', 'crawl
 
 # %% ../../nbs/09f_crawl.ipynb #ef36ef12
 import contextlib
-import importlib.util
 import itertools
 import os
+import runpy
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+from unittest.mock import patch
 
 import typer
 
-from ..core import UserError, atomic_path, find_root, need_root
-from ..files import csv_writer
+from ..core import UserError, find_root, need_root
 from . import crawl_store as state
-from .crawl_export import as_text, write_export
+from .crawl_export import as_text, write_export, write_rows
 from .crawl_loop import NAMES, Crawl, Progress, plural, summary, tell
 from .crawl_services import crawl_source
 from .crawl_store import CrawlStopped, Ledger, Store, pending, stamp
@@ -39,69 +39,60 @@ TERMS = (
 )
 
 # %% ../../nbs/09f_crawl.ipynb #c533ac91
-@contextlib.contextmanager
-def _heed_signals() -> Iterator[list[int]]:
-    "Let SIGTERM and SIGHUP do what Ctrl+C does; gives the signal that came."
-    came, before = [signal.SIGINT], {}
-
-    def stop(number, _frame):
-        came[0] = number
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is threading.main_thread():
-        for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
-            if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores it on purpose
-                before[number] = signal.signal(number, stop)
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 class _Commands(typer.core.TyperGroup):
     def invoke(self, context):
         "Ctrl+C, SIGTERM and SIGHUP end each of the commands with one line."
-        with _heed_signals() as came:
-            try:
-                return super().invoke(context)
-            except KeyboardInterrupt:
-                line = "musicnb: interrupted; nothing is lost: the same command goes on"
-                print(line, file=sys.stderr)
-                sys.stdout.flush()
-                os._exit(128 + came[0])  # threads that wait for an answer hold it for minutes
+        came, before = [signal.SIGINT], {}
+
+        def stop(number, _frame):
+            came[0] = number
+            raise KeyboardInterrupt
+
+        if threading.current_thread() is threading.main_thread():
+            for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+                if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores it on purpose
+                    before[number] = signal.signal(number, stop)
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            line = "musicnb: interrupted; nothing is lost: the same command goes on"
+            print(line, file=sys.stderr)
+            sys.stdout.flush()
+            os._exit(128 + came[0])  # threads that wait for an answer hold it for minutes
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
-crawl_app = typer.Typer(
-    cls=_Commands,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Bring a table of YouTube and Spotify addresses up to date.",
-)
-_FILE = "CSV or Parquet with addresses or ids; - for standard input."
-_DB = typer.Option(
-    "",
-    "--db",
-    metavar="FILE",
-    help="The crawl's state. Default: data/interim/crawl.sqlite.",
-    show_default=False,
-)
-_DAILY = typer.Option(DAILY_UNITS, min=1, help="Units that your project has a day.")
-_EMULATOR = typer.Option(
-    False,
-    "--emulator",
-    help="A stand-in on this machine, with made-up numbers and a state file of its own.",
-)
-_COLUMN = typer.Option(
-    [],
-    "--column",
-    metavar="WHAT=NAME",
-    help="The column of video, channel, artist or track.",
-    show_default=False,
-)
-_COMMENTS = typer.Option(
-    "", metavar="FILE", help="List of videos whose comments are wanted.", show_default=False
-)
+_WORDS = "Bring a table of YouTube and Spotify addresses up to date."
+crawl_app = typer.Typer(cls=_Commands, no_args_is_help=True, rich_markup_mode=None, help=_WORDS)
+
+# %% ../../nbs/09f_crawl.ipynb #49a5935e
+def _option(kind: type, words: str, *names: str, **more):
+    return Annotated[kind, typer.Option(*names, help=words, show_default=False, **more)]
+
+
+_WORDS = "CSV or Parquet with addresses or ids; - for standard input."
+_File = Annotated[str, typer.Argument(metavar="FILE", help=_WORDS, show_default=False)]
+_Db = _option(str, "The crawl's state. Default: data/interim/crawl.sqlite.", metavar="FILE")
+_Emulator = _option(bool, "Ask a stand-in on this machine; its numbers are made up.", "--emulator")
+_Column = _option(list[str], "Column of video, channel, artist, track.", metavar="WHAT=NAME")
+_Chosen = _option(str, "List of videos whose comments are wanted.", metavar="FILE")
+_Daily = _option(int, f"Units that you have a day. Default: {DAILY_UNITS:,}.", min=1)
+_Max = _option(int | None, "Units that this run may spend.", min=1)
+_Jobs = _option(int, "Questions at a time. Default: 8.", min=1, max=32)
+_Rate = _option(float | None, "Most requests a second. YouTube: 20, Spotify: 5.", min=0.01)
+_Wait = _option(bool, "Wait for the reset, or as long as a service asks; then go on.", "--wait")
+_Spotify = _option(bool | None, "Ask Spotify too; off at first.", "--spotify/--no-spotify")
+_Pages = _option(int | None, "Pages of 100 comments for each of them; 1 at first.", min=1)
+_Replies = _option(bool | None, "Replies too; off at first.", "--replies/--no-replies")
+_Again = _option(bool, "Ask everything once more, when the last round is finished.", "--again")
+_Older = _option(float | None, "Ask once more for what is older.", min=0, metavar="DAYS")
+_State = _option(str, "failed, or absent. Default: failed.", "--state")
+_Out = _option(str, ".csv or .parquet. Default: beside the state.", "-o", "--out", metavar="FILE")
+_Comments = _option(str, "Write the comments too, as CSV.", metavar="FILE")
+_Round = _option(int | None, "Default: the last that is finished.", "--round", min=1)
+_Days = _option(float, "What is older goes. Default: 30.", min=0, max=36_500)
 
 # %% ../../nbs/09f_crawl.ipynb #6df1d396
 def _db_path(db: str, emulator: bool) -> Path:
@@ -114,34 +105,34 @@ def _opened(db: str, emulator: bool, write: bool = True, new: bool = False) -> I
     "The state file, closed at the end; SQLite's errors in one line each."
     path = _db_path(db, emulator)
     if not new and not path.is_file():
-        raise UserError(
-            f"there is no state file '{path}'",
-            "one that `musicnb crawl run FILE` made",
-            "name it with --db",
-        )
+        wanted = "one that `musicnb crawl run FILE` made"
+        raise UserError(f"there is no state file '{path}'", wanted, "name it with --db")
     lock = state.only_writer(path) if write else contextlib.nullcontext()
-    with state.sqlite_in_words(path), lock, contextlib.closing(Store(path, new)) as store:
-        yield store
+    with state.sqlite_in_words(path), lock:
+        store = Store(path, new)
+        with contextlib.closing(store.db):
+            yield store
 
 
 @contextlib.contextmanager
-def _emulator(wanted: bool) -> Iterator[None]:
-    "The emulator of the tests, for as long as a command runs."
-    if not wanted:
+def _service(emulator: bool) -> Iterator[None]:
+    "The emulator of the tests, for as long as a command runs; else the services themselves."
+    if not emulator:
         yield
         return
-    path = need_root() / "tests" / "emulator.py"
-    made = importlib.util.spec_from_file_location("musicnb_emulator", path)
-    module = importlib.util.module_from_spec(made)
-    made.loader.exec_module(module)
-    with module.Emulator(profile="development") as server:
-        before = dict(os.environ)
-        os.environ.update(server.env())
-        try:
-            yield
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+    made = runpy.run_path(str(need_root() / "tests" / "emulator.py"))["Emulator"]
+    with made(profile="development") as server, patch.dict(os.environ, server.env()):
+        yield
+
+
+def _remembered(db: Path, key: str):
+    "What a crawl that may be there was asked for."
+    if not db.is_file():
+        return None
+    with state.sqlite_in_words(db):
+        store = Store(db, new=False)
+        with contextlib.closing(store.db):
+            return store.get(key)
 
 
 def _columns(asked: list[str]) -> dict[str, str]:
@@ -157,30 +148,25 @@ def _chosen(file: str) -> list[str]:
     return sorted({r.ids["video"] for r in Table(file) if "video" in r.ids}) if file else []
 
 # %% ../../nbs/09f_crawl.ipynb #c9721b2e
-def _plan_parts(plan: CrawlPlan) -> Iterator[tuple[str, int, int, str]]:
-    "What is asked about: its name, how many, calls, a note."
-    most = "" if plan.sure else "at most, and those of playlists" if plan.playlists else "at most"
-    yield "handles", plan.handles, plan.handles, ""
-    yield ("playlists", plan.playlists, plan.playlists, "or more: one for 50 videos, and theirs")
-    yield "videos", plan.videos, -(-plan.videos // BATCH), "each id once"
-    yield "channels", plan.channels, -(-plan.channels // BATCH), most
-    yield "comments", plan.comments, plan.comments, "a page each; --replies costs more"
-
-
 def plan_lines(plan: CrawlPlan, daily: int) -> Iterator[str]:
     "What a plan says."
-
-    def why(refused: tuple[int, str, str]) -> str:
-        return f"refused, {refused[1]}: {refused[2]}"
-
-    for reason, rows in itertools.groupby(sorted(plan.refused, key=why), key=why):
-        rows = [f"row {r[0]}" for r in rows]
+    refused = sorted((f"refused, {column}: {why}", row) for row, column, why in plan.refused)
+    for reason, cells in itertools.groupby(refused, key=lambda cell: cell[0]):
+        rows = [f"row {row}" for _, row in cells]
         more = " …" * (len(rows) > 20)
         yield f"{reason}: {plural(len(rows), 'row')}: {', '.join(rows[:20])}{more}"
     yield f"{plural(plan.rows, 'row')}; {plural(len(plan.refused), 'cell')} refused"
-    for name, n, calls, note in _plan_parts(plan):
-        if n:
-            yield f"{name:<10}{n:>8,}{plural(calls, 'call'):>14}{note and f'  ({note})'}"
+    at_most = "at most, and those of playlists" if plan.playlists else "at most"
+    parts = {  # ids in a call, a note
+        "handles": (1, ""),
+        "playlists": (1, "or more: one for 50 videos, and theirs"),
+        "videos": (BATCH, "each id once"),
+        "channels": (BATCH, "" if plan.sure else at_most),
+        "comments": (1, "a page each; --replies costs more"),
+    }
+    for name, (size, note) in parts.items():
+        if n := getattr(plan, name):
+            yield f"{name:<10}{n:>8,}{plural(-(-n // size), 'call'):>14}{note and f'  ({note})'}"
     days = f"{plural(plan.days(daily), 'day')} of {daily:,}"
     yield f"together  {plural(plan.calls, 'call')} to YouTube, {plural(plan.calls, 'unit')}: {days}"
     if plan.artists or plan.tracks:
@@ -190,37 +176,25 @@ def plan_lines(plan: CrawlPlan, daily: int) -> Iterator[str]:
 
 @crawl_app.command("plan")
 def crawl_plan(
-    file: str = typer.Argument(..., metavar="FILE", help=_FILE),
-    column: list[str] = _COLUMN,
-    comments: str = _COMMENTS,
-    daily_units: int = _DAILY,
-    emulator: bool = _EMULATOR,
+    file: _File,
+    column: _Column = (),
+    comments: _Chosen = "",
+    daily_units: _Daily = DAILY_UNITS,
+    emulator: _Emulator = False,
 ) -> None:
     "Print which columns are taken, what is refused and what a crawl costs; nothing is asked yet."
     table = Table(file, _columns(column))
-    tell(table.told())
-    for line in plan_lines(plan_crawl(table, len(_chosen(comments))), daily_units):
+    for line in [table.told(), *plan_lines(plan_crawl(table, len(_chosen(comments))), daily_units)]:
         tell(line)
 
 # %% ../../nbs/09f_crawl.ipynb #be154b4f
-@dataclass
-class _Limits:
-    "What a run may spend."
-
-    max_units: int | None
-    daily_units: int
-    jobs: int
-    rate: float | None
-    wait: bool
-
-
-def _crawl(store: Store, limits: _Limits) -> None:
+def _crawl(store: Store, max_units, daily_units, jobs: int, rate, wait: bool) -> None:
     "Run what is pending. Ends the process with 0, 1, 75 or 78."
-    ledger = Ledger(store, limits.max_units, limits.daily_units)
+    ledger = Ledger(store, max_units, daily_units)
     while True:
-        stop = _one_run(store, ledger, limits)
+        stop = _one_run(store, ledger, jobs, rate)
         tell(summary(store))
-        if not (stop and stop.until and limits.wait):
+        if not (stop and stop.until and wait):
             break
         tell(f"{stop}; waiting")
         while (left := (stop.until - state.now()).total_seconds()) > 0:
@@ -231,289 +205,173 @@ def _crawl(store: Store, limits: _Limits) -> None:
     raise typer.Exit(stop.code if stop else 0)
 
 
-def _one_run(store: Store, ledger: Ledger, limits: _Limits) -> CrawlStopped | None:
+def _one_run(store: Store, ledger: Ledger, jobs: int, rate: float | None) -> CrawlStopped | None:
     "One run, written down as such; why it stopped."
-    with store.change() as db:
-        db.execute("UPDATE runs SET outcome = 'cut off' WHERE outcome IS NULL")
-        this = db.execute(
-            "INSERT INTO runs(started_at, round) SELECT ?, round FROM now_round",
-            (stamp(state.now()),),
-        ).lastrowid
-    outcome, stop = "interrupted", None
+    start, stop, progress = stamp(state.now()), None, Progress()
+    store.set(run=f"{start}: running, or cut off")
     try:
-        with Progress() as progress:
-            Crawl(store, ledger, progress, limits.jobs, limits.rate).run()
-        outcome = "finished"
+        with progress.bars:
+            Crawl(store, ledger, progress, jobs, rate).run()
+    except KeyboardInterrupt:
+        store.set(run=f"{start}: interrupted")
+        raise
     except CrawlStopped as e:
-        outcome, stop = str(e), e
-    finally:
-        with store.change() as db:
-            db.execute(
-                "UPDATE runs SET ended_at = ?, outcome = ? WHERE id = ?",
-                (stamp(state.now()), outcome, this),
-            )
+        stop = e
+    store.set(run=f"{start}: {stop or 'finished'}")
     return stop
 
 # %% ../../nbs/09f_crawl.ipynb #518e3b9b
-_MAX = typer.Option(None, min=1, help="Units that this run may spend.", show_default=False)
-_JOBS = typer.Option(8, min=1, max=32, help="Questions at a time.")
-_QPS = typer.Option(
-    None,
-    min=0.01,
-    help="Requests a second at most. Default: 20 to YouTube, 5 to Spotify.",
-    show_default=False,
-)
-_WAIT = typer.Option(
-    False, "--wait", help="Wait for the reset, or for as long as a service asks, and go on."
-)
-
-
-def _read_table(file: str, db: Path, columns: dict[str, str]) -> Table:
-    "The user's table; without --column, with the columns that were named for this file before."
-    if not columns and db.is_file() and file != "-":
-        with state.sqlite_in_words(db), contextlib.closing(Store(db, new=False)) as store:
-            if store.meta("input") == str(Path(file).resolve()):
-                columns = state.get_wishes(store).get("columns", {})
-    return Table(file, columns)
-
-
-def _check_spotify(plan: CrawlPlan, db: Path, spotify: bool | None) -> None:
-    "Raise `UserError` where nothing would be asked."
-    if plan.calls or spotify:
-        return
-    if spotify is None and db.is_file():
-        with state.sqlite_in_words(db), contextlib.closing(Store(db, new=False)) as store:
-            if state.get_wishes(store)["spotify"]:
-                return
-    raise UserError(
-        "the table has addresses of Spotify only, and Spotify is not asked by itself",
-        "",
-        "add --spotify",
-    )
-
-
 @crawl_app.command("run")
 def crawl_run(
-    file: str = typer.Argument(
-        "",
-        metavar="FILE",
-        help=f"{_FILE} Without it the crawl goes on with what it has.",
-        show_default=False,
-    ),
-    db: str = _DB,
-    column: list[str] = _COLUMN,
-    max_units: int = _MAX,
-    daily_units: int = _DAILY,
-    jobs: int = _JOBS,
-    qps: float = _QPS,
-    spotify: bool = typer.Option(
-        None,
-        "--spotify/--no-spotify",
-        help="Ask Spotify for artists and tracks too; off at first.",
-        show_default=False,
-    ),
-    comments: str = _COMMENTS,
-    comment_pages: int = typer.Option(
-        None,
-        min=1,
-        help="Pages of 100 comment threads for each of them; 1 at first.",
-        show_default=False,
-    ),
-    replies: bool = typer.Option(
-        None,
-        "--replies/--no-replies",
-        help="Replies to comments too; off at first.",
-        show_default=False,
-    ),
-    again: bool = typer.Option(
-        False,
-        "--again",
-        help="Ask everything once more, as a new point in time, if the last round is finished.",
-    ),
-    older_than: float = typer.Option(
-        None, min=0, metavar="DAYS", help="Ask once more for what is older.", show_default=False
-    ),
-    wait: bool = _WAIT,
-    emulator: bool = _EMULATOR,
+    file: _File = "",
+    db: _Db = "",
+    column: _Column = (),
+    max_units: _Max = None,
+    daily_units: _Daily = DAILY_UNITS,
+    jobs: _Jobs = 8,
+    qps: _Rate = None,
+    spotify: _Spotify = None,
+    comments: _Chosen = "",
+    comment_pages: _Pages = None,
+    replies: _Replies = None,
+    again: _Again = False,
+    older_than: _Older = None,
+    wait: _Wait = False,
+    emulator: _Emulator = False,
 ) -> None:
-    "Ask for what is not known yet. May be stopped at any time; what was asked for is remembered."
+    """Ask for what is not known yet. May be stopped at any time; what was asked for is remembered.
+
+    Without FILE the crawl goes on with what it has."""
     path, columns = _db_path(db, emulator), _columns(column)
     if not file and not path.is_file():
-        raise UserError(
-            f"there is no crawl in '{path}' yet", "a file with addresses", "musicnb crawl run FILE"
-        )
-    table = _read_table(file, path, columns) if file else None
-    if table:
-        _check_spotify(plan_crawl(table), path, spotify)
-    chosen = _chosen(comments)
-    with _emulator(emulator), _opened(db, emulator, new=True) as store:
+        do = "musicnb crawl run FILE"
+        raise UserError(f"there is no crawl in '{path}' yet", "a file with addresses", do)
+    if file and not columns and _remembered(path, "input") == str(Path(file).resolve()):
+        columns = _remembered(path, "columns") or {}
+    table, chosen = Table(file, columns) if file else None, _chosen(comments)
+    asked = _remembered(path, "spotify") if spotify is None else spotify
+    if table and not plan_crawl(table).calls and not asked:
+        seen = "the table has addresses of Spotify only, and Spotify is not asked by itself"
+        raise UserError(seen, "", "add --spotify")
+    with _service(emulator), _opened(db, emulator, new=True) as store:
         state.keep_source(store, crawl_source())
         if table:
             state.set_table(store, table)
             tell(table.told())
         if comments:
             state.set_comments(store, chosen)
-        state.set_wishes(
-            store,
-            spotify=spotify,
-            comment_pages=comment_pages,
-            replies=replies,
-            columns=columns or None,
-        )
-        for line in TERMS[: 1 + state.get_wishes(store)["spotify"]] if table or spotify else ():
+        store.set(spotify=spotify, comment_pages=comment_pages, replies=replies)
+        store.set(columns=columns or None)
+        for line in TERMS[: 1 + store.get("spotify")] if table or spotify else ():
             tell(line)
         if (again or older_than is not None) and (why := state.start_round(store, older_than)):
             tell(why)
-        _crawl(store, _Limits(max_units, daily_units, jobs, qps, wait))
+        _crawl(store, max_units, daily_units, jobs, qps, wait)
 
 # %% ../../nbs/09f_crawl.ipynb #b08b6be7
 @crawl_app.command("retry")
 def crawl_retry(
-    state_: str = typer.Option("failed", "--state", help="failed, or absent."),
-    db: str = _DB,
-    max_units: int = _MAX,
-    daily_units: int = _DAILY,
-    jobs: int = _JOBS,
-    qps: float = _QPS,
-    wait: bool = _WAIT,
-    emulator: bool = _EMULATOR,
+    state_: _State = "failed",
+    db: _Db = "",
+    max_units: _Max = None,
+    daily_units: _Daily = DAILY_UNITS,
+    jobs: _Jobs = 8,
+    qps: _Rate = None,
+    wait: _Wait = False,
+    emulator: _Emulator = False,
 ) -> None:
     "Ask again for the ids that are in a state."
     if state_ not in ("failed", "absent"):
         raise UserError(f"--state is {state_!r}", "failed or absent")
-    with _emulator(emulator), _opened(db, emulator) as store:
+    with _service(emulator), _opened(db, emulator) as store:
         state.keep_source(store, crawl_source())
         n = state.ask_again(store, state_)
         tell(f"{plural(n, 'id')} {'is' if n == 1 else 'are'} asked again")
-        _crawl(store, _Limits(max_units, daily_units, jobs, qps, wait))
+        _crawl(store, max_units, daily_units, jobs, qps, wait)
 
 
 @crawl_app.command("status")
-def crawl_status(db: str = _DB, daily_units: int = _DAILY, emulator: bool = _EMULATOR) -> None:
+def crawl_status(
+    db: _Db = "", daily_units: _Daily = DAILY_UNITS, emulator: _Emulator = False
+) -> None:
     "What is done, what it cost, and why something is missing."
     with _opened(db, emulator, write=False) as store:
-        wishes = state.get_wishes(store)
-        tell(
-            f"{plural(store.ask('SELECT COUNT(*) FROM rows')[0][0], 'row')}; "
-            f"round {store.meta('round')}; {summary(store)}"
-        )
-        tell(
-            f"asked for: {plural(wishes['comment_pages'], 'page')} of comments, "
-            f"replies {'on' if wishes['replies'] else 'off'}, "
-            f"Spotify {'on' if wishes['spotify'] else 'off'}; from {store.meta('source')}"
-        )
-        for r in store.ask(
-            "SELECT kind, state, reason, COUNT(*) AS n FROM items WHERE reason != '' "
-            "GROUP BY 1, 2, 3 ORDER BY n DESC LIMIT 12"
+        ((rows,),) = store.ask("SELECT COUNT(*) FROM rows")
+        tell(f"{plural(rows, 'row')}; round {store.get('round')}; {summary(store)}")
+        on = {k: "on" if store.get(k) else "off" for k in ("replies", "spotify")}
+        asked = f"asked for: {plural(store.get('comment_pages'), 'page')} of comments"
+        source = f"from {store.get('source')}"
+        tell(f"{asked}, replies {on['replies']}, Spotify {on['spotify']}; {source}")
+        for n, kind, what, why in store.ask(
+            "SELECT COUNT(*) AS n, kind, state, reason FROM items WHERE reason != '' "
+            "GROUP BY kind, state, reason ORDER BY n DESC LIMIT 12"
         ):
-            tell(
-                f"  {plural(r['n'], NAMES[r['kind']])} "
-                f"{r['state'].replace('_', ' ')}: {r['reason']}"
-            )
-        for r in store.ask("SELECT * FROM quota ORDER BY pacific_day DESC LIMIT 7"):
-            n = r["unanswered"]
-            open_ones = (
-                f"; {n} of them without an answer: they may not have been charged" if n else ""
-            )
-            tell(
-                f"quota of {r['pacific_day']} (California): "
-                f"{r['units']:,} of {daily_units:,} units{open_ones}"
-            )
-        for r in store.ask("SELECT * FROM runs ORDER BY id DESC LIMIT 1"):
-            tell(f"last run {r['started_at']}: {r['outcome'] or 'running, or cut off'}")
+            tell(f"  {plural(n, NAMES[kind])} {what.replace('_', ' ')}: {why}")
+        for day, used, n in store.ask("SELECT * FROM quota ORDER BY pacific_day DESC LIMIT 7"):
+            note = f"; {n} of them without an answer: they may not have been charged" * bool(n)
+            tell(f"quota of {day} (California): {used:,} of {daily_units:,} units{note}")
+        tell(f"last run {store.get('run')}")
 
 # %% ../../nbs/09f_crawl.ipynb #9bc52389
-def _free_path(store: Store, path: str, endings: tuple[str, ...]) -> Path:
-    "Where to write. Raises `UserError` for another ending, and for a file that must not be lost."
+@contextlib.contextmanager
+def _written(store: Store, path: str, *endings: str) -> Iterator[Path]:
+    "A file to write. Raises `UserError` for one that must not be lost, or cannot be written."
     out = Path(path)
     if out.suffix.lower() not in endings:
         raise UserError(f"-o is '{out.name}'", f"a name that ends in {' or '.join(endings)}")
-    if str(out.resolve()) in (store.meta("input"), str(store.path)):
-        raise UserError(
-            f"'{path}' is the table that was crawled, or its state",
-            "another file",
-            "name another file",
-        )
-    return out
-
-
-@contextlib.contextmanager
-def _written(path: Path) -> Iterator[None]:
-    "What the system says of a file that cannot be written, as a line for the user."
+    if str(out.resolve()) in (store.get("input"), str(store.path)):
+        raise UserError(f"'{path}' is the table that was crawled, or its state", "another file")
     try:
-        yield
+        yield out
     except OSError as e:
-        raise UserError(
-            f"'{path}' cannot be written ({e.strerror or type(e).__name__})",
-            "a name in a folder with room that can be written to",
-            "name another file",
-        ) from e
+        seen = f"'{path}' cannot be written ({e.strerror or type(e).__name__})"
+        wanted = "a name in a folder with room that can be written to"
+        raise UserError(seen, wanted, "name another file") from e
 
 
-_COMMENT_COLUMNS = ["video", "id", "parent", "published_at", "likes", "replies", "text"]
+_COMMENTS = "video, id, parent, published_at, likes, replies, text"
+
+
+def _write_comments(store: Store, path: Path, number: int) -> None:
+    rows = store.ask(
+        f"SELECT {_COMMENTS} FROM comments WHERE round = ? AND (parent = '' OR ?) "
+        "ORDER BY video, published_at, id",
+        number,
+        store.get("replies"),
+    )
+    write_rows(path, [_COMMENTS.split(", "), *([*row, as_text(text)] for *row, text in rows)])
+    tell(f"{path}: {plural(len(rows), 'comment')}")
 
 
 @crawl_app.command("export")
 def crawl_export(
-    out: str = typer.Option(
-        "",
-        "-o",
-        "--out",
-        metavar="FILE",
-        help=".csv or .parquet. Default: beside the state file.",
-        show_default=False,
-    ),
-    comments: str = typer.Option(
-        "", metavar="FILE", help="Write the comments too, as CSV.", show_default=False
-    ),
-    number: int = typer.Option(
-        None, "--round", min=1, help="Default: the last that is finished.", show_default=False
-    ),
-    db: str = _DB,
-    emulator: bool = _EMULATOR,
+    out: _Out = "",
+    comments: _Comments = "",
+    number: _Round = None,
+    db: _Db = "",
+    emulator: _Emulator = False,
 ) -> None:
     "Write the table: its own columns, the ids, the numbers of one round, a status for each row."
     with _opened(db, emulator, write=False) as store:
-        path = _free_path(store, out or str(store.path.with_suffix(".csv")), (".csv", ".parquet"))
-        number, last = number or state.finished_round(store), int(store.meta("round"))
+        number, last = number or state.finished_round(store), store.get("round")
         if number > last:
             raise UserError(f"--round is {number}", f"1 to {last}")
-        with _written(path):
+        name = out or str(store.path.with_suffix(".csv"))
+        with _written(store, name, ".csv", ".parquet") as path:
             states = write_export(store, path, number)
-        tell(
-            f"{path}: {plural(states.total(), 'row')}; "
-            + ", ".join(f"{n:,} {s}" for s, n in states.most_common())
-        )
+        said = ", ".join(f"{n:,} {s}" for s, n in states.most_common())
+        tell(f"{path}: {plural(states.total(), 'row')}; {said}")
         if number < last:
-            tell(
-                f"these are the numbers of round {number}; round {last} is not finished: "
-                f"{plural(len(pending(store)), 'id')} to go"
-            )
+            left = f"round {last} is not finished: {plural(len(pending(store)), 'id')} to go"
+            tell(f"these are the numbers of round {number}; {left}")
         if comments:
-            place = _free_path(store, comments, (".csv",))
-            found = store.ask(
-                f"SELECT {', '.join(_COMMENT_COLUMNS)} FROM comments WHERE round = ? "
-                "ORDER BY video, published_at, id",
-                number,
-            )
-            with (
-                _written(place),
-                atomic_path(place) as aside,
-                aside.open("w", encoding="utf-8", newline="") as f,
-            ):
-                csv_writer(f).writerows([_COMMENT_COLUMNS, *(map(as_text, r) for r in found)])
-            tell(f"{place}: {plural(len(found), 'comment')}")
+            with _written(store, comments, ".csv") as path:
+                _write_comments(store, path, number)
 
 
 @crawl_app.command("purge")
-def crawl_purge(
-    days: float = typer.Option(30, min=0, max=36_500, help="What is older goes."),
-    db: str = _DB,
-    emulator: bool = _EMULATOR,
-) -> None:
+def crawl_purge(days: _Days = 30, db: _Db = "", emulator: _Emulator = False) -> None:
     "Delete numbers and comments older than the terms allow; the next run asks for them again."
     with _opened(db, emulator) as store:
-        tell(
-            f"deleted: {plural(state.purge(store, days), 'observation')} "
-            f"older than {days:g} day{'s' * (days != 1)}"
-        )
+        gone = plural(state.purge(store, days), "observation")
+        tell(f"deleted: {gone} older than {days:g} day{'s' * (days != 1)}")

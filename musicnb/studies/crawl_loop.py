@@ -8,20 +8,15 @@ __all__ = ['NAMES', 'GIVE_UP', 'REFUSALS', 'plural', 'save_batch', 'read_comment
 
 # %% ../../nbs/09d_crawl_loop.ipynb #3d254139
 import contextlib
-import itertools
 import os
 import sys
 import time
-from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
-from pathlib import Path
 
 from fastcore.basics import patch
 
-from . import crawl_store as state
 from musicnb.studies.crawl_services import (
-    OFFERS,
     Answer,
     PermanentError,
     Service,
@@ -34,20 +29,13 @@ from musicnb.studies.crawl_services import (
     with_retries,
 )
 from .crawl_store import CrawlStopped, Ledger, Store, observe, pending
-from .crawl_table import BATCH, Table
+from .crawl_table import BATCH
 
 # %% ../../nbs/09d_crawl_loop.ipynb #eb1a8f6a
-NAMES = {
-    "handle": "handle",
-    "playlist": "playlist",
-    "video": "video",
-    "channel": "channel",
-    "comments": "comment list",
-    "replies": "list of replies",
-    "artist": "artist",
-    "track": "track",
-}
-_YOUTUBE = ("handle", "playlist", "video", "channel", "comments", "replies")
+_ORDER = "handle playlist video channel comments replies artist track".split()
+_LISTS = {"comments": "comment list", "replies": "list of replies"}
+NAMES = {kind: _LISTS.get(kind, kind) for kind in _ORDER}  # in the order in which they are asked
+_LEADS = {"handle": "channel", "playlist": "video", "video": "channel", "comments": "replies"}
 
 
 def plural(n: int, name: str) -> str:
@@ -56,13 +44,15 @@ def plural(n: int, name: str) -> str:
     return f"{n:,} {first}{'s' * (n != 1)}{of}{rest}"
 
 
-def save_batch(
-    store: Store,
-    kind: str,  # video, channel, artist or track
-    ids: list[str],  # that were asked for
-    answer: Answer,
-) -> Counter:  # states -> ids
-    "Write one batch: an observation for each id that was asked for."
+def _save_links(db, kind: str, id: str, start: int, children: list[str]) -> None:
+    "Write what an id leads to, from a position on."
+    db.execute("DELETE FROM links WHERE kind = ? AND id = ? AND position >= ?", (kind, id, start))
+    rows = [(kind, id, start + i, _LEADS.get(kind), child) for i, child in enumerate(children)]
+    db.executemany("INSERT INTO links VALUES(?, ?, ?, ?, ?)", rows)
+
+
+def save_batch(store: Store, kind: str, ids: list[str], answer: Answer) -> int:
+    "Write one batch: an observation for each id that was asked for; how many."
     found, odd = {}, set()
     for item in answer.items:
         try:
@@ -70,128 +60,73 @@ def save_batch(
             found.setdefault(seen.pop("id"), seen)
         except ValueError:
             odd.add(str(item.get("id", "")) if isinstance(item, dict) else "")
-    states = Counter()
     with store.change() as db:
         for id in ids:
-            if seen := found.get(id):
-                observe(db, kind, id, "done", **seen)
-                if seen.get("channel_id"):
-                    db.execute(
-                        "INSERT OR IGNORE INTO wanted(kind, id) VALUES('channel', ?)",
-                        (seen["channel_id"],),
-                    )
-            elif odd & {id, ""}:
-                observe(db, kind, id, "failed", "an answer that cannot be read")
-            else:
-                observe(db, kind, id, "absent", "not returned: deleted, private, or never there")
-            states["done" if seen else "failed" if odd & {id, ""} else "absent"] += 1
-    return states
+            seen, state = found.get(id), ("done", "")
+            if not seen and odd & {id, ""}:
+                state = "failed", "an answer that cannot be read"
+            elif not seen:
+                state = "absent", "not returned: deleted, private, or never there"
+            observe(db, kind, id, *state, seen)
+            channel = (seen or {}).get("channelId")
+            _save_links(db, kind, id, 0, [channel] if channel else [])
+    return len(ids)
 
 # %% ../../nbs/09d_crawl_loop.ipynb #a251ccdf
-def _comment_row(item: dict, parent: str) -> dict:
+def _comment(item: dict, parent: str = "", replies: int = 0) -> tuple:
     "A comment as a row: text, likes and replies, and not who wrote it."
-    s = item["snippet"]
-    text = s.get("textOriginal") or s.get("textDisplay") or ""
-    return dict(
-        id=str(item["id"]),
-        parent=parent,
-        published_at=str(s["publishedAt"]),
-        likes=int(s.get("likeCount") or 0),
-        replies=0,
-        text=str(text),
-    )
+    s, id = item["snippet"], str(item["id"])
+    text, likes = s.get("textOriginal") or s.get("textDisplay") or "", int(s.get("likeCount") or 0)
+    return id, parent, str(s["publishedAt"]), likes, replies, str(text)
 
 
-def read_comments(
-    kind: str,  # comments or replies
-    id: str,  # of the video, or of the thread
-    items: list,  # as YouTube gave them
-) -> tuple[list[dict], list[str]]:  # comments; threads with more replies than came along
-    "The comments of a page. One in another form is left out."
-    rows, open_threads = [], []
+def read_comments(kind: str, id: str, items: list) -> tuple[list[tuple], list[str]]:
+    """The comments of a page, and the threads with more replies than came along.
+
+    `id` is of a video (comments) or a thread (replies). One in another form is left out."""
+    rows, more = [], []
     for item in items:
         with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):
             if kind == "replies":
-                rows.append(_comment_row(item, id))
+                rows.append(_comment(item, id))
                 continue
-            top, there = (
-                item["snippet"]["topLevelComment"],
-                int(item["snippet"].get("totalReplyCount") or 0),
-            )
-            inline = (item.get("replies") or {}).get("comments", [])
-            rows.append(_comment_row(top, "") | {"replies": there})
-            rows += [_comment_row(reply, str(item["id"])) for reply in inline]
-            open_threads += [str(item["id"])] * (there > len(inline))
-    return rows, open_threads
-
-
-def _children(kind: str, items: list) -> list[str]:
-    "The ids that a page of a playlist, or a handle, leads to."
-    with contextlib.suppress(KeyError, TypeError):
-        return [
-            str(i["contentDetails"]["videoId"] if kind == "playlist" else i["id"]) for i in items
-        ]
-    raise TransientError("an answer that cannot be read")
+            thread, inline = item["snippet"], (item.get("replies") or {}).get("comments", [])
+            there = int(thread.get("totalReplyCount") or 0)
+            rows.append(_comment(thread["topLevelComment"], "", there))
+            rows += [_comment(reply, str(item["id"])) for reply in inline]
+            more += [str(item["id"])] * (there > len(inline))
+    return rows, more
 
 # %% ../../nbs/09d_crawl_loop.ipynb #11935e83
-def save_page(
-    store: Store,
-    kind: str,  # handle, playlist, comments or replies
-    id: str,
-    answer: Answer,
-) -> bool:  # is it the last that is wanted?
-    "Write one page, and where the next one is."
-    wishes = state.get_wishes(store)
-    with store.change() as db:
-        (page,) = db.execute(
-            "SELECT pages FROM wanted WHERE kind = ? AND id = ?", (kind, id)
-        ).fetchone()
-        if kind in ("comments", "replies"):
-            _save_comments(db, kind, id, answer, wishes["replies"])
+def save_page(store: Store, kind: str, id: str, answer: Answer) -> bool:
+    "Write a page, and where the next is; whether it is the last that is wanted."
+    rows, video = [], id
+    try:
+        if kind == "playlist":
+            children = [str(item["contentDetails"]["videoId"]) for item in answer.items]
+        elif kind == "handle":
+            children = [str(item["id"]) for item in answer.items]
         else:
-            child, children = (
-                ("video" if kind == "playlist" else "channel"),
-                _children(kind, answer.items),
-            )
-            db.execute("DELETE FROM members WHERE parent = ? AND position >= ?", (id, page * BATCH))
-            db.executemany(
-                "INSERT INTO members VALUES(?, ?, ?)",
-                [(id, page * BATCH + i, c) for i, c in enumerate(children)],
-            )
-            db.executemany(
-                "INSERT OR IGNORE INTO wanted(kind, id) VALUES(?, ?)",
-                [(child, c) for c in children],
-            )
-        db.execute(
-            "UPDATE wanted SET pages = ?, cursor = ? WHERE kind = ? AND id = ?",
-            (page + 1, answer.cursor, kind, id),
+            rows, children = read_comments(kind, id, answer.items)
+    except (KeyError, TypeError):
+        raise TransientError("an answer that cannot be read") from None
+    with store.change() as db:
+        if kind == "replies":
+            ((video,),) = store.ask("SELECT MAX(video) FROM comments WHERE id = ?", id)
+        ((page,),) = store.ask("SELECT SUM(pages) FROM pages WHERE kind = ? AND id = ?", kind, id)
+        page = (page or 0) + 1
+        db.executemany(
+            "INSERT OR REPLACE INTO comments SELECT ?, round, ?, ?, ?, ?, ?, ? FROM now_round",
+            [(comment, video, *more) for comment, *more in rows],
         )
-        last = not answer.cursor or kind == "comments" and page + 1 >= wishes["comment_pages"]
-        if last:
-            empty = kind in ("handle", "playlist") and not answer.items and not page
+        _save_links(db, kind, id, page * 1_000, children)
+        db.execute("DELETE FROM pages WHERE kind = ? AND id = ?", (kind, id))
+        if answer.cursor:
+            db.execute("INSERT INTO pages VALUES(?, ?, ?, ?)", (kind, id, page, answer.cursor))
+        if last := not answer.cursor or kind == "comments" and page >= store.get("comment_pages"):
+            empty = kind in ("handle", "playlist") and not children and page == 1
             observe(db, kind, id, *(("absent", "not there, or empty") if empty else ("done",)))
     return last
-
-
-def _save_comments(db, kind: str, id: str, answer: Answer, replies: bool) -> None:
-    rows, open_threads = read_comments(kind, id, answer.items)
-    (number,) = db.execute("SELECT round FROM now_round").fetchone()
-    video = id
-    if kind == "replies":
-        (video,) = db.execute(
-            "SELECT video FROM comments WHERE id = ? ORDER BY round DESC", (id,)
-        ).fetchone() or ("",)
-    fields = "id, parent, published_at, likes, replies, text"
-    db.executemany(
-        f"INSERT OR REPLACE INTO comments(round, video, {fields}) "
-        f"VALUES({number}, ?, ?, ?, ?, ?, ?, ?)",
-        [(video, *(r[f] for f in fields.split(", "))) for r in rows if replies or not r["parent"]],
-    )
-    if replies:
-        db.executemany(
-            "INSERT OR IGNORE INTO wanted(kind, id) VALUES('replies', ?)",
-            [(t,) for t in open_threads],
-        )
 
 # %% ../../nbs/09d_crawl_loop.ipynb #f5b5d56e
 GIVE_UP = 5  # batches in a row without a usable answer
@@ -213,76 +148,61 @@ class Crawl:
 
     def run(self) -> None:
         "Ask for what is pending. Raises `CrawlStopped` where something is left or missing."
-        if pending(self.store, *_YOUTUBE):
-            service = YouTube(self.ledger, self.rate)
-            for kind in _YOUTUBE:
-                self.work(service, kind, BATCH if kind in ("video", "channel") else 1)
-        if pending(self.store, *OFFERS):
-            service = Spotify(self.ledger, self.rate)
-            for kind in OFFERS:
-                self.work_spotify(service, kind)
+        service = None
+        for kind in NAMES:
+            if ids := pending(self.store, kind):
+                whose = Spotify if kind in ("artist", "track") else YouTube
+                if type(service) is not whose:
+                    service = whose(self.ledger, self.rate)
+                size = BATCH if kind in ("video", "channel") else 1
+                if size := self.probe(service, kind, ids) if whose is Spotify else size:
+                    self.work(service, kind, ids, size)
         if self.vain:
-            raise CrawlStopped(
-                75,
-                f"{self.vain:,} ids got no usable answer and stay pending; "
-                "run again later: `musicnb crawl run` asks for them",
-            )
+            left = f"{self.vain:,} ids got no usable answer and stay pending"
+            raise CrawlStopped(75, f"{left}; run again later: `musicnb crawl run` asks for them")
         if line := missing(self.store):
             raise CrawlStopped(1, line)
 
 # %% ../../nbs/09d_crawl_loop.ipynb #5a084645
 @patch
-def work(self: Crawl, service: Service, kind: str, size: int) -> None:
-    "Ask for all pending ids of a kind, some batches at a time."
-    ids = pending(self.store, kind)
-    batches = (ids[i : i + size] for i in range(0, len(ids), size))
+def work(self: Crawl, service: Service, kind: str, ids: list[str], size: int) -> None:
+    "Ask for ids of a kind, some batches at a time."
     self.progress.begin(kind, len(ids))
-    pool, running, stopped = ThreadPoolExecutor(self.jobs), set(), None
+    pool = ThreadPoolExecutor(self.jobs)
+    batches = [ids[i : i + size] for i in range(0, len(ids), size)]
+    running = [pool.submit(self.one, service, kind, batch) for batch in batches]
     try:
-        while True:
-            for batch in itertools.islice(batches, 0 if stopped else self.jobs - len(running)):
-                running.add(pool.submit(self.one, service, kind, batch))
-            if not running:
-                break
-            ended, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in ended:
-                if error := future.exception():
-                    stopped = stopped or error
-                    self.ledger.stopped = self.ledger.stopped or CrawlStopped(1, "a fault")
-                else:
-                    self.progress.step(kind, future.result(), self.ledger.left())
-    except BaseException:  # Ctrl+C, above all
-        self.ledger.stopped = CrawlStopped(
-            130, "interrupted"
-        )  # the threads end at their next attempt
+        for done in as_completed(running):
+            self.progress.step(done.result(), self.ledger.left())
+    except BaseException as e:  # the threads end at their next attempt
+        self.ledger.stopped = e if isinstance(e, CrawlStopped) else CrawlStopped(130, "interrupted")
+        pool.shutdown(wait=isinstance(e, CrawlStopped), cancel_futures=True)
         wait(running, timeout=1)  # what is about to come is still written
         raise
-    finally:
-        pool.shutdown(wait=False)
-    if stopped:
-        raise stopped
+    pool.shutdown()
 
 
 @patch
-def work_spotify(self: Crawl, service: Spotify, kind: str) -> None:
-    "Ask for artists or tracks, after a look at what this app gets."
-    if not (ids := pending(self.store, kind)):
-        return
+def probe(self: Crawl, service: Spotify, kind: str, ids: list[str]) -> int:
+    "How many ids Spotify answers at once; 0 if this app gets nothing, which is then written."
     try:
-        offered, many = probe_spotify(service, kind, ids)
+        item, many = probe_spotify(service, kind, ids)
     except (TransientError, PermanentError) as e:
-        raise CrawlStopped(
-            75, f"Spotify gave no usable answer ({e}); nothing is lost: run again later"
-        ) from None
-    hidden = [f for f in OFFERS[kind] if f not in offered]
+        line = f"Spotify gave no usable answer ({e}); nothing is lost: run again later"
+        raise CrawlStopped(75, line) from None
+    if item is None:
+        return 1
+    offered = [name for name, value in item.items() if value is not None]
+    hidden = [name for name in item if name not in offered]
     parts = [", ".join(offered) or "nothing"] + [f"not offered: {', '.join(hidden)}"] * bool(hidden)
     parts += [f"{BATCH if many else 1} a question"] * bool(offered)
     self.progress.say(f"Spotify gives this app of {NAMES[kind]}s: {'; '.join(parts)}")
     if offered:
-        return self.work(service, kind, BATCH if many else 1)
+        return BATCH if many else 1
     with self.store.change() as db:
         for id in ids:
             observe(db, kind, id, "not_offered", "not_offered")
+    return 0
 
 # %% ../../nbs/09d_crawl_loop.ipynb #b9ae89f0
 @patch
@@ -298,22 +218,17 @@ def ask(self: Crawl, service: Service, kind: str, ids: list[str], cursor: str = 
             raise
 
     answer = with_retries(attempt)
-    if (
-        not answer.items
-        and not cursor
-        and service.name == "YouTube"
-        and kind not in ("comments", "replies")
-    ):
+    if not answer.items and not cursor and kind in ("handle", "playlist", "video", "channel"):
         answer = with_retries(attempt)  # nothing at all: perhaps a fault, so it is asked once more
     self.lost = self.refused = 0
     return answer
 
 
 @patch
-def one(self: Crawl, service: Service, kind: str, ids: list[str]) -> Counter:
-    "Ask for one batch and write what came."
+def one(self: Crawl, service: Service, kind: str, ids: list[str]) -> int:
+    "Ask for one batch and write what came; how many ids are settled."
     try:
-        if kind not in ("video", "channel", *OFFERS):
+        if kind in ("handle", "playlist", "comments", "replies"):
             return self.pages(service, kind, ids[0])
         return save_batch(self.store, kind, ids, self.ask(service, kind, ids))
     except PermanentError as e:
@@ -324,82 +239,68 @@ def one(self: Crawl, service: Service, kind: str, ids: list[str]) -> Counter:
         self.lost += 1
         self.vain += len(ids)
         if self.lost >= GIVE_UP:
-            raise CrawlStopped(
-                75,
-                f"{service.name} gave no usable answer {self.lost} times in a row ({e}); "
-                "nothing is lost: run again later",
-            ) from None
-        return Counter(pending=len(ids))
+            line = f"{service.name} gave no usable answer {self.lost} times in a row ({e})"
+            raise CrawlStopped(75, f"{line}; nothing is lost: run again later") from None
+        return len(ids)
 
 
 @patch
-def pages(self: Crawl, service: Service, kind: str, id: str) -> Counter:
+def pages(self: Crawl, service: Service, kind: str, id: str) -> int:
     "All wanted pages of one id, each written as it comes."
-    last = False
-    while not last:
-        (cursor,) = self.store.ask("SELECT cursor FROM wanted WHERE kind = ? AND id = ?", kind, id)[
-            0
-        ]
+    this = "FROM pages WHERE kind = ? AND id = ?"
+    while True:
+        found = self.store.ask(f"SELECT cursor {this}", kind, id)
+        cursor = found[0][0] if found else ""
         try:
-            answer = self.ask(service, kind, [id], cursor)
+            if save_page(self.store, kind, id, self.ask(service, kind, [id], cursor)):
+                return 1
         except PermanentError as e:
             if not cursor or e.state != "failed":
                 raise
             with self.store.change() as db:  # a place in a list may be forgotten: begin anew
-                db.execute(
-                    "UPDATE wanted SET cursor = '', pages = 0 WHERE kind = ? AND id = ?", (kind, id)
-                )
-            continue
-        last = save_page(self.store, kind, id, answer)
-    return Counter(done=1)
+                db.execute(f"DELETE {this}", (kind, id))
 
 
 @patch
-def refuse(self: Crawl, service: Service, kind: str, id: str, error: PermanentError) -> Counter:
+def refuse(self: Crawl, service: Service, kind: str, id: str, error: PermanentError) -> int:
     "Write that an id was refused. Raises `CrawlStopped` where everything is."
     self.refused += error.state == "failed"
     if self.refused >= REFUSALS:
         raise CrawlStopped(75, f"{service.name} refuses every question ({error}); run again later")
     with self.store.change() as db:
         observe(db, kind, id, error.state, str(error))
-    return Counter({error.state: 1})
+    return 1
 
 # %% ../../nbs/09d_crawl_loop.ipynb #8b811db1
 def summary(store: Store) -> str:
     "How many ids are in which state."
-    parts = []
-    for kind, name in NAMES.items():
-        counts = dict(
-            store.ask("SELECT state, COUNT(*) FROM items WHERE kind = ? GROUP BY state", kind)
-        )
-        said = [
-            f"{counts[s]:,} {s.replace('_', ' ')}"
-            for s in ("done", "absent", "failed", "not_offered", "pending")
-            if s in counts
-        ]
-        parts += [f"{plural(2, name)[2:]}: {', '.join(said)}"] if said else []
-    return "; ".join(parts) or "nothing to ask"
+    found = dict.fromkeys(NAMES, "")
+    for kind, state, n in store.ask(
+        "SELECT kind, state, COUNT(*) AS n FROM items GROUP BY kind, state ORDER BY "
+        "INSTR('done absent failed not_offered pending', state)"
+    ):
+        found[kind] += f"{', ' * bool(found[kind])}{n:,} {state.replace('_', ' ')}"
+    said = [f"{plural(2, NAMES[kind])[2:]}: {text}" for kind, text in found.items() if text]
+    return "; ".join(said) or "nothing to ask"
 
 
 def missing(store: Store) -> str:
     "What a finished crawl lacks, and what to do about it; empty if it is nothing."
     failed = store.ask(
-        "SELECT kind, reason, COUNT(*) AS n FROM items WHERE state = 'failed' "
+        "SELECT COUNT(*) AS n, kind, reason FROM items WHERE state = 'failed' "
         "GROUP BY kind, reason ORDER BY n DESC"
     )
     if failed:
-        kinds = ", ".join(f"{plural(r['n'], NAMES[r['kind']])} ({r['reason']})" for r in failed[:3])
-        return f"finished, but {kinds} failed; `musicnb crawl retry` asks again"
-    for kind in ("video", "handle", "playlist", "artist", "track"):
-        counts = dict(
-            store.ask("SELECT state, COUNT(*) FROM items WHERE kind = ? GROUP BY state", kind)
+        what = ", ".join(f"{plural(n, NAMES[kind])} ({why})" for n, kind, why in failed[:3])
+        return f"finished, but {what} failed; `musicnb crawl retry` asks again"
+    for n, kind in store.ask(
+        "SELECT COUNT(*), kind FROM items WHERE kind NOT IN ('channel', 'comments', 'replies') "
+        "GROUP BY kind HAVING MIN(state) = 'absent' AND MAX(state) = 'absent'"
+    ):
+        return (
+            f"finished, but not one of {plural(n, NAMES[kind])} is there: deleted, private, or "
+            "never there; is it the right column? `musicnb crawl retry --state absent` asks again"
         )
-        if counts.keys() == {"absent"}:
-            return (
-                f"finished, but not one of {plural(counts['absent'], NAMES[kind])} is there: "
-                "deleted, private, or never there; "
-                "is it the right column? `musicnb crawl retry --state absent` asks again"
-            )
     return ""
 
 
@@ -417,50 +318,28 @@ class Progress:
     "A bar with the units that are left where there is a terminal, else a line now and then."
 
     def __init__(self):
-        self.counts, self.said, self.bars, self.tasks = {}, 0.0, None, {}
-        if sys.stdout.isatty():
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bars
+        from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
 
-            left = TextColumn("{task.fields[left]}", markup=False)
-            self.bars = Bars(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                left,
-                TimeRemainingColumn(),
-            )
-
-    def __enter__(self):
-        if self.bars:
-            self.bars.start()
-        return self
-
-    def __exit__(self, *_):
-        if self.bars:
-            self.bars.stop()
+        self.terminal, self.said = sys.stdout.isatty(), 0.0
+        columns = "{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[left]}"
+        self.bars = Bars(*columns, TimeRemainingColumn(), disable=not self.terminal)
 
     def say(self, line: str) -> None:
-        if self.bars:
+        if self.terminal:
             self.bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
             tell(line)
 
     def begin(self, kind: str, total: int) -> None:
-        self.counts[kind] = [0, total, time.monotonic()]
-        if self.bars and total:
-            self.tasks[kind] = self.bars.add_task(plural(2, NAMES[kind])[2:], total=total, left="")
+        self.bars.add_task(plural(2, NAMES[kind])[2:], total=total, left="")
 
-    def step(self, kind: str, states: Counter, left: int) -> None:
-        done, total, start = self.counts[kind]
-        self.counts[kind][0] = done = done + states.total()
-        if self.bars:
-            return self.bars.update(
-                self.tasks[kind], completed=done, left=f"{left:,} units left today"
-            )
-        to_go = (time.monotonic() - start) * (total - done) / max(done, 1)
-        if time.monotonic() - self.said > max(5, to_go / 5) or done == total:  # rarer if it is long
+    def step(self, n: int, units: int) -> None:
+        left, task = f"{units:,} units left today", self.bars.tasks[-1]
+        self.bars.update(task.id, advance=n, left=left)
+        to_go = task.time_remaining or 0
+        rarely = max(5, to_go / 5)  # seconds between two lines
+        if not self.terminal and (task.finished or time.monotonic() - self.said > rarely):
             self.said = time.monotonic()
-            rest = f"; about {in_words(to_go)} to go" if done < total else ""
-            name = plural(2, NAMES[kind])[2:]
-            self.say(f"{name}: {done:,} of {total:,}; {left:,} units left today{rest}")
+            rest = f"; about {in_words(to_go)} to go" * bool(to_go)
+            self.say(f"{task.description}: {task.completed:,} of {task.total:,}; {left}{rest}")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BATCH', 'DAILY_UNITS', 'Found', 'clean_cell', 'read_address', 'read_video', 'read_cell', 'read_content',
-           'find_encoding', 'Text', 'Parquet', 'find_columns', 'Row', 'Table', 'CrawlPlan', 'plan_crawl']
+           'find_encoding', 'Text', 'find_columns', 'Row', 'Table', 'CrawlPlan', 'plan_crawl']
 
 # %% ../../nbs/09a_crawl_table.ipynb #ffa6f2d2
 import codecs
@@ -14,31 +14,30 @@ import hashlib
 import io
 import itertools
 import json
-import math
 import re
 import sys
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import unquote
+
+from fastcore.basics import patch
 
 from ..core import UserError
 
 # %% ../../nbs/09a_crawl_table.ipynb #471848f6
-_IDS = {
+_IDS = {  # what an id looks like
     "video": r"[\w-]{11}",
     "channel": r"UC[\w-]{22}",
-    "playlist": r"(?:PL|UU|OL|FL)[\w-]{10,60}",
+    "playlist": r"(PL|UU|OL|FL)[\w-]{10,60}",
     "handle": r"@[\w.-]{3,30}|user/[\w-]{1,60}",
-    "artist": r"[0-9A-Za-z]{22}",
-    "track": r"[0-9A-Za-z]{22}",
+    "artist": "[0-9A-Za-z]{22}",
+    "track": "[0-9A-Za-z]{22}",
 }
-_IDS = {kind: re.compile(pattern, re.ASCII) for kind, pattern in _IDS.items()}
-_WRONG_ID = {
+_NO_ID = {  # why another is none
     "video": "the id of a video has 11 letters, digits, - or _",
     "channel": "the id of a channel is UC and 22 letters, digits, - or _",
     "playlist": "a mix or a private list, which nobody else can read",
@@ -46,100 +45,58 @@ _WRONG_ID = {
     "artist": "an id on Spotify has 22 letters or digits",
     "track": "an id on Spotify has 22 letters or digits",
 }
+_YOUTUBE = r"youtube(?:-nocookie)?\.com"
+_SPOTIFY = r"spotify(?:\.com/(?:intl-[\w-]+/|embed/)*|:)"
+_ADDRESSES = [  # an address without https://www., and what it is about or why it is of no use
+    (r"(@.*)", "handle"),
+    (r"youtu\.be/([^/?&#]+)", "video"),
+    (_YOUTUBE + r"/(?:watch|watch_popup|attribution_link)?/?\?(?:.*[?&])?v=([^&#]+)", "video"),
+    (_YOUTUBE + r"/(?:shorts|embed|live|v|e)/(?!videoseries)([^/?&#]+)", "video"),
+    (_YOUTUBE + r"/.*[?&]list=([^&#]+)", "playlist"),
+    (_YOUTUBE + r"/(@[^/?&#]+|user/[^/?&#]+)", "handle"),
+    (_YOUTUBE + r"/channel/([^/?&#]+)", "channel"),
+    (_YOUTUBE + r"/c/", "a custom name, which only a search can find; use the channel's @handle"),
+    (_YOUTUBE, "no video in the address"),
+    (_SPOTIFY + r"artist[/:]([^/?&#:]+)", "artist"),
+    (_SPOTIFY + r"track[/:]([^/?&#:]+)", "track"),
+    (_SPOTIFY + r"(\w{1,20})", "{}, neither an artist nor a track"),
+    (r"spotify(?:\.app)?\.link/", "a short link, which only Spotify can resolve"),
+]
 
-
+# %% ../../nbs/09a_crawl_table.ipynb #bb12a8e1
 class Found(NamedTuple):
-    "What a cell holds."
+    "What a cell holds: a kind of `_IDS` and an id, or why it is none of them."
 
-    kind: str  # video, channel, playlist, handle, artist or track; empty if it is none of them
+    kind: str
     id: str
-    why: str = ""  # why it is none of them
+    why: str = ""
 
 
 def _found(kind: str, id: str) -> Found:
-    "This id, if one of this kind can look so."
-    return Found(kind, id) if _IDS[kind].fullmatch(id) else Found("", "", _WRONG_ID[kind])
-
-# %% ../../nbs/09a_crawl_table.ipynb #1ebf12ce
-_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
+    fits = re.fullmatch(_IDS[kind], id, re.ASCII)
+    return Found(kind, id) if fits else Found("", "", _NO_ID[kind])
 
 
 def clean_cell(cell: str) -> str:
     "A cell without invisible characters, spaces and quotes around it."
-    return cell.translate(_INVISIBLE).strip(" \t\r\n\xa0<>\"'")
+    return re.sub("[\u200b-\u200d\u2060\ufeff\u00ad]", "", cell).strip(" \t\r\n\xa0<>\"'")
 
 
-def _split(text: str) -> tuple[str, list[str], dict[str, list[str]]]:
-    "Host without its usual prefixes, parts of the path, and the query of an address."
-    try:
-        url = urlsplit(text if "://" in text else f"https://{text}")
-        host = (url.hostname or "").lower()
-    except ValueError:  # such as https://[
-        return "", [], {}
-    parts = [p for p in url.path.split("/") if p]
-    return re.sub(r"^(www|m|music|open|play)\.", "", host), parts, parse_qs(url.query)
-
-# %% ../../nbs/09a_crawl_table.ipynb #31fcc409
-def _read_youtube(host: str, parts: list[str], query: dict[str, list[str]]) -> Found:
-    "What an address of YouTube is about."
-    first, second = [*parts, "", ""][:2]
-    video = query.get("v", [""])[0] if first in ("watch", "watch_popup", "") else ""
-    if first == "attribution_link":
-        return read_address("youtube.com" + query.get("u", [""])[0])
-    if host == "youtu.be":
-        video = first
-    elif first in ("shorts", "embed", "live", "v", "e") and second != "videoseries":
-        video = second
-    if video:
-        return _found("video", video)
-    if "list" in query:
-        return _found("playlist", query["list"][0])
-    if first.startswith("@"):
-        return _found("handle", first)
-    if first in ("channel", "user") and second:
-        return (
-            _found("channel", second) if first == "channel" else _found("handle", f"user/{second}")
-        )
-    if first == "c":
-        return Found(
-            "", "", "a custom name, which only a search can find; use the channel's @handle"
-        )
-    return Found("", "", "no video in the address")
-
-
-def _read_spotify(parts: list[str]) -> Found:
-    "What the path of an address on Spotify, or a URI, is about."
-    kind, id = [*(p for p in parts if not p.startswith("intl-") and p != "embed"), "", ""][:2]
-    if kind in ("artist", "track"):
-        return _found(kind, id)
-    return Found("", "", f"{kind[:20] or 'no id'}, neither an artist nor a track")
-
-# %% ../../nbs/09a_crawl_table.ipynb #bb12a8e1
-def read_address(
-    text: str,  # as found in a cell
-) -> Found:
+def read_address(text: str) -> Found:
     "What an address is about: a video, channel, playlist or handle on YouTube, an artist or track."
     text = clean_cell(text)
-    if not text:
-        return Found("", "", "blank")
-    if text.startswith("@"):
-        return _found("handle", text)
-    if text.startswith("spotify:"):
-        return _read_spotify(text.split(":")[1:])
-    host, parts, query = _split(text)
-    if host == "spotify.com":
-        return _read_spotify(parts)
-    if host in ("spotify.link", "spotify.app.link"):
-        return Found("", "", "a short link, which only Spotify can resolve")
-    if host in ("youtube.com", "youtube-nocookie.com", "youtu.be"):
-        return _read_youtube(host, parts, query)
-    return Found("", "", "not an address of YouTube or Spotify")
+    host = re.sub(r"^(?:\w+://)?(?:(?:www|m|music|open|play)\.)?", "", unquote(text), flags=re.I)
+    for pattern, about in _ADDRESSES:
+        if found := re.match(pattern, host, re.I):
+            known = about in _IDS
+            return (
+                _found(about, found[1]) if known else Found("", "", about.format(*found.groups()))
+            )
+    return Found("", "", "not an address of YouTube or Spotify" if text else "blank")
 
 
-def read_video(
-    address: str,  # as found in a cell
-) -> tuple[str, str]:  # (id, "") or ("", why it is none)
-    "The id of the video in an address."
+def read_video(address: str) -> tuple[str, str]:
+    "The id of the video in an address, and an empty text; or the other way round, with the reason."
     kind, id, why = read_address(address)
     return (id, "") if kind == "video" else ("", why or f"a {kind}, not a video")
 
@@ -153,118 +110,72 @@ _TAKES = {  # column -> what its cells may be
 _LINK = re.compile(r"(?:https?://|www\.|youtu\.be/|spotify:)[^\s<>\"']+")
 
 
-def read_cell(
-    cell: str,
-    column: str,  # video, channel, artist or track
-) -> Found:
-    "What a cell of a column holds: a bare id, an address, or a text that mentions one address."
+def read_cell(cell: str, column: str) -> Found:
+    "What a cell of a column of `_TAKES` holds: a bare id, an address, or a text that mentions one."
     text, takes = clean_cell(cell), _TAKES[column]
     for kind in takes:
-        if _IDS[kind].fullmatch(text):
-            return Found(kind, text)
+        if _found(kind, text).kind:
+            return _found(kind, text)
     links = _LINK.findall(text) if " " in text else []
-    answers = {read_address(link.rstrip(".,;)")) for link in links} or {read_address(text)}
-    usable = [a for a in answers if a.kind in takes]
-    if len(usable) > 1:
-        return Found("", "", f"{len(usable)} addresses in one cell")
-    return usable[0] if usable else _refused(min(answers), column)
-
-
-def _refused(found: Found, column: str) -> Found:
-    "Why this is of no use in a column."
+    found = {read_address(link.rstrip(".,;)")) for link in links or [text]}
+    usable = [f for f in found if f.kind in takes]
+    if len(usable) == 1:
+        return usable[0]
+    kind, _, why = min(found)
     article = "an" if column == "artist" else "a"
-    return Found("", "", found.why or f"a {found.kind}, not {article} {column}")
+    why = f"{len(usable)} addresses in one cell" if usable else why
+    return Found("", "", why or f"a {kind}, not {article} {column}")
 
 # %% ../../nbs/09a_crawl_table.ipynb #f1a54a22
-def read_content(
-    path: str,  # a file, a pipe, or - for standard input
-) -> bytes:
-    "What a file holds, unpacked. Raises `UserError` for one that is empty, damaged or a workbook."
-    try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        elif data[:2] == b"PK":
-            data = _unzip(data, path)
-    except (FileNotFoundError, IsADirectoryError) as e:
-        what = "is a folder" if isinstance(e, IsADirectoryError) else "does not exist"
-        raise UserError(f"'{path}' {what}", "a CSV or Parquet file with addresses") from e
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as e:
-        raise UserError(f"'{path}' cannot be read ({str(e)[:80]})", "a whole file") from e
-    if data[:4] == b"\xd0\xcf\x11\xe0":
-        raise _workbook(path)
+def read_content(path: str) -> bytes:
+    "What a file, or standard input (-), holds as text. Raises `ValueError` for what is no table."
+    data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    if data[:2] == b"\x1f\x8b":
+        data = gzip.decompress(data)
+    elif data[:2] == b"PK":
+        with zipfile.ZipFile(io.BytesIO(data)) as packed:
+            names = [n for n in packed.namelist() if n[-1] != "/" and n[:8] != "__MACOSX"]
+            if len(names) != 1 or names[0].startswith("xl/"):
+                raise ValueError("it is an Excel workbook, or several files in one")
+            data = packed.read(names[0])
     if not data.strip():
-        raise UserError(f"'{path}' is empty", "a header and at least one row")
+        raise ValueError("it is empty")
+    if data[:4] == b"PAR1":
+        import pandas as pd
+
+        frame = pd.read_parquet(io.BytesIO(data), dtype_backend="pyarrow")
+        data = frame.to_csv(index=bool(frame.index.name)).encode()
     return data
 
 
-def _workbook(path: str) -> UserError:
-    return UserError(f"'{path}' is an Excel workbook", "CSV or Parquet", "save it as CSV UTF-8")
-
-
-def _unzip(data: bytes, path: str) -> bytes:
-    "The one file in a zip."
-    with zipfile.ZipFile(io.BytesIO(data)) as packed:
-        names = [
-            n for n in packed.namelist() if not n.endswith("/") and not n.startswith("__MACOSX")
-        ]
-        if any(n.startswith("xl/") for n in names):
-            raise _workbook(path)
-        if len(names) != 1:
-            raise UserError(f"'{path}' holds {len(names)} files", "a zip with one table")
-        return packed.read(names[0])
-
-# %% ../../nbs/09a_crawl_table.ipynb #a9135533
 def find_encoding(data: bytes) -> str:
     "UTF-8 or UTF-16 where the bytes are that, else Latin-1. Raises `ValueError` for no text."
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "utf-16"
-    zeros = [i % 2 for i, byte in enumerate(data[:2_000]) if not byte]
-    if len(zeros) > 0.4 * len(data[:2_000]) and len(set(zeros)) == 1:
-        return "utf-16-le" if zeros[0] else "utf-16-be"
-    if zeros:
-        raise ValueError("it holds bytes that no text has")
-    decoder = codecs.getincrementaldecoder("utf-8")()
+    if b"\0" in data[:2]:
+        return "utf-16-le" if data[0] else "utf-16-be"
+    if b"\0" in data[:2_000]:
+        raise ValueError("it is no text; perhaps it is an Excel workbook")
+    parts = (data[i : i + (1 << 20)] for i in range(0, len(data), 1 << 20))
     try:
-        for start in range(0, len(data), 1 << 20):
-            decoder.decode(data[start : start + (1 << 20)])
-        decoder.decode(b"", final=True)
+        for _ in codecs.iterdecode(parts, "utf-8"):
+            pass
+        return "utf-8-sig"
     except UnicodeDecodeError:
         return "latin-1"
-    return "utf-8-sig"
 
 # %% ../../nbs/09a_crawl_table.ipynb #cbc525fe
 csv.field_size_limit(2**31 - 1)
 
 
 class Text:
-    "A table of text, gone through as often as it is wanted."
+    "Rows of cells, gone through as often as they are wanted."
 
     def __init__(self, data: bytes):
-        self.data, self.encoding, self.sign = data, find_encoding(data), ","
+        "Raises `ValueError` for what is no text, and for a quote that is never closed."
+        self.data, self.encoding = data, find_encoding(data)
         self.sign = max(",;\t|", key=self._fit)
-
-    def _fit(self, sign: str) -> tuple[int, float]:
-        "How well a sign parts the first rows: addresses in cells, rows as wide as the header."
-        head = list(itertools.islice(self.records(sign), 50))
-        width = len(head[0]) if head else 0
-        hits = sum(bool(read_address(c).kind) for cells in head for c in cells if len(c) < 300)
-        return hits, sum(len(cells) == width > 1 for cells in head)
-
-    def records(self, sign: str = "", strict: bool = False) -> Iterator[list[str]]:
-        lines = io.TextIOWrapper(io.BytesIO(self.data), self.encoding, newline="")
-        return csv.reader(lines, delimiter=sign or self.sign, strict=strict)
-
-    def __iter__(self) -> Iterator[list[str]]:
-        width = 0
-        for cells in self.records():
-            width = width or len(cells)
-            if cells or width == 1:  # an empty line among single cells is a blank cell
-                yield cells or [""]
-
-    def check_quotes(self) -> None:
-        "Raise `ValueError` for a quote that is never closed: it would swallow what follows."
-        line, records = 1, self.records(strict=True)
+        line, records = 1, self.records(self.sign, strict=True)
         try:
             for _ in records:
                 line = records.line_num + 1
@@ -272,103 +183,83 @@ class Text:
             if "unexpected end" in str(e):
                 raise ValueError(f"the quote that opens in line {line} is never closed") from e
 
-# %% ../../nbs/09a_crawl_table.ipynb #4536bff5
-class Parquet:
-    "A Parquet file as rows of texts, header first."
+    def records(self, sign: str, strict: bool = False) -> Iterator[list[str]]:
+        lines = io.TextIOWrapper(io.BytesIO(self.data), self.encoding, newline="")
+        return csv.reader(lines, delimiter=sign, strict=strict)
 
-    def __init__(self, data: bytes):
-        self.data, self.encoding = data, ""
+    def _fit(self, sign: str) -> tuple[int, float]:
+        "How well a sign parts the first rows: addresses in cells, rows as wide as the header."
+        head = list(itertools.islice(self.records(sign), 50))
+        hits = sum(bool(read_address(c).kind) for cells in head for c in cells if len(c) < 300)
+        return hits, sum(len(cells) == len(head[0]) > 1 for cells in head)
 
     def __iter__(self) -> Iterator[list[str]]:
-        import pyarrow.parquet as pq
-
-        with pq.ParquetFile(io.BytesIO(self.data)) as file:
-            yield file.schema_arrow.names
-            for batch in file.iter_batches(2_000):
-                for row in zip(*(c.to_pylist() for c in batch.columns), strict=True):
-                    yield ["" if v is None else str(v) for v in row]
+        width = 0
+        for cells in self.records(self.sign):
+            width = width or len(cells)
+            if cells or width == 1:  # an empty line among single cells is a blank cell
+                yield cells or [""]
 
 # %% ../../nbs/09a_crawl_table.ipynb #1a57fac5
 _NAMES = {
-    "video": (
-        "url_youtube",
-        "video_id",
-        "videoid",
-        "youtube_id",
-        "youtube_url",
-        "video_url",
-        "video",
-    ),
-    "channel": ("channel_id", "channelid", "channel_url"),
-    "artist": ("url_spotify", "artist_id", "artist_url", "artist_uri"),
-    "track": ("uri", "track_id", "track_uri", "track_url", "spotify_id"),
-    "channel name": ("channel",),
-    "row": ("row", "", "unnamed: 0"),
+    "video": "url_youtube video_id videoid youtube_id youtube_url video_url video".split(),
+    "channel": "channel_id channelid channel_url".split(),
+    "artist": "url_spotify artist_id artist_url artist_uri".split(),
+    "track": "uri track_id track_uri track_url spotify_id".split(),
+    "channel name": ["channel"],
+    "row": ["row", "", "unnamed: 0"],
 }
-
-
-def _column_where(head: list[list[str]], is_one, share: float = 0) -> int | None:
-    "The column in which most cells are one, and more than a share of those that are filled."
-    filled = Counter(i for cells in head for i, c in enumerate(cells) if c.strip())
-    hits = Counter(i for cells in head for i, c in enumerate(cells) if len(c) < 300 and is_one(c))
-    return next((i for i, n in hits.most_common() if n > share * filled[i]), None)
 
 
 def _looks_like_id(cell: str) -> bool:
     "An id of a channel or playlist, or eleven characters that are hardly a word."
-    text = clean_cell(cell)
-    if _IDS["channel"].fullmatch(text) or _IDS["playlist"].fullmatch(text):
-        return True
-    word = text.isalpha() and text[1:] == text[1:].lower()
-    return bool(_IDS["video"].fullmatch(text)) and not word
-
-# %% ../../nbs/09a_crawl_table.ipynb #12c68bc8
-def _by_name(lower: list[str], head: list[list[str]]) -> dict[str, int]:
-    "Columns with a usual name; one of addresses has to hold some."
-    found = {}
-    for what, names in _NAMES.items():
-        for i in (lower.index(n) for n in names if n in lower):
-            cells = [r[i] for r in head if i < len(r)]
-            if what not in _TAKES or any(read_cell(c, what).kind for c in cells):
-                found.setdefault(what, i)
-    return found
-
-
-def _is_address(cell: str, what: str) -> bool:
-    return ("." in cell or ":" in cell or "@" in cell) and read_address(cell).kind in _TAKES[what]
+    found, word = read_cell(cell, "video"), cell.isalpha() and cell[1:] == cell[1:].lower()
+    return found.id == clean_cell(cell) and found.kind != "handle" and not word
 
 
 def _mentions(cell: str) -> bool:
     return bool(_LINK.search(cell)) and ("youtu" in cell or "spotify" in cell)
 
 
-def find_columns(
-    header: list[str],
-    head: list[list[str]],  # the first rows
-) -> dict[str, int]:  # what -> position in the header
-    "Which column holds what: by its usual name, else by its cells."
-    found = _by_name([h.strip().lower() for h in header], head)
-    for what in ("video", "artist", "track"):
-        at = _column_where(head, lambda c, what=what: _is_address(c, what))
-        if what not in found and at is not None:
-            found[what] = at
+def _best(columns: list[list[str]], is_one: Callable, share: float = 0) -> list[int]:
+    "The column in which most cells are one, and more than a share of them; empty for none."
+    hits = [sum(is_one(c) for c in cells if len(c) < 300) for cells in columns]
+    fit = [i for i, n in enumerate(hits) if n > share * len(columns[i])]
+    return sorted(fit, key=lambda i: -hits[i])[:1]
+
+# %% ../../nbs/09a_crawl_table.ipynb #12c68bc8
+def find_columns(header: list[str], head: list[list[str]]) -> dict[str, int]:
+    "Which column (its position) holds what: by its usual name, else by cells of the first rows."
+
+    def is_address(cell: str) -> bool:
+        return bool({".", ":", "@"} & {*cell}) and read_address(cell).kind in _TAKES[what]
+
+    names, found = [h.strip().lower() for h in header], {}
+    columns = [[r[i] for r in head if i < len(r) and r[i].strip()] for i in range(len(header))]
+    for what, known in _NAMES.items():
+        at = [names.index(n) for n in known if n in names]
+        if what in _TAKES:  # a column of addresses has to hold some
+            at = [i for i in at if any(read_cell(c, what).kind for c in columns[i])]
+        if what in ("video", "artist", "track"):
+            at += _best(columns, is_address)
+        if at:
+            found[what] = at[0]
     if found.keys() & _TAKES.keys():
         return found
-    at = _column_where(head, _looks_like_id, share=0.9)
-    at = _column_where(head, _mentions) if at is None else at
-    if at is None:  # one with the right name, then, though nothing in it can be used
-        names = [h.strip().lower() for h in header]
-        at = next((names.index(n) for n in _NAMES["video"] if n in names), None)
-    return found if at is None else found | {"video": at}
+    at = _best(columns, _looks_like_id, share=0.9) or _best(columns, _mentions)
+    at += [names.index(n) for n in _NAMES["video"] if n in names]  # though nothing is usable in it
+    return found | ({"video": at[0]} if at else {})
 
 # %% ../../nbs/09a_crawl_table.ipynb #08ab0bbe
+_NAME_IT = "name it with --column video=NAME"
+
+
 class Row(NamedTuple):
     "A row of the user's table, its addresses read."
 
-    pos: int  # from 0, in the file's order
-    row: int  # the file's own row number, else pos
-    own: str  # all its cells by their column, as JSON
+    row: int  # the file's own row number, else its position from 0
     address: str  # the cell of the column of videos
+    own: str  # all its cells by their column, as JSON
     name: str  # of the channel, if the file has it: it tells how many channels there will be
     ids: dict[str, str]  # kind -> id
     refused: dict[str, str]  # column -> why its cell is of no use
@@ -377,63 +268,40 @@ class Row(NamedTuple):
 class Table:
     "The user's table: which column holds what, and its rows. Raises `UserError` for what is none."
 
-    def __init__(
-        self,
-        path: str,  # a file, or - for standard input
-        columns: dict[str, str] | None = None,  # what -> name of its column, as the user says
-    ):
-        self.path, data = path, read_content(path)
-        self.name = "standard input" if path == "-" else f"'{Path(path).name}'"
+    def __init__(self, path: str, columns: dict[str, str] | None = None):
+        "A file, or - for standard input; what -> name of its column, where the user says so."
+        self.path, self.name = path, "standard input" if path == "-" else f"'{Path(path).name}'"
         try:
-            self.cells = Parquet(data) if data[:4] == b"PAR1" else Text(data)
-            if isinstance(self.cells, Text):
-                self.cells.check_quotes()
-            head = list(itertools.islice(self.cells, 1_001))
-        except (ValueError, OSError) as e:  # pyarrow's errors are either
-            line = " ".join(str(e).split())[:120]
-            raise UserError(
-                f"{self.name} cannot be read as a table ({line})", "a whole CSV or Parquet file"
-            ) from e
-        self.header, head = self._find_header(head)
+            self.cells = Text(read_content(path))
+        except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as e:
+            seen = " ".join(str(getattr(e, "strerror", "") or e).split())[:120]
+            wanted = "a CSV or Parquet file with addresses"
+            raise UserError(f"{self.name} cannot be read ({seen})", wanted) from e
+        self.header, head = self._find_header(list(itertools.islice(self.cells, 1_001)))
         if not head:
-            raise UserError(
-                f"{self.name} has a header and no row", "at least one row with an address"
-            )
+            raise UserError(f"{self.name} has a header and no row", "a row with an address")
         self.at = find_columns(self.header, head) | self._asked(columns or {})
         if not self.at.keys() & _TAKES.keys():
-            names = ", ".join(repr(h[:30]) for h in self.header[:12])
-            raise UserError(
-                f"no column of addresses among {names}",
-                "a column of YouTube or Spotify addresses",
-                "name it with --column video=NAME",
-            )
-        self.numbers = self._own_numbers()
-        self.sha256 = hashlib.sha256(data + repr(sorted(self.at.items())).encode()).hexdigest()
+            seen = f"no column of addresses among {self._columns()}"
+            raise UserError(seen, "YouTube or Spotify addresses", _NAME_IT)
+        numbers = [self._number(cells) for cells in self._rows()]
+        self.numbered = None not in numbers and len({*numbers}) == len(numbers)
+        taken = str(sorted(self.at.items())).encode()
+        self.sha256 = hashlib.sha256(self.cells.data + taken).hexdigest()
 
 # %% ../../nbs/09a_crawl_table.ipynb #2ba38d1a
-from fastcore.basics import patch
-
-
-def _all_ids(head: list[list[str]], i: int) -> bool:
-    "Does a column hold bare ids from its first row on?"
-    return all(_looks_like_id(r[i]) for r in head if i < len(r) and (r is head[0] or r[i].strip()))
-
-
 @patch
 def _find_header(self: Table, head: list[list[str]]) -> tuple[list[str], list[list[str]]]:
     "The header, with a name for each column, and the first rows. A plain list has none."
     first, known = head[0], {n for names in _NAMES.values() for n in names if n}
-    bare = [i for i, c in enumerate(first) if c.lower() not in known and _all_ids(head, i)]
+    below = [[r[i] for r in head[1:] if i < len(r) and r[i].strip()] for i in range(len(first))]
+    ids = [all(map(_looks_like_id, [c, *more])) for c, more in zip(first, below, strict=True)]
+    bare = any(i and c.lower() not in known for i, c in zip(ids, first, strict=True))
     self.skip = 0 if bare or any(read_address(c).kind for c in first) else 1
+    given = [c.strip() for c in first] if self.skip else ["address"] * (len(first) == 1)
     header = []
     for i in range(max(map(len, head))):
-        name = (
-            first[i].strip()
-            if self.skip and i < len(first)
-            else "address"
-            if len(first) == 1
-            else f"column {i}"
-        )
+        name = given[i] if i < len(given) else f"column {i}"
         header.append(f"{name} {i}" if name and name in header else name)
     return header, head[self.skip :]
 
@@ -443,24 +311,18 @@ def _asked(self: Table, columns: dict[str, str]) -> dict[str, int]:
     "Where the columns are that the user named."
     for what, name in columns.items():
         if what not in _TAKES:
-            raise UserError(
-                f"--column {what}={name}", "one of " + ", ".join(f"{k}=NAME" for k in _TAKES)
-            )
+            known = ", ".join(f"{k}=NAME" for k in _TAKES)
+            raise UserError(f"--column {what}={name}", f"one of {known}")
         if name not in self.header:
-            names = ", ".join(repr(h[:30]) for h in self.header[:12])
-            raise UserError(f"{self.name} has no column {name!r}", f"one of {names}")
+            raise UserError(f"{self.name} has no column {name!r}", f"one of {self._columns()}")
     return {what: self.header.index(name) for what, name in columns.items()}
 
-
-@patch
-def _own_numbers(self: Table) -> bool:
-    "Has each row a number of its own in the file?"
-    seen, n = set(), 0
-    for n, cells in enumerate(self._rows(), 1):  # noqa: B007  counted
-        seen.add(self._number(cells))
-    return None not in seen and len(seen) == n
-
 # %% ../../nbs/09a_crawl_table.ipynb #ece34550
+@patch
+def _columns(self: Table) -> str:
+    return ", ".join(repr(h[:30]) for h in self.header[:12])
+
+
 @patch
 def _rows(self: Table) -> Iterator[list[str]]:
     return itertools.islice(self.cells, self.skip, None)
@@ -468,8 +330,7 @@ def _rows(self: Table) -> Iterator[list[str]]:
 
 @patch
 def _get(self: Table, cells: list[str], what: str) -> str:
-    at = self.at.get(what, len(cells))
-    return cells[at] if at < len(cells) else ""
+    return "".join(cells[self.at[what] :][:1]) if what in self.at else ""
 
 
 @patch
@@ -482,34 +343,21 @@ def _number(self: Table, cells: list[str]) -> int | None:
 @patch
 def __iter__(self: Table) -> Iterator[Row]:
     for pos, cells in enumerate(self._rows()):
-        ids, refused = {}, {}
-        for column in _TAKES.keys() & self.at.keys():
-            kind, id, why = read_cell(self._get(cells, column), column)
-            if kind:
-                ids[kind] = id
-            elif column == "video" or why != "blank":
-                refused[column] = why
+        found = {c: read_cell(self._get(cells, c), c) for c in _TAKES.keys() & self.at.keys()}
+        ids = {f.kind: f.id for f in found.values() if f.kind}
+        blanks = {c for c, f in found.items() if c != "video" and f.why == "blank"}
+        refused = {c: f.why for c, f in found.items() if not f.kind and c not in blanks}
         own = json.dumps(dict(zip(self.header, cells, strict=False)), ensure_ascii=False)
-        number = self._number(cells) if self.numbers else pos
-        yield Row(
-            pos,
-            number,
-            own,
-            self._get(cells, "video"),
-            self._get(cells, "channel name"),
-            ids,
-            refused,
-        )
+        number, address = self._number(cells) if self.numbered else pos, self._get(cells, "video")
+        yield Row(number, address, own, self._get(cells, "channel name"), ids, refused)
 
 
 @patch
 def told(self: Table) -> str:
     "Which columns were taken for what."
     taken = ", ".join(f"{what} from {self.header[i]!r}" for what, i in self.at.items())
-    encoding = (
-        "; read as Latin-1, since it is not UTF-8" if self.cells.encoding == "latin-1" else ""
-    )
-    return f"columns of {self.name}: {taken}{encoding}"
+    note = "; read as Latin-1, since it is not UTF-8" * (self.cells.encoding == "latin-1")
+    return f"columns of {self.name}: {taken}{note}"
 
 # %% ../../nbs/09a_crawl_table.ipynb #684ef700
 BATCH = 50  # ids in one question to YouTube
@@ -518,38 +366,36 @@ DAILY_UNITS = 10_000  # YouTube's quota of a project that never asked for more
 
 @dataclass(frozen=True)
 class CrawlPlan:
-    "What a crawl of a table will ask for."
+    "What a crawl of a table will ask for, and which cells are refused: row, column, reason."
 
     rows: int
-    videos: int = 0  # distinct ids
-    channels: int = 0  # expected
-    sure: bool = True  # are the channels more than an upper limit?
+    videos: int = 0
+    channels: int = 0  # as many as may be expected
+    sure: bool = True  # are they more than an upper limit?
     handles: int = 0
     playlists: int = 0
     comments: int = 0  # videos whose comments are wanted
     artists: int = 0
     tracks: int = 0
-    refused: list[tuple[int, str, str]] = field(default_factory=list)  # row, column, reason
+    refused: list[tuple[int, str, str]] = field(default_factory=list)
 
     @property
     def calls(self) -> int:
-        "Questions to YouTube, if each is answered at once."
-        pairs = math.ceil(self.videos / BATCH) + math.ceil(self.channels / BATCH)
-        return pairs + self.handles + self.playlists + self.comments
+        "Questions to YouTube, if each is answered at once; each is a unit."
+        batches = -(-self.videos // BATCH) - (-self.channels // BATCH)
+        return batches + self.handles + self.playlists + self.comments
 
     def days(self, daily: int = DAILY_UNITS) -> int:
-        "Days of quota; a question is a unit."
-        return math.ceil(self.calls / daily)
+        "Days of quota."
+        return -(-self.calls // daily)
 
-# %% ../../nbs/09a_crawl_table.ipynb #3576b33d
-def plan_crawl(
-    table: Table,
-    comments: int = 0,  # videos whose comments are wanted
-) -> CrawlPlan:
+
+def plan_crawl(table: Table, comments: int = 0) -> CrawlPlan:
     "Count what has to be asked. Raises `UserError` where not one row can be used."
     ids: dict[str, set[str]] = {kind: set() for kind in _IDS}
     names, refused, rows = set(), [], 0
-    for rows, row in enumerate(table, 1):  # noqa: B007  counted
+    for row in table:
+        rows += 1
         for kind, id in row.ids.items():
             ids[kind].add(id)
         if "video" in row.ids and "channel" not in row.ids:
@@ -557,20 +403,9 @@ def plan_crawl(
         refused += [(row.row, column, why) for column, why in row.refused.items()]
     if not any(ids.values()):
         why = next((w for _, _, w in refused if w != "blank"), "blank")
-        raise UserError(
-            f"not one of the {rows:,} rows of {table.name} can be used ({why})",
-            "addresses of YouTube videos, of artists or of tracks",
-            "name the column with --column video=NAME",
-        )
-    unnamed = "" in names
-    channels = len(ids["channel"]) + (len(ids["video"]) if unnamed else len(names))
-    sure = not unnamed and not ids["playlist"]
-    counts = {f"{kind}s": len(found) for kind, found in ids.items() if kind != "channel"}
-    return CrawlPlan(
-        rows,
-        channels=channels + len(ids["handle"]),
-        sure=sure,
-        comments=comments,
-        refused=refused,
-        **counts,
-    )
+        seen = f"not one of the {rows:,} rows of {table.name} can be used ({why})"
+        raise UserError(seen, "addresses of YouTube videos, of artists or of tracks", _NAME_IT)
+    counts = {f"{kind}s": len(found) for kind, found in ids.items()}
+    counts["channels"] += counts["handles"] + (counts["videos"] if "" in names else len(names))
+    sure = "" not in names and not ids["playlist"]
+    return CrawlPlan(rows, sure=sure, comments=comments, refused=refused, **counts)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TRACK_SOUND', 'TRACK_ARTISTS', 'TRACK_COLUMNS', 'TRACK_ROLES', 'TRACKS', 'POPULARITY', 'ARTISTS', 'FEATURES',
-           'PREDICTS', 'measure_tracks', 'write_tracks', 'derive_tracks', 'artist_groups', 'credited_artists',
-           'recordings', 'known_artists', 'join_artists']
+           'PREDICTS', 'measure_tracks', 'write_tracks', 'derive_tracks', 'artist_names', 'artist_groups',
+           'credited_artists', 'recordings', 'known_artists', 'join_artists']
 
 # %% ../../nbs/20_popularity.ipynb #bf294d11
 import ast
@@ -275,6 +275,20 @@ FEATURES = FeatureSets(
 _ARTIST_PROXY = ["genres", *_ARTIST]
 
 
+def artist_names(
+    df: pd.DataFrame,  # tracks with id_artists, or with genres and the artists' numbers
+) -> pd.DataFrame:  # the columns that name the artist of each row
+    "Who made each track. Raises `UserError` where the file has no column that tells."
+    if "id_artists" in df:
+        return df["id_artists"].astype("str").str.extract(r"(?P<lead>\w+)")
+    if set(_ARTIST_PROXY) <= set(df):
+        return df[_ARTIST_PROXY]
+    raise UserError(
+        "the table does not tell artists apart",
+        "id_artists, or genres with the artists' followers and popularity",
+    )
+
+
 def artist_groups(
     df: pd.DataFrame,  # tracks with id_artists, or with genres and the artists' numbers
 ) -> (
@@ -283,17 +297,12 @@ def artist_groups(
     """Which tracks count as one artist's.
 
     Raises `UserError` where the file has no column that tells."""
-    if "id_artists" in df:
-        lead = df["id_artists"].astype("str").str.extract(r"(\w+)", expand=False)
-        codes = pd.factorize(lead)[0]  # a missing id becomes -1
-    elif set(_ARTIST_PROXY) <= set(df):
-        unnamed = df["genres"].fillna("").eq("") & df["sum_artist_followers"].fillna(0).eq(0)
-        codes = np.where(unnamed, UNNAMED, equal_rows(df, _ARTIST_PROXY, empty=True))
+    names = artist_names(df)
+    if "lead" in names:
+        codes = pd.factorize(names["lead"])[0]  # a missing id becomes -1
     else:
-        raise UserError(
-            "the table does not tell artists apart",
-            "id_artists, or genres with the artists' followers and popularity",
-        )
+        unnamed = names["genres"].fillna("").eq("") & names["sum_artist_followers"].fillna(0).eq(0)
+        codes = np.where(unnamed, UNNAMED, equal_rows(names, _ARTIST_PROXY, empty=True))
     return pd.Series(np.asarray(codes, dtype="int64"), index=df.index, name="artist")
 
 # %% ../../nbs/20_popularity.ipynb #609a7170

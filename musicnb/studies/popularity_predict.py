@@ -6,8 +6,8 @@
 __all__ = ['PUBLISHED_EPOCHS', 'has_copy', 'baselines', 'networks_as_published', 'mended_networks', 'training_histories',
            'plain_history', 'projected_seconds', 'network_variants', 'table_variants', 'luck_of_seeds',
            'state_variants', 'judge_network', 'TrackBlend', 'track_blend', 'fit_members', 'shuffled_gain', 'one_width',
-           'coverage_by', 'coverage_by_split', 'record_coverage', 'artist_shares', 'table_artists', 'table_ends',
-           'card_limits', 'card_scores', 'blend_card', 'invented_tracks', 'ask_predict']
+           'coverage_by', 'coverage_by_split', 'record_coverage', 'artist_shares', 'table_artists', 'score_locked',
+           'table_ends', 'card_limits', 'card_scores', 'blend_card', 'invented_tracks', 'ask_predict']
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0004
 import subprocess
@@ -28,6 +28,7 @@ from sklearn.preprocessing import MinMaxScaler
 
 from ..core import Interval, NotRun, Provenance, Run
 from ..evaluate import Evaluation, Experiment, Split, paired_difference
+from ..features import select_features
 from ..intervals import bootstrap_mean, conformal_margin, move_ends, table_coverage
 from musicnb.models.estimators import (
     Blend,
@@ -38,6 +39,7 @@ from musicnb.models.estimators import (
 )
 from ..models.networks import best_network, fast_network, published_networks
 from ..models.predict import feature_ranges
+from .popularity import FEATURES, artist_groups, recordings
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0010
 def has_copy(
@@ -392,6 +394,29 @@ def table_artists(
         "expected by chance (%)": 100 * chance.mean(),
     }
     return pd.Series(facts)
+
+# %% ../../nbs/20c_popularity_predict.ipynb #e0d50048
+def score_locked(
+    model: TrackBlend,  # fitted, and calibrated
+    locked: pd.DataFrame,  # tracks of the lockbox, from `set_aside`
+    training: pd.DataFrame,  # tracks that the model was fitted on
+    random_state: int = 1,
+) -> dict[str, Interval]:  # mse in points²; coverage of the 90 % interval in %
+    "What a model's promises are worth on artists that no chapter has seen."
+    known = recordings(pd.concat([training, locked], ignore_index=True)).to_numpy()
+    rows = locked[~np.isin(known[len(training) :], known[: len(training)])]
+    y, artist = rows["popularity"].to_numpy(float), artist_groups(rows)
+    ends = model.interval(model.guess(select_features(rows, FEATURES, "published-13")))
+    inside = (ends["low"] <= y) & (y <= ends["high"])
+    numbers = {"mse": (y - ends["prediction"]) ** 2, "coverage": 100.0 * inside}
+    return {
+        name: Interval(
+            *bootstrap_mean(values.to_numpy(), artist, seed=random_state),
+            n=len(rows),
+            split="artist-apart",
+        )
+        for name, values in numbers.items()
+    }
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0046
 def table_ends(

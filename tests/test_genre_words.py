@@ -17,7 +17,8 @@ from musicnb.features import select_features
 from musicnb.models.predict import store_classifier, write_predictions
 from musicnb.studies import genre_words
 from musicnb.studies.genre import FEATURES, GENRES, clean_genre, genre_codes
-from musicnb.studies.genre_words import STACKED, SoundWhereUnnamed, booster, words_model
+from musicnb.studies.genre_predict import SoundWhereUnnamed
+from musicnb.studies.genre_words import STACKED, booster, words_model
 from musicnb.studies.registry import STUDIES, make_twin
 
 COLUMNS = [*STUDIES["genre"].predicts[0].dataset.columns]

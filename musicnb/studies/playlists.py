@@ -19,7 +19,7 @@ import pandas as pd
 from ..columns import SOUND, UNITS, Column, DataSet, sound_columns
 from ..core import Provenance, UserError, whole_text
 from ..data import content_key, data_home, find_files, load_checked, reading, whole_parts
-from musicnb.studies.playlists_tables import (  # noqa: F401  passed on: chapters take them from here
+from musicnb.studies.playlists_tables import (  # noqa: F401  passed on to chapters
     SOUND_NAMES,
     Playlists,
     code_tables,

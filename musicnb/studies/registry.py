@@ -18,7 +18,7 @@ from ..core import UserError
 from ..data import data_home, find_files, has_twin, is_file_of
 from ..features import FeatureSets
 from ..models.predict import PredictionInput
-from . import genre, genre_words, playlists, popularity, youtube
+from . import genre, genre_predict, playlists, popularity, youtube
 
 # %% ../../nbs/07_registry.ipynb #33d5f8fa
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ STUDIES = {
     "youtube": Study(
         (youtube.YOUTUBE, youtube.ENRICHED), youtube.FEATURES, tuple(youtube.PREDICTS.values())
     ),
-    "genre": Study((genre.GENRE,), genre.FEATURES, tuple(genre_words.PREDICTS.values())),
+    "genre": Study((genre.GENRE,), genre.FEATURES, tuple(genre_predict.PREDICTS.values())),
     "playlists": Study((playlists.PLAYLISTS, playlists.PAIRS, playlists.SONGS)),
 }
 DATASETS = {d.name: d for study in STUDIES.values() for d in study.datasets}

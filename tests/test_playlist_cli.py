@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
 
 from musicnb.core import SCORE_COLUMNS
-from musicnb.studies.playlists import draw_playlists, write_slices
+from musicnb.studies.playlists import draw_playlists, keep_playlists, write_slices
 
 COMMAND = [sys.executable, "-c", "from musicnb.book.cli import main; main()"]
 
@@ -21,8 +22,9 @@ COMMAND = [sys.executable, "-c", "from musicnb.book.cli import main; main()"]
 def home(tmp_path_factory) -> Path:
     """A folder with slices of a twin, and a cache of its own."""
     folder = tmp_path_factory.mktemp("lists")
-    write_slices(draw_playlists(150, seed=5), folder / "mine")
-    write_slices(draw_playlists(40, seed=5), folder / "theirs")
+    drawn = draw_playlists(190, seed=5)
+    write_slices(keep_playlists(drawn, np.arange(150)), folder / "mine")
+    write_slices(keep_playlists(drawn, np.arange(150, 190)), folder / "theirs")
     return folder
 
 
@@ -46,7 +48,7 @@ def obey(home):
 @pytest.fixture(scope="module")
 def song(home) -> tuple[str, str]:
     """Title and artist of a song that stands in many playlists."""
-    p = draw_playlists(150, seed=5)
+    p = keep_playlists(draw_playlists(190, seed=5), np.arange(150))
     top = p.rows["track"].value_counts().index[0]
     return p.tracks["title"][top], p.tracks["artist"][top]
 

@@ -265,7 +265,7 @@ def playlist_make(
         write_text(output, playlist_text(songs, form))
     else:
         for place, song in enumerate(songs, 1):
-            print(f"{place:3d}  {song.title} – {song.artist}")
+            print(f"{place:3d}  {song.title}" + (f" – {song.artist}" if song.artist else ""))
 
 
 def _build_index(data_dir: str, folder: Path) -> None:

@@ -311,6 +311,7 @@ def follow(
     score += 1e-3 * _scaled(index.popularity.astype("float64"))
     score[seeds] = -1
     best = np.argpartition(-score, min(n, len(score) - 1))[:n]
+    best = best[score[best] >= 0]
     return best[np.lexsort((best, -score[best]))]
 
 

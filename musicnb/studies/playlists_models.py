@@ -63,10 +63,10 @@ def one_hot(
 
 def make_catalogue(p: Playlists) -> Catalogue:
     "The tracks of a data set."
-    artist, ids = pd.factorize(p.tracks["artist_id"])
-    first = np.zeros(len(ids), dtype="int64")
-    first[artist[::-1]] = np.arange(len(artist))[::-1]
-    names = p.tracks["artist"].fillna("").astype(str).to_numpy(object)[first]
+    artist = p.artist_codes
+    known = p.tracks.assign(code=artist)[artist >= 0].drop_duplicates("code").sort_values("code")
+    names = known["artist"].fillna("").astype(str).to_numpy(object)
+    names = names if len(names) else np.array([""], dtype=object)
     sound = p.tracks[SOUND_NAMES].to_numpy("float64") if set(SOUND_NAMES) <= set(p.tracks) else None
     return Catalogue(artist, pd.factorize(p.tracks["album"])[0], names, sound)
 

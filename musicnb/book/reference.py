@@ -66,6 +66,26 @@ QUESTIONS = (
         "18c_youtube_platform",
         "platform-auroc",
     ),
+    Question(
+        "genre",
+        "Which of ten genres is it, from the sound alone?",
+        "36b_genre_errors",
+        "sound-auroc",
+    ),
+    Question("genre", "And with artist and title?", "37_genre_words", "names-and-sound"),
+    Question("genre", "Does that hold in another table?", "38_genre_elsewhere", "elsewhere-auroc"),
+    Question(
+        "playlists",
+        "How much of a playlist follows from one song?",
+        "41_playlists_ruler",
+        "ruler-cooccurrence",
+    ),
+    Question(
+        "playlists",
+        "How much more can be found than by counting pairs of songs?",
+        "43_playlists_better",
+        "better-headline",
+    ),
 )
 
 # %% ../../nbs/08f_reference.ipynb #refa0009

@@ -137,7 +137,7 @@ def best_tracks(
     place[order] = np.arange(len(order))
     made = np.full((scores.shape[0], length), -1)
     for i, known in enumerate(given):
-        codes, values = _row(scores, i)
+        codes, values = _row(scores, i, length + len(known))
         best = codes[np.lexsort((place[codes], -values))]
         best = best[~np.isin(best, known)][:length]
         if len(best) < length:
@@ -148,11 +148,13 @@ def best_tracks(
     return made
 
 
-def _row(matrix: sparse.csr_matrix, i: int) -> tuple[np.ndarray, np.ndarray]:
-    "Columns and values of a row, those above zero."
+def _row(matrix: sparse.csr_matrix, i: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    "Columns and values of a row: the `k` largest above zero, and all that tie with the last one."
     part = slice(matrix.indptr[i], matrix.indptr[i + 1])
     codes, values = matrix.indices[part], matrix.data[part]
-    return codes[values > 0], values[values > 0]
+    least = np.partition(values, -k)[-k] if k < len(values) else 0
+    kept = (values > 0) & (values >= least)
+    return codes[kept], values[kept]
 
 # %% ../../nbs/40c_playlists_models.ipynb #pm40c016
 class Recommender(BaseEstimator):

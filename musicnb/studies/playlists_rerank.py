@@ -254,9 +254,9 @@ class Reranker(Recommender):
         self,
         catalogue: Catalogue,
         questions: int = 3_000,  # training playlists that are asked about, all if there are fewer
-        candidates: int = 300,  # of a training question, 1 or more; twice as many when asked
+        candidates: int = 250,  # of a training question, 1 or more; twice as many when asked
         n_estimators: int = 300,
-        num_leaves: int = 7,
+        num_leaves: int = 15,
         learning_rate: float = 0.05,
         without: tuple[str, ...] = (),  # ways and features that are left out, for ablations
         random_state: int = 1,
@@ -296,8 +296,8 @@ class Reranker(Recommender):
             n_estimators=self.n_estimators,
             num_leaves=self.num_leaves,
             learning_rate=self.learning_rate,
-            min_child_samples=200,
-            colsample_bytree=0.5,
+            min_child_samples=100,
+            colsample_bytree=0.4,
             subsample=0.7,
             subsample_freq=1,
             max_bin=63,

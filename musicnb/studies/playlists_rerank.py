@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['NEAREST', 'FIRST_STEP', 'SHARES', 'SAME_ARTIST', 'RANKED', 'PlaylistWeights', 'tfidf_profiles', 'blend_ways',
-           'largest', 'values_at', 'ranks', 'Describer', 'Reranker', 'table_importances']
+           'largest', 'values_at', 'ranks', 'describe_way', 'describe_count', 'Describer', 'Reranker',
+           'table_importances']
 
 # %% ../../nbs/40d_playlists_rerank.ipynb #pr40d004
 import numpy as np
@@ -146,17 +147,44 @@ def ranks(values: np.ndarray) -> np.ndarray:  # of each row, 0 for the largest
     order = np.argsort(-values, axis=1, kind="stable")
     return np.argsort(order, axis=1, kind="stable")
 
-
-RANKED = (
-    "blend",
-    "count",
-    "artist",
-    "title",
-    "artist neighbours",
-    "track neighbours",
-)  # features that have a rank, too
+# %% ../../nbs/40d_playlists_rerank.ipynb #f9e73d67
+RANKED = ("count", "artist", "title", "artist neighbours", "track neighbours")
 
 
+def describe_way(
+    name: str,
+    tracks: np.ndarray,  # (questions, candidates) scores of the tracks
+    artists: np.ndarray,  # likewise, scores of their artists
+    best: np.ndarray,  # score of each question's best track
+    popularity: np.ndarray,  # playlists with the track
+    fans: np.ndarray,  # playlists with the artist
+) -> dict[str, np.ndarray]:  # name of the feature -> (questions, candidates)
+    "One way of counting in five numbers a candidate, and its rank."
+    made = {
+        name: tracks,
+        f"{name} (scaled)": tracks / np.maximum(best, 1e-9)[:, None],
+        f"{name} (over popularity)": tracks / np.sqrt(popularity + 2),
+        f"{name} (artist)": artists,
+        f"{name} (artist over popularity)": artists / np.sqrt(fans + 2),
+    }
+    return made | ({f"{name} (rank)": ranks(tracks)} if name in RANKED else {})
+
+
+def describe_count(
+    count: np.ndarray,  # (questions, candidates) playlists with the given track and the candidate
+    asked: np.ndarray,  # (questions, 1) playlists with the given track; sums of several given ones
+    popularity: np.ndarray,  # playlists with the candidate
+    playlists: int,  # all training playlists, 1 or more
+) -> dict[str, np.ndarray]:
+    "Plain co-occurrence as two shares, and how much larger it is than by chance."
+    chance = (asked + 0.5) * (popularity + 0.5) / playlists
+    return {
+        "count (of the given)": count / np.maximum(asked, 1),
+        "count (of the candidate)": count / (popularity + 1),
+        "count (lift)": np.log((count + 0.5) / chance),
+    }
+
+# %% ../../nbs/40d_playlists_rerank.ipynb #7bfae1a3
 class Describer:
     "Candidates and their features."
 
@@ -184,33 +212,18 @@ class Describer:
         artist = self.catalogue.artist[codes]
         popularity, fans, length = self._without_own(codes, artist, own)
         features = {"blend": values_at(blended, codes)}
+        features["blend (rank)"] = ranks(features["blend"])
         for name, way in ways.items():
             tracks = values_at(scores[name], codes)
             artists = values_at((way @ counts.has_artist).tocsr(), artist)
-            features |= {
-                name: tracks,
-                f"{name} (scaled)": tracks / np.maximum(best[name], 1e-9)[:, None],
-                f"{name} (over popularity)": tracks / np.sqrt(popularity + 2),
-                f"{name} (artist)": artists,
-                f"{name} (artist over popularity)": artists / np.sqrt(fans + 2),
-            }
-        features |= {f"{name} (rank)": ranks(features[name]) for name in RANKED if name in features}
+            features |= describe_way(name, tracks, artists, best[name], popularity, fans)
         if "count" in ways:
-            features |= self._together(features["count"], popularity, ways["count"])
+            asked, n = np.asarray(ways["count"].sum(axis=1)), max(len(counts.length), 1)
+            features |= describe_count(features["count"], asked, popularity, n)
         features |= {"popularity": popularity, "artist's popularity": fans}
         features |= {"share of the artist": popularity / np.maximum(fans, 1), "mean length": length}
         features |= self._about(X, codes, artist, ways)
         return codes, pd.DataFrame({k: v.astype("float32").ravel() for k, v in features.items()})
-
-    def _together(self, count, popularity, weights) -> dict[str, np.ndarray]:
-        "The plain count as shares, and how much larger it is than by chance."
-        asked = np.asarray(weights.sum(axis=1))
-        chance = (asked + 0.5) * (popularity + 0.5) / max(len(self.counts.length), 1)
-        return {
-            "count (of the given)": count / np.maximum(asked, 1),
-            "count (of the candidate)": count / (popularity + 1),
-            "count (lift)": np.log((count + 0.5) / chance),
-        }
 
     def _without_own(self, codes, artist, own) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         "Popularity of track and artist, mean length of playlists: without each question's own."

@@ -1666,6 +1666,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                     'musicnb/studies/playlists_index.py'),
                                                  'musicnb.studies.playlists_index._artists': ( 'playlists_index.html#_artists',
                                                                                                'musicnb/studies/playlists_index.py'),
+                                                 'musicnb.studies.playlists_index._beside': ( 'playlists_index.html#_beside',
+                                                                                              'musicnb/studies/playlists_index.py'),
                                                  'musicnb.studies.playlists_index._line': ( 'playlists_index.html#_line',
                                                                                             'musicnb/studies/playlists_index.py'),
                                                  'musicnb.studies.playlists_index._list': ( 'playlists_index.html#_list',

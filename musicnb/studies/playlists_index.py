@@ -100,7 +100,9 @@ def write_index(
     artist, amount = _artists(p)
     np.save(aside / "artist.npy", artist)
     np.save(aside / "amount.npy", amount)
-    facts = {"name": p.name, "playlists": len(p), "sources": [_state(path) for path in sources]}
+    sources = [Path(path) for path in sources]
+    facts = {"name": p.name, "playlists": len(p)}
+    facts |= {"sources": [_state(path) for path in sources], "beside": _beside(sources)}
     write_text(aside / "index.json", json.dumps(facts))
     shutil.rmtree(folder, ignore_errors=True)
     aside.replace(folder)
@@ -110,6 +112,12 @@ def write_index(
 def _state(path: Path) -> list:
     at = Path(path).stat()
     return [str(Path(path).resolve()), at.st_size, at.st_mtime_ns]
+
+
+def _beside(sources: Iterable[Path]) -> list[str]:
+    "All files of the same kinds in the folders of these files."
+    kinds = {(path.resolve().parent, path.suffix) for path in sources}
+    return sorted(str(path) for folder, kind in kinds for path in folder.glob(f"*{kind}"))
 
 
 def _artists(p) -> tuple[np.ndarray, np.ndarray]:
@@ -404,6 +412,8 @@ def is_current(folder: Path) -> bool:
     "Is there an index, and are the files that it was made from as they were?"
     try:
         facts = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        return all(_state(Path(path)) == [path, *rest] for path, *rest in facts["sources"])
+        sources = [Path(path) for path, *_ in facts["sources"]]
+        known = [_state(path) for path in sources] == facts["sources"]
+        return known and _beside(sources) == facts["beside"]
     except (OSError, ValueError, KeyError):
         return False

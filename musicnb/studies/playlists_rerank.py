@@ -266,11 +266,11 @@ class Reranker(Recommender):
     def __init__(
         self,
         catalogue: Catalogue,
-        questions: int = 3_000,  # training playlists that are asked about, all if there are fewer
+        questions: int = 5_000,  # training playlists that are asked about, all if there are fewer
         candidates: int = 250,  # of a training question, 1 or more; twice as many when asked
-        n_estimators: int = 300,
-        num_leaves: int = 15,
-        learning_rate: float = 0.05,
+        n_estimators: int = 150,
+        num_leaves: int = 7,
+        learning_rate: float = 0.06,
         without: tuple[str, ...] = (),  # ways and features that are left out, for ablations
         random_state: int = 1,
     ):
@@ -309,7 +309,7 @@ class Reranker(Recommender):
             n_estimators=self.n_estimators,
             num_leaves=self.num_leaves,
             learning_rate=self.learning_rate,
-            min_child_samples=100,
+            min_child_samples=300,
             colsample_bytree=0.4,
             subsample=0.7,
             subsample_freq=1,

@@ -9,6 +9,7 @@ from nbconvert import MarkdownExporter
 from musicnb.book.reference import answers_markdown, read_reference
 
 ROOT = Path(__file__).resolve().parent.parent
+NONE = "No such run is kept yet: run the full profile on real data, then `make reference`."
 
 
 def render() -> str:
@@ -29,5 +30,4 @@ def from_root(markdown: str) -> str:
 
 def with_answers(markdown: str, charts: str) -> str:
     "What the reference run found, in the place that is kept for it."
-    told = answers_markdown(read_reference(), charts)
-    return markdown.replace("<!-- answers -->", told)
+    return markdown.replace("<!-- answers -->", answers_markdown(read_reference(), charts) or NONE)

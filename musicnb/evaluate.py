@@ -353,6 +353,9 @@ class Experiment:
             able = {} if missing else {n: m for n, m in models.items() if not isinstance(m, NotRun)}
             for name in (n for n in models if n not in able):
                 self._skip(features, kind, name, missing or models[name])
+            if missing:  # and so are the baselines that come along
+                for name in (self.task.baseline[0], "Permuted labels"):
+                    self.found.setdefault((features, kind, name), missing)
             if able:
                 groups = None if self.groups is None else np.asarray(self.groups)
                 made = evaluate_models(

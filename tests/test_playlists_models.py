@@ -8,9 +8,9 @@ from musicnb.studies.playlists_evaluate import join_playlists, question_rows
 from musicnb.studies.playlists_index import Index, follow, write_index
 from musicnb.studies.playlists_models import (
     ArtistCoOccurrence,
-    Blend,
     CoOccurrence,
     TitleNeighbours,
+    WeightedCounts,
     make_catalogue,
 )
 from musicnb.studies.playlists_rerank import Describer, Reranker
@@ -60,7 +60,7 @@ def test_only_tracks_of_training_playlists_are_recommended(lists):
     rows, (train, test) = question_rows(lists, parts.train, parts.test, "title+first")
     known = np.unique(np.concatenate([lists.track_lists()[code] for code in parts.train]))
     catalogue = make_catalogue(lists)
-    blend = Blend(catalogue, [(CoOccurrence(catalogue), 1.0)], same_artist=0.3)
+    blend = WeightedCounts(catalogue, [(CoOccurrence(catalogue), 1.0)], same_artist=0.3)
     for model in (blend, Reranker(catalogue, 60, 40, 10)):
         model.fit(rows.iloc[train], rows["truth"].iloc[train])
         found = model.predict(rows.iloc[test])
@@ -81,7 +81,7 @@ def test_the_title_is_hidden_where_it_is_not_given(lists):
 def test_the_index_answers_as_the_blend_does(lists, asked, tmp_path):
     catalogue = make_catalogue(lists)
     parts = [(CoOccurrence(catalogue, "length"), 1.0), (ArtistCoOccurrence(catalogue), 0.5)]
-    blend = Blend(catalogue, parts, same_artist=0.3).fit(asked, asked["truth"])
+    blend = WeightedCounts(catalogue, parts, same_artist=0.3).fit(asked, asked["truth"])
     index = Index(write_index(lists, tmp_path / "index"))
     for i in range(10):
         question = asked.iloc[i : i + 1]

@@ -31,13 +31,13 @@ from .playlists_index import write_index
 from musicnb.studies.playlists_models import (
     ALS,
     ArtistCoOccurrence,
-    Blend,
     Catalogue,
     CoOccurrence,
     Embedding,
     SoundNeighbours,
     TitleNeighbours,
     UserKNN,
+    WeightedCounts,
     make_catalogue,
 )
 from .playlists_rerank import Reranker
@@ -94,7 +94,7 @@ def counting_models(
             "item-kNN": CoOccurrence(catalogue, "cosine", k=100),
             "user-kNN": UserKNN(catalogue),
             "artist co-occurrence": ArtistCoOccurrence(catalogue),
-            "blend": Blend(catalogue, both, same_artist=0.3),
+            "blend": WeightedCounts(catalogue, both, same_artist=0.3),
         }
     if given.startswith("title"):
         models["title"] = TitleNeighbours(catalogue)

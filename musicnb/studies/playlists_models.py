@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Catalogue', 'one_hot', 'make_catalogue', 'Counts', 'given_matrix', 'best_tracks', 'Recommender', 'leave_out',
            'track_weights', 'CoOccurrence', 'keep_largest', 'UserKNN', 'artist_weights', 'ArtistCoOccurrence',
-           'TitleNeighbours', 'ALS', 'positive_largest', 'Embedding', 'positive_pmi', 'SoundNeighbours', 'Blend',
-           'same_artist', 'scale_rows']
+           'TitleNeighbours', 'ALS', 'positive_largest', 'Embedding', 'positive_pmi', 'SoundNeighbours',
+           'WeightedCounts', 'same_artist', 'scale_rows']
 
 # %% ../../nbs/40c_playlists_models.ipynb #pm40c004
 from dataclasses import dataclass
@@ -431,7 +431,7 @@ def _finite_largest(scores: np.ndarray, asked: np.ndarray) -> sparse.csr_matrix:
     return sparse.diags(asked.astype("float32")) @ kept
 
 # %% ../../nbs/40c_playlists_models.ipynb #pm40c040
-class Blend(Recommender):
+class WeightedCounts(Recommender):
     "A weighted sum of recommenders, each scaled to a best score of 1."
 
     def __init__(
@@ -442,7 +442,7 @@ class Blend(Recommender):
     ):
         self.catalogue, self.parts, self.same_artist = catalogue, parts, same_artist
 
-    def fit(self, X: pd.DataFrame, y) -> "Blend":
+    def fit(self, X: pd.DataFrame, y) -> "WeightedCounts":
         super().fit(X, y)
         self.fitted_ = [(clone(part).fit(X, y), weight) for part, weight in self.parts]
         return self

@@ -560,20 +560,12 @@ def invent_names(
     most: int,  # words in a name, at most
 ) -> np.ndarray:  # of text; the same name may come twice
     "Names of one to `most` invented words."
-    vocabulary = np.array(
-        [
-            "".join(w).capitalize()
-            for w in zip(
-                *(rng.choice(_SYLLABLES + [""] * k, 4_000) for k in (0, 10, 60)), strict=True
-            )
-        ],
-        dtype=object,
-    )
-    words = rng.choice(vocabulary, (count, most))
-    return np.array(
-        [" ".join(row[:n]) for row, n in zip(words, rng.integers(1, most + 1, count), strict=True)],
-        dtype=object,
-    )
+    parts = (rng.choice(_SYLLABLES + [""] * k, 4_000) for k in (0, 10, 60))
+    vocabulary = ["".join(w).capitalize() for w in zip(*parts, strict=True)]
+    words = rng.choice(np.array(vocabulary, dtype=object), (count, most))
+    lengths = rng.integers(1, most + 1, count)
+    names = [" ".join(row[:n]) for row, n in zip(words, lengths, strict=True)]
+    return np.array(names, dtype=object)
 
 
 def invent_ids(

@@ -45,11 +45,8 @@ from musicnb.models.estimators import (
 FORMAT = 4  # of the card
 # beside scikit-learn's and numpy's own types, which skops knows, and those of the study
 _TRUSTED = (NeighborTargetFeatures, GroupTargetEncoder)
-_WRITTEN_BY = {
-    ".skops": ("scikit-learn", "skops", "numpy"),
-    ".txt": ("lightgbm",),
-    ".keras": ("keras",),
-}
+_WRITTEN_BY = {".skops": ("scikit-learn", "skops", "numpy"), ".txt": ("lightgbm",)}
+_WRITTEN_BY[".keras"] = ("keras",)
 
 
 def _steps(model, name: str) -> list[tuple[str, object]]:  # file name, what goes into it

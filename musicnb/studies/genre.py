@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.model_selection import train_test_split
 
-from ..columns import UNITS, Column, DataSet, sound_columns
+from ..columns import SOUND_FEATURES, UNITS, Column, DataSet, sound_columns
 from ..core import DataError, UserError
 from ..features import FeatureSets, check_columns
 from ..plot import LABELS, plural
@@ -65,25 +65,10 @@ GENRE = DataSet(
 )
 
 # %% ../../nbs/30_genre.ipynb #9de4f140
-_SOUND = [
-    "danceability",
-    "energy",
-    "key",
-    "loudness_db",
-    "mode",
-    "speechiness",
-    "acousticness",
-    "instrumentalness",
-    "liveness",
-    "valence",
-    "tempo_bpm",
-    "duration_s",
-]
-
 FEATURES = FeatureSets(
     {
-        "published-13": ["popularity", *_SOUND],
-        "sound-12": _SOUND,
+        "published-13": ["popularity", *SOUND_FEATURES],
+        "sound-12": SOUND_FEATURES,
         "artist": ["artist"],  # code of the artist: for `SongImputer`, which drops it
         "names": ["artist_name", "track_name"],
     },

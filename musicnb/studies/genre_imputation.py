@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from ..core import Interval
 from ..intervals import bootstrap_mean
 from ..models.networks import KerasRegressor, dense_net
+from ..plot import table_intervals
 from ..splits import Split
 from .genre import SongImputer
 
@@ -212,7 +213,7 @@ def table_differences(
     rows = {
         name: exp.difference(name, base, metric, split, features) for name in models if name != base
     }
-    return pd.DataFrame(rows, index=["value", "low", "high"]).T
+    return table_intervals(rows)
 
 # %% ../../nbs/30b_genre_imputation.ipynb #d505cf31
 def rows_with_copies(

@@ -299,7 +299,7 @@ def table_differences(
 ) -> pd.DataFrame:  # index: the other model; value, low, high
     "Paired differences of one model to others, on the same test rows."
     rows = {name: exp.difference(model, name, metric, kind, features) for name in others}
-    return pd.DataFrame(rows, index=["value", "low", "high"]).T.rename_axis("model")
+    return table_intervals(rows).rename_axis("model")
 
 # %% ../../nbs/30d_genre_models.ipynb #86a7b9ab
 def tabpfn_classifier(random_state: int = 1) -> Pipeline | NotRun:

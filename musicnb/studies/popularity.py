@@ -13,7 +13,7 @@ import ast
 import numpy as np
 import pandas as pd
 
-from ..columns import SOUND, UNITS, Column, DataSet, sound_columns
+from ..columns import SOUND, SOUND_FEATURES, UNITS, Column, DataSet, sound_columns
 from ..copula import round_significant
 from ..core import DataError, UserError
 from ..features import UNNAMED, FeatureSets, check_columns, equal_rows
@@ -237,20 +237,6 @@ def derive_tracks(
     )
 
 # %% ../../nbs/20_popularity.ipynb #52f9210f
-_SOUND = [
-    "danceability",
-    "energy",
-    "key",
-    "loudness_db",
-    "mode",
-    "speechiness",
-    "acousticness",
-    "instrumentalness",
-    "liveness",
-    "valence",
-    "tempo_bpm",
-    "duration_s",
-]
 _ARTIST = [
     "sum_artist_followers",
     "avg_artist_followers",
@@ -260,8 +246,8 @@ _ARTIST = [
 
 FEATURES = FeatureSets(
     {
-        "published-13": ["year", *_SOUND],
-        "sound-12": _SOUND,
+        "published-13": ["year", *SOUND_FEATURES],
+        "sound-12": SOUND_FEATURES,
         "year": ["year"],
         "artist": _ARTIST,
         "followers": _ARTIST[:2],
@@ -330,8 +316,8 @@ def recordings(
     df: pd.DataFrame,  # tracks with derived columns
 ) -> pd.Series:  # int64 codes, named "recording"
     "Which rows are the same recording: those that agree in the twelve sound features exactly."
-    check_columns(df, _SOUND, "recordings")
-    return pd.Series(equal_rows(df, _SOUND, empty=True), index=df.index, name="recording")
+    check_columns(df, SOUND_FEATURES, "recordings")
+    return pd.Series(equal_rows(df, SOUND_FEATURES, empty=True), index=df.index, name="recording")
 
 # %% ../../nbs/20_popularity.ipynb #b2a1dcfa
 def known_artists(

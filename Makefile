@@ -16,6 +16,7 @@ test: lint  ## everything, on the twin; tests marked `real` run too where real d
 lint: $(STAMP)  ## format and faults of code and notebooks
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/ruff check --isolated --select F821 musicnb  # names that only a cell without export imports
 
 docs: $(STAMP)  ## the docs site, from the executed notebooks, in site/
 	$(BIN)/musicnb report

@@ -42,6 +42,7 @@ from musicnb.models.networks import (
     import_keras,
 )
 from ..models.tabular import TabPFNClassifier, find_tabpfn_weights
+from ..plot import table_intervals
 from ..splits import Split
 from .genre import FEATURES, GENRES, SongImputer
 from ..tasks import MULTICLASS

@@ -235,10 +235,12 @@ def verdict(
     | None = None,
     decimals: int = 0,  # that the published figure was printed with
 ) -> str:  # "reproduced" or "refuted"
-    """Is `published` within our range for one split; without one, is `ours` the same number as
-    printed or within 0.5 %?"""
+    """Is `published`, to the digits that were printed, within our range for one split; without
+    one, is `ours` the same number as printed or within 0.5 %?"""
     if one_split is not None:
-        return "reproduced" if one_split.low <= published <= one_split.high else "refuted"
+        unprinted = 0.5 * 10.0**-decimals  # 0.82 was anything from 0.815 to 0.825
+        low, high = one_split.low - unprinted, one_split.high + unprinted
+        return "reproduced" if low <= published <= high else "refuted"
     same = round(ours, decimals) == published or abs(ours - published) <= 0.005 * abs(published)
     return "reproduced" if same else "refuted"
 
@@ -551,7 +553,7 @@ def judge(
     elif (
         comparable
         and baseline is not None
-        and verdict(published, baseline.value, baseline) == "reproduced"
+        and verdict(published, baseline.value, baseline, figures[id]["decimals"]) == "reproduced"
     ):
         row["reason"] = f"a plain baseline reproduces it as well ({baseline}); {row['reason']}"
     elif comparable:

@@ -239,6 +239,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'musicnb.core.Interval.clear': ('core.html#interval.clear', 'musicnb/core.py'),
                               'musicnb.core.Interval.ends': ('core.html#interval.ends', 'musicnb/core.py'),
                               'musicnb.core.LedgerRow': ('core.html#ledgerrow', 'musicnb/core.py'),
+                              'musicnb.core.LedgerRow.__repr__': ('core.html#ledgerrow.__repr__', 'musicnb/core.py'),
                               'musicnb.core.LedgerRow._repr_html_': ('core.html#ledgerrow._repr_html_', 'musicnb/core.py'),
                               'musicnb.core.LedgerRow.sentence': ('core.html#ledgerrow.sentence', 'musicnb/core.py'),
                               'musicnb.core.NotRun': ('core.html#notrun', 'musicnb/core.py'),

@@ -502,7 +502,8 @@ class LedgerRow(dict):
         ended = f": {said}. {self['verdict'].capitalize()}" if said else f": {self['verdict']}"
         return typographic_minus(f"{what}{ended}" + (f" ({self['reason']})" * bool(self["reason"])))
 
-    __repr__ = lambda self: f"Published: {self.sentence}."
+    def __repr__(self) -> str:
+        return f"Published: {self.sentence}."
 
     def _repr_html_(self) -> str:
         look = _card("good" if self["verdict"] == "reproduced" else "note")

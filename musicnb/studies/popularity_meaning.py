@@ -7,8 +7,8 @@ __all__ = ['PARTS', 'NEIGHBOURS', 'KNOWN_CODE', 'EXPECTED_WITHIN', 'load_if_ther
            'list_sets', 'select_parts', 'draw_parts', 'fold_features', 'columns_of', 'make_booster', 'make_line',
            'encode_code', 'fit_catalogue', 'fit_sets', 'predict_test', 'draw_friends', 'known_minus_unknown',
            'table_friends', 'table_alike', 'center_by', 'select_twice', 'pure_error', 'beyond_pure_error',
-           'table_pure_error', 'table_levels', 'lines_by_year', 'join_playlists', 'read_words', 'fit_listened',
-           'title_axes', 'fit_titles', 'table_within']
+           'table_pure_error', 'table_levels', 'join_playlists', 'read_words', 'fit_listened', 'title_axes',
+           'fit_titles', 'table_within']
 
 # %% ../../nbs/20b_popularity_meaning.ipynb #c4efa625
 from itertools import combinations
@@ -52,6 +52,7 @@ from musicnb.studies.popularity import (  # noqa: F401  `state` is passed on to 
     recordings,
     state,
 )
+from .popularity_models import lines_by_year  # noqa: F401  passed on to chapter 24
 
 # %% ../../nbs/20b_popularity_meaning.ipynb #81bf41ae
 def load_if_there(
@@ -395,21 +396,6 @@ def table_levels(
             "correlation within years": inside,
         }
     return pd.DataFrame(rows).T
-
-
-def lines_by_year(
-    y: np.ndarray,  # target of all rows
-    year: np.ndarray,  # of all rows
-    split: Split,  # by year
-    predicted: dict[str, np.ndarray],  # name -> a number for each test row
-) -> dict[str, pd.Series]:  # means by year
-    "Mean popularity by year: observed before and after the cut, and as predicted."
-    train, test = split
-    before = pd.Series(y[train]).groupby(year[train]).agg(["mean", "size"]).loc[1960:]
-    lines = {"observed before": before["mean"][before["size"] >= 20]}
-    for name, values in {"observed after": y[test], **predicted}.items():
-        lines[name] = pd.Series(values).groupby(year[test]).mean()
-    return {name: line.rename_axis("year of release") for name, line in lines.items()}
 
 # %% ../../nbs/20b_popularity_meaning.ipynb #68efc4d6
 def join_playlists(

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['STEPS', 'SOUND_WITHOUT_KEY', 'split_tracks', 'set_aside', 'table_checks', 'points_per_unit', 'coefficient_path',
-           'penalty_curve', 'plot_quantiles', 'score_validation', 'evaluate_sizes', 'table_sizes', 'last_doubling',
-           'table_excess', 'check_decades', 'dated_to_edges', 'usual_day', 'table_months', 'table_depth', 'hold_fixed',
-           'hold_by_decade', 'correlate_ranks', 'strength_left', 'error_left', 'find_copies', 'errors_left']
+           'penalty_curve', 'plot_quantiles', 'lines_by_year', 'score_validation', 'evaluate_sizes', 'table_sizes',
+           'last_doubling', 'table_excess', 'check_decades', 'dated_to_edges', 'usual_day', 'table_months',
+           'table_depth', 'hold_fixed', 'hold_by_decade', 'correlate_ranks', 'strength_left', 'error_left',
+           'find_copies', 'errors_left']
 
 # %% ../../nbs/20a_popularity_models.ipynb #pmod0004
 import matplotlib.pyplot as plt
@@ -177,6 +178,23 @@ def plot_quantiles(
     ax.set(xlabel="normal quantile", ylabel="residual (standard deviations)")
     ax.legend()
     return ax
+
+# %% ../../nbs/20a_popularity_models.ipynb #651192a3
+def lines_by_year(
+    y: np.ndarray,  # target of all rows
+    year: np.ndarray,  # of all rows
+    split: Split,  # by year
+    predicted: dict[str, np.ndarray],  # name -> a number for each test row
+    first: int = 1960,  # year
+    least: int = 20,  # tracks of a year before the cut; others are left out
+) -> dict[str, pd.Series]:  # means by year
+    "Mean popularity by year: observed before and after the cut, and as predicted."
+    train, test = split
+    before = pd.Series(y[train]).groupby(year[train]).agg(["mean", "size"]).loc[first:]
+    lines = {"observed before": before["mean"][before["size"] >= least]}
+    for name, values in {"observed after": y[test], **predicted}.items():
+        lines[name] = pd.Series(values).groupby(year[test]).mean()
+    return {name: line.rename_axis("year of release") for name, line in lines.items()}
 
 # %% ../../nbs/20a_popularity_models.ipynb #pmod0020
 def score_validation(

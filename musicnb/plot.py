@@ -102,6 +102,7 @@ def plot_lines(
     xlabel: str = "",  # by default the name of the index
     ylabel: str = "",  # by default the name of the Series
     whiskers: bool = False,  # intervals as whiskers instead of bands
+    logx: bool = False,  # a logarithmic horizontal axis
     reference: float | None = None,  # where a horizontal line is drawn
     ax: Axes | None = None,
 ) -> Axes:
@@ -122,6 +123,8 @@ def plot_lines(
             low, high = table["low"].to_numpy(float), table["high"].to_numpy(float)
             ax.fill_between(x, low, high, color=look["color"], alpha=0.2, lw=0)
         ax.plot(x, table["value"], **look)
+    if logx:
+        log_axis(ax.xaxis)
     first = next(iter(named.values()))
     own = tables.name if isinstance(tables, pd.Series) else ""
     ax.set(xlabel=xlabel or label(first.index.name), ylabel=ylabel or label(own))

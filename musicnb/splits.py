@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.model_selection import GroupKFold, KFold, train_test_split
 
 from .core import NotRun, UserError
-from .plot import plural
+from .plot import format_percent, plural
 
 # %% ../nbs/05b_splits.ipynb #a2402eeb
 Split = tuple[np.ndarray, np.ndarray]  # positions of the training rows, of the test rows
@@ -157,6 +157,7 @@ def _need_folds(n: int, folds: int, what: str):
 # %% ../nbs/05b_splits.ipynb #640e0b73
 def table_splits(
     splits: dict[str, list[Split] | NotRun],
+    copies: pd.Series | None = None,  # code of each row: rows with one code are copies
 ) -> pd.DataFrame:  # a row for each kind: splits, training rows, test rows (means over the splits)
     "The sizes of the splits; a kind that could not be drawn has its reason instead."
     rows = {}
@@ -166,6 +167,10 @@ def table_splits(
             continue
         train, test = (int(np.mean([len(part[side]) for part in parts])) for side in (0, 1))
         rows[kind] = {"splits": len(parts), "training rows": train, "test rows": test}
+        if copies is not None:
+            rows[kind]["with a copy in training"] = format_percent(
+                share_of_copies(parts, copies), 1
+            )
     return pd.DataFrame(rows).T.rename_axis("split")
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Split', 'LOCKBOX', 'split_random', 'split_by_year', 'split_artist_apart', 'drop_shared', 'draw_splits', 'in_lockbox',
-           'deduplicate', 'draw_folds', 'table_splits', 'share_of_copies']
+           'part_lockbox', 'deduplicate', 'draw_folds', 'table_splits', 'share_of_copies']
 
 # %% ../nbs/05b_splits.ipynb #f09e1641
 import numpy as np
@@ -112,6 +112,20 @@ def in_lockbox(
 ) -> np.ndarray:  # bool
     "Which rows belong to artists that are set aside."
     return pd.util.hash_pandas_object(artists, index=False).to_numpy() < share * 2.0**64
+
+# %% ../nbs/05b_splits.ipynb #3e1a30e2
+def part_lockbox(
+    table: pd.DataFrame,  # a row for each track
+    artists: pd.DataFrame,  # the columns that name the artist of each row
+    groups,  # code of each row's artist, -1 = unnamed
+    share: float = LOCKBOX,  # of the artists, above 0 and below 1
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # the open rows, and those of the lockbox; numbered anew
+    "Part the rows of the artists in the lockbox from the others. Unnamed artists stay."
+    groups = np.asarray(groups)
+    away = in_lockbox(artists, share) & (groups >= 0)
+    if len(np.unique(groups)) < 1 / share:  # too few to set one aside
+        away[:] = False
+    return table[~away].reset_index(drop=True), table[away].reset_index(drop=True)
 
 # %% ../nbs/05b_splits.ipynb #aa5b6c25
 def deduplicate(

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['PARTS', 'NEIGHBOURS', 'KNOWN_CODE', 'EXPECTED_WITHIN', 'load_if_there', 'add_artists', 'known_parts', 'set_name',
            'list_sets', 'select_parts', 'draw_parts', 'fold_features', 'columns_of', 'make_booster', 'make_line',
-           'encode_code', 'fit_catalogue', 'fit_sets', 'predict_test', 'draw_friends', 'known_minus_unknown',
-           'table_friends', 'table_alike', 'center_by', 'select_twice', 'pure_error', 'beyond_pure_error',
-           'table_pure_error', 'table_levels', 'join_playlists', 'read_words', 'fit_listened', 'title_axes',
-           'fit_titles', 'table_within']
+           'encode_code', 'fit_catalogue', 'fit_sets', 'predict_test', 'fit_often', 'draw_friends',
+           'known_minus_unknown', 'table_friends', 'table_alike', 'center_by', 'select_twice', 'pure_error',
+           'beyond_pure_error', 'table_pure_error', 'table_levels', 'join_playlists', 'read_words', 'fit_listened',
+           'title_axes', 'fit_titles', 'table_within']
 
 # %% ../../nbs/20b_popularity_meaning.ipynb #c4efa625
 from itertools import combinations
@@ -21,7 +21,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler, TargetEncoder
+from sklearn.preprocessing import FunctionTransformer, StandardScaler, TargetEncoder
 from statsmodels.stats.multitest import multipletests
 from threadpoolctl import threadpool_limits
 
@@ -36,6 +36,7 @@ from musicnb.evaluate import (
     drop_shared,
     evaluate_models,
     paired_difference,
+    split_artist_apart,
     split_by_year,
 )
 from ..features import TextSVD, check_training, select_features
@@ -254,6 +255,36 @@ def predict_test(
     table, (_, test) = folds[split], exp.splits[split][0]
     model = exp.fitted("LightGBM", split, name)[0]
     return model.predict(table[columns_of(name, table)].iloc[test])
+
+# %% ../../nbs/20b_popularity_meaning.ipynb #070a9485
+def _as_float32(table: pd.DataFrame) -> pd.DataFrame:
+    return table.astype("float32")
+
+
+@threadpool_limits.wrap(limits=1, user_api="blas")
+def fit_often(
+    exp: Experiment,  # on the splits of `draw_parts`
+    tracks: pd.DataFrame,  # with derived columns
+    names,  # feature sets made of parts
+    booster: lgb.LGBMRegressor,
+    axes: int = 16,  # numbers that the genres of a track become
+    repeats: int = 1,  # artist-apart splits; the first is that of `draw_parts`
+) -> Experiment:  # the same one if there is one split, or no artist is known
+    "LightGBM on several artist-apart splits."
+    artist, keys, lacking = known_artists(tracks)
+    if lacking or repeats < 2:
+        return exp
+    share, seed, table = exp.test_share, exp.random_state, select_parts(tracks)
+    drawn = [split_artist_apart(artist, share, seed + i) for i in range(repeats)]
+    splits = {"artist-apart": [drop_shared(split, *keys) for split in drawn]}
+    about = dict(groups=artist, test_share=share, random_state=seed)
+    often = Experiment(exp.run, splits, exp.y, **about)
+    for name in names:
+        X, steps = table[FEATURES.columns(name)], [FunctionTransformer(_as_float32), booster]
+        if "genres" in X:
+            steps.insert(0, TextSVD(n_components=axes, random_state=seed))
+        often.fit({"LightGBM": make_pipeline(*steps)}, X, name, permuted=False)
+    return often
 
 # %% ../../nbs/20b_popularity_meaning.ipynb #6a98a13a
 def draw_friends(

@@ -42,7 +42,7 @@ from musicnb.intervals import (
 )
 from ..models.inference import demean, table_path, table_penalties
 from ..plot import BLUE, INK, LABELS, table_intervals
-from ..splits import LOCKBOX, in_lockbox
+from ..splits import part_lockbox
 from musicnb.studies.popularity import (
     FEATURES,
     artist_groups,
@@ -81,10 +81,9 @@ def set_aside(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # the open tracks, and those of the lockbox
     "Part the tracks of the artists in the lockbox from the others. Unnamed artists stay."
     artist = known_artists(tracks)[0]
-    if artist is None or artist.nunique() < 1 / LOCKBOX:  # too few to set one aside
+    if artist is None:
         return tracks, tracks.iloc[:0]
-    away = in_lockbox(artist_names(tracks)) & (artist.to_numpy() >= 0)
-    return tracks[~away].reset_index(drop=True), tracks[away].reset_index(drop=True)
+    return part_lockbox(tracks, artist_names(tracks), artist)
 
 # %% ../../nbs/20a_popularity_models.ipynb #pmod0011
 def table_checks(

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from tiny_tabpfn import make_weights
 
 from musicnb.book.cli import main
 from musicnb.core import UserError
@@ -24,30 +25,7 @@ Y = X[:, 0] + RNG.normal(size=60)
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """A folder with both files under their official names."""
-    import torch
-    from tabpfn.architectures import ARCHITECTURES
-
-    folder, build = tmp_path_factory.mktemp("weights"), ARCHITECTURES["tabpfn_v2"]
-    for kind, classes, buckets in (("regressor", 0, 100), ("classifier", 10, -1)):
-        asked = {
-            "emsize": 32,
-            "nlayers": 2,
-            "nhead": 2,
-            "max_num_classes": classes,
-            "num_buckets": buckets,
-        }
-        torch.manual_seed(1)
-        state = build.get_architecture(build.parse_config(asked)[0]).state_dict()
-        if kind == "regressor":
-            state |= {
-                "criterion.borders": torch.linspace(-4, 4, buckets + 1),
-                "criterion.losses_per_bucket": torch.zeros(buckets),
-            }
-        torch.save(
-            {"state_dict": state, "config": asked, "architecture_name": "tabpfn_v2"},
-            folder / WEIGHTS[kind],
-        )
-    return folder
+    return make_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCORE_COLUMNS', 'SCORE_KEY', 'METRICS', 'LEDGER_COLUMNS', 'VERDICTS', 'Provenance', 'weakest_kind', 'Finding',
            'typographic_minus', 'estimate', 'estimate_ends', 'Interval', 'NotRun', 'verdict', 'claim_verdict', 'Run',
-           'read_results', 'models_dir', 'read_published', 'complete_ledger', 'read_book']
+           'read_results', 'models_dir', 'read_published', 'LedgerRow', 'complete_ledger', 'read_book']
 
 # %% ../nbs/00b_core.ipynb #b19e86d1
 import contextlib
@@ -235,10 +235,12 @@ def verdict(
     | None = None,
     decimals: int = 0,  # that the published figure was printed with
 ) -> str:  # "reproduced" or "refuted"
-    """Is `published` within our range for one split; without one, is `ours` the same number as
-    printed or within 0.5 %?"""
+    """Is `published`, to the digits that were printed, within our range for one split; without
+    one, is `ours` the same number as printed or within 0.5 %?"""
     if one_split is not None:
-        return "reproduced" if one_split.low <= published <= one_split.high else "refuted"
+        unprinted = 0.5 * 10.0**-decimals  # 0.82 was anything from 0.815 to 0.825
+        low, high = one_split.low - unprinted, one_split.high + unprinted
+        return "reproduced" if low <= published <= high else "refuted"
     same = round(ours, decimals) == published or abs(ours - published) <= 0.005 * abs(published)
     return "reproduced" if same else "refuted"
 
@@ -487,6 +489,28 @@ def read_published() -> dict[str, dict]:  # id -> row, in the file's order
     return rows
 
 # %% ../nbs/00b_core.ipynb #347f6183
+class LedgerRow(dict):
+    "A row of the ledger, by column. It shows itself in words."
+
+    @property
+    def sentence(self) -> str:
+        figures = {k: self[k] for k in ("published", "ours") if self[k] is not None}
+        if "ours" in figures:
+            figures["ours"] = Interval(self["ours"], self["low"], self["high"])
+        what = read_published()[self["id"]]["what"]
+        said = ", ".join(f"{name} {figure}" for name, figure in figures.items())
+        ended = f": {said}. {self['verdict'].capitalize()}" if said else f": {self['verdict']}"
+        return typographic_minus(f"{what}{ended}" + (f" ({self['reason']})" * bool(self["reason"])))
+
+    def __repr__(self) -> str:
+        return f"Published: {self.sentence}."
+
+    def _repr_html_(self) -> str:
+        look = _card("good" if self["verdict"] == "reproduced" else "note")
+        text = html.escape(self.sentence)
+        return f'<div class="judged" style="{look}"><strong>Published.</strong> {text}.</div>'
+
+
 def _ends(figure) -> tuple:  # value, low, high of an Interval, a number or None
     return tuple(figure) if isinstance(figure, tuple) else (figure, None, None)
 
@@ -505,7 +529,7 @@ def judge(
     holds: bool
     | Interval
     | None = None,  # of a claim: was it borne out? Or the claimed effect as we find it
-) -> dict:
+) -> LedgerRow:
     """Enter a published figure into the ledger with our number and a verdict. Raises `ValueError`
     for an unknown or repeated id, and
     where there is nothing to judge by: neither two numbers nor `holds`."""
@@ -551,13 +575,13 @@ def judge(
     elif (
         comparable
         and baseline is not None
-        and verdict(published, baseline.value, baseline) == "reproduced"
+        and verdict(published, baseline.value, baseline, figures[id]["decimals"]) == "reproduced"
     ):
         row["reason"] = f"a plain baseline reproduces it as well ({baseline}); {row['reason']}"
     elif comparable:
         row["verdict"] = verdict(published, figure[0], one_split, figures[id]["decimals"])
     self._add("ledger", row)
-    return row
+    return LedgerRow(row)
 
 # %% ../nbs/00b_core.ipynb #938f70bf
 def complete_ledger(

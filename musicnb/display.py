@@ -24,7 +24,7 @@ from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
 
 from .core import typographic_minus
-from .describe import describe, format_number, format_p, label, tick_names
+from .describe import describe, format_number, format_p, format_year, label, tick_names
 
 # %% ../nbs/01b_display.ipynb #aa7a2ef3
 INK, MUTED, GRID = (
@@ -284,6 +284,22 @@ def _whole(x) -> str:
     return format_number(x if pd.isna(x) else int(x))
 
 
+def _is_year(name) -> bool:
+    return re.search(r"\b(year|decade)\b", str(name).replace("_", " ")) is not None
+
+
+def _format_column(table: pd.DataFrame, j: int) -> list[str]:
+    "The cells of a column as they are read."
+    name, column = table.columns[j], table.iloc[:, j]
+    if re.match(r"p\b(?!-)", str(name)):
+        return [format_p(x) for x in column]
+    plain = format_year if _is_year(name) else _whole if _counts(column) else _cell
+    return [
+        (format_year if _is_year(row) and plain is not _whole else plain)(x)
+        for row, x in column.items()
+    ]
+
+
 def _labelled(table: pd.DataFrame) -> pd.DataFrame:
     "A copy with the names that a reader sees; the index's name stands above it."
     made = table.astype(object).where(table.notna(), np.nan)  # of a None pandas would make a text
@@ -295,16 +311,10 @@ def _labelled(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _frame_html(table: pd.DataFrame) -> str:
-    formats = [
-        format_p
-        if re.match(r"p\b(?!-)", str(c))
-        else _whole
-        if _counts(table.iloc[:, j])
-        else _cell
-        for j, c in enumerate(table.columns)
-    ]
     made = _labelled(table)
-    return made.to_html(formatters=formats, escape=True, border=0, na_rep="")
+    for j in range(table.shape[1]):
+        made.isetitem(j, _format_column(table, j))
+    return made.to_html(escape=True, border=0, na_rep="")
 
 
 def _summary_html(obj) -> str:

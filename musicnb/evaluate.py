@@ -31,7 +31,7 @@ from musicnb.intervals import (
     pool_units,
     wider_interval,
 )
-from .plot import plot_forest
+from .plot import plot_forest, table_intervals
 from musicnb.splits import (  # noqa: F401  passed on to chapters
     Split,
     deduplicate,
@@ -495,6 +495,49 @@ def first_repeats(
     drawn = {key: values[:repeats] for key, values in evaluation.drawn.items()}
     return replace(evaluation, scores=evaluation.scores[few], drawn=drawn)
 
+# %% ../nbs/05d_evaluate.ipynb #b69de501
+@patch
+def table_differences(
+    self: Experiment,
+    first: str | list[str],  # one model, or several: the difference is the first's score …
+    second: str | list[str],  # … minus the second's; of two lists each pair is compared
+    metric: str | None = None,
+    split: str = "random",
+    features: str | None = None,
+) -> pd.DataFrame:  # value, low, high; index: the side that is a list, or “first − second” for two
+    "Paired differences one below the other; a model is not compared with itself."
+    longest = max((s for s in (first, second) if not isinstance(s, str)), key=len)
+    sides = [[s] * len(longest) if isinstance(s, str) else list(s) for s in (first, second)]
+    rows = {}
+    for a, b in zip(*sides, strict=True):
+        name = b if isinstance(first, str) else a if isinstance(second, str) else f"{a} − {b}"
+        if a != b:
+            rows[name] = self.difference(a, b, metric, split, features)
+    return table_intervals(rows).rename_axis("model")
+
+# %% ../nbs/05d_evaluate.ipynb #d3be5a7e
+@patch
+def judge(
+    self: Experiment,
+    id: str,  # of the row in published_figures.csv
+    model: str,
+    metric: str | None = None,
+    split: str = "published",
+    *,
+    strict: str = "",  # model with artists apart; the same by default
+    baseline: str = "",  # a plain model on random splits that may reproduce the figure as well
+    **about,  # reason, comparable: as for `Run.judge`
+) -> dict:  # the ledger's row
+    "Enter a published score into the ledger, with ours under its protocol and the stricter one."
+    return self.run.judge(
+        id,
+        self.score(model, metric, split),
+        strict=self.score(strict or model, metric, "artist-apart"),
+        one_split=self.one_split(model, metric, split),
+        baseline=self.one_split(baseline, metric) if baseline else None,
+        **about,
+    )
+
 # %% ../nbs/05d_evaluate.ipynb #68b6f27b
 @patch
 def scores(
@@ -548,6 +591,20 @@ def table(
     index = ["features", "model"] if rows["features"].nunique() > 1 else ["model"]
     wide = rows.assign(cell=cells).pivot_table("cell", index, "split", "first", sort=False)
     return wide.fillna("–").rename_axis(columns=None)
+
+
+@patch
+def table_costs(
+    self: Experiment,
+    split: str = "random",
+    metric: str | None = None,
+    features: str | None = None,
+) -> pd.DataFrame:  # index: model; the metric, fit_seconds, predict_seconds; lowest score first
+    "What models cost, beside how well they do."
+    metric = metric or self.metrics[0]
+    rows = self.scores(metric, features=features, splits=(split,)).dropna(subset="value")
+    rows = rows.rename(columns={"value": metric}).set_index("model").sort_values(metric)
+    return rows[[metric, "fit_seconds", "predict_seconds"]]
 
 
 @patch

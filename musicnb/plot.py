@@ -23,6 +23,7 @@ from musicnb.describe import (  # noqa: F401
     format_number,
     format_p,
     format_percent,
+    format_year,
     label,
     plural,
     table_intervals,
@@ -88,6 +89,11 @@ def _as_table(table) -> pd.DataFrame:
     return table.to_frame("value") if isinstance(table, pd.Series) else table
 
 
+def _log_x(ax: Axes, logx: bool | list) -> None:
+    if logx:
+        log_axis(ax.xaxis, None if logx is True else logx)
+
+
 def _ends(table: pd.DataFrame) -> np.ndarray | None:
     "Distances from each value to the ends of its interval, as errorbar takes them."
     if not {"low", "high"} <= set(table):
@@ -102,6 +108,7 @@ def plot_lines(
     xlabel: str = "",  # by default the name of the index
     ylabel: str = "",  # by default the name of the Series
     whiskers: bool = False,  # intervals as whiskers instead of bands
+    logx: bool | list = False,  # a logarithmic horizontal axis, with numbers at these places
     reference: float | None = None,  # where a horizontal line is drawn
     ax: Axes | None = None,
 ) -> Axes:
@@ -122,6 +129,7 @@ def plot_lines(
             low, high = table["low"].to_numpy(float), table["high"].to_numpy(float)
             ax.fill_between(x, low, high, color=look["color"], alpha=0.2, lw=0)
         ax.plot(x, table["value"], **look)
+    _log_x(ax, logx)
     first = next(iter(named.values()))
     own = tables.name if isinstance(tables, pd.Series) else ""
     ax.set(xlabel=xlabel or label(first.index.name), ylabel=ylabel or label(own))
@@ -424,6 +432,7 @@ def plot_forest(
     *,
     xlabel: str = "",  # what is estimated, with its unit
     reference: float | None = 0,  # where a line is drawn
+    logx: bool | list = False,  # a logarithmic horizontal axis, with numbers at these places
     ax: Axes | None = None,
 ) -> Axes:
     "Dots with 95 % intervals, the first row on top; several tables share the rows of the first."
@@ -439,6 +448,7 @@ def plot_forest(
         mark = {"ls": "", "ms": 5, "elinewidth": 1.6} | _look(k)
         ax.errorbar(table["value"], y, xerr=_ends(table), label=label(name), **mark)
     _name_rows(ax, rows, xlabel)
+    _log_x(ax, logx)
     if len(tables) > 1:
         legend_above(ax, handletextpad=0.2)
     return ax

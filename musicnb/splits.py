@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Split', 'LOCKBOX', 'split_random', 'split_by_year', 'split_artist_apart', 'drop_shared', 'draw_splits', 'in_lockbox',
-           'deduplicate', 'draw_folds', 'table_splits', 'share_of_copies']
+           'part_lockbox', 'deduplicate', 'draw_folds', 'table_splits', 'share_of_copies']
 
 # %% ../nbs/05b_splits.ipynb #f09e1641
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.model_selection import GroupKFold, KFold, train_test_split
 
 from .core import NotRun, UserError
-from .plot import plural
+from .plot import format_percent, plural
 
 # %% ../nbs/05b_splits.ipynb #a2402eeb
 Split = tuple[np.ndarray, np.ndarray]  # positions of the training rows, of the test rows
@@ -113,6 +113,20 @@ def in_lockbox(
     "Which rows belong to artists that are set aside."
     return pd.util.hash_pandas_object(artists, index=False).to_numpy() < share * 2.0**64
 
+# %% ../nbs/05b_splits.ipynb #3e1a30e2
+def part_lockbox(
+    table: pd.DataFrame,  # a row for each track
+    artists: pd.DataFrame,  # the columns that name the artist of each row
+    groups,  # code of each row's artist, -1 = unnamed
+    share: float = LOCKBOX,  # of the artists, above 0 and below 1
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # the open rows, and those of the lockbox; numbered anew
+    "Part the rows of the artists in the lockbox from the others. Unnamed artists stay."
+    groups = np.asarray(groups)
+    away = in_lockbox(artists, share) & (groups >= 0)
+    if len(np.unique(groups)) < 1 / share:  # too few to set one aside
+        away[:] = False
+    return table[~away].reset_index(drop=True), table[away].reset_index(drop=True)
+
 # %% ../nbs/05b_splits.ipynb #aa5b6c25
 def deduplicate(
     splits: dict[str, list[Split]],  # from `draw_splits` or `draw_folds`
@@ -157,6 +171,7 @@ def _need_folds(n: int, folds: int, what: str):
 # %% ../nbs/05b_splits.ipynb #640e0b73
 def table_splits(
     splits: dict[str, list[Split] | NotRun],
+    copies: pd.Series | None = None,  # code of each row: rows with one code are copies
 ) -> pd.DataFrame:  # a row for each kind: splits, training rows, test rows (means over the splits)
     "The sizes of the splits; a kind that could not be drawn has its reason instead."
     rows = {}
@@ -166,6 +181,10 @@ def table_splits(
             continue
         train, test = (int(np.mean([len(part[side]) for part in parts])) for side in (0, 1))
         rows[kind] = {"splits": len(parts), "training rows": train, "test rows": test}
+        if copies is not None:
+            rows[kind]["with a copy in training"] = format_percent(
+                share_of_copies(parts, copies), 1
+            )
     return pd.DataFrame(rows).T.rename_axis("split")
 
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TRACK_SOUND', 'TRACK_ARTISTS', 'TRACK_COLUMNS', 'TRACK_ROLES', 'TRACKS', 'POPULARITY', 'ARTISTS', 'FEATURES',
-           'PREDICTS', 'measure_tracks', 'write_tracks', 'derive_tracks', 'artist_names', 'artist_groups',
-           'credited_artists', 'recordings', 'known_artists', 'join_artists']
+           'PREDICTS', 'measure_tracks', 'write_tracks', 'derive_tracks', 'load_tracks', 'artist_names',
+           'artist_groups', 'credited_artists', 'recordings', 'known_artists', 'join_artists', 'state']
 
 # %% ../../nbs/20_popularity.ipynb #bf294d11
 import ast
@@ -15,7 +15,8 @@ import pandas as pd
 
 from ..columns import SOUND, SOUND_FEATURES, UNITS, Column, DataSet, sound_columns
 from ..copula import round_significant
-from ..core import DataError, UserError
+from ..core import DataError, Interval, NotRun, Run, UserError
+from ..data import load
 from ..features import UNNAMED, FeatureSets, check_columns, equal_rows
 from ..models.predict import PredictionInput, needed_columns
 from ..twin import Recipe, Roles
@@ -236,6 +237,15 @@ def derive_tracks(
         duration_s=df["duration_ms"] // 1000,
     )
 
+# %% ../../nbs/20_popularity.ipynb #4f46cef6
+def load_tracks(
+    data_dir: str = "",  # folder, "twin", or "" for $MUSICNB_DATA, else data/raw
+    sample: int = 0,  # tracks to draw, 0 for all
+    seed: int = 1,  # draws the sample, and the rows of a twin
+) -> pd.DataFrame:  # with derived columns, and where the rows are from in its attrs
+    "The tracks as models use them. Raises `UserError` and `DataError` as `load` does."
+    return derive_tracks(load(POPULARITY, data_dir, sample, seed))
+
 # %% ../../nbs/20_popularity.ipynb #52f9210f
 _ARTIST = [
     "sum_artist_followers",
@@ -379,6 +389,21 @@ def _read_list(text: str) -> list[str]:
             f"the artists' genres have {str(text)[:60]!r}",
             "a list in text, such as ['pop', 'rock']",
         ) from e
+
+# %% ../../nbs/20_popularity.ipynb #ab68a820
+def state(
+    run: Run,
+    id: str,
+    claim: str,  # template, as for `Run.finding`
+    estimate: Interval | NotRun,
+    *args,
+    **more,  # numbers, intervals, or a NotRun of what the claim names
+):  # a Finding, or nothing
+    "State a finding, or print why there is none."
+    missing = [v for v in (estimate, *more.values()) if isinstance(v, NotRun)]
+    if not missing:
+        return run.finding(id, claim, estimate, *args, **more)
+    print(f"No finding “{id}”, {missing[0]}.")
 
 # %% ../../nbs/20_popularity.ipynb #9b439e0b
 PREDICTS = {

@@ -9,7 +9,7 @@ __all__ = ['TARGETS', 'SIDES', 'PASSED', 'DATES', 'NO_SIZE', 'KINDS', 'KEPT', 'T
            'draw_question', 'start_experiment', 'fit_on', 'start_other', 'cut_splits', 'start_few', 'all_classifiers',
            'tree_classifiers', 'top_name', 'top_classifiers', 'find_tabpfn', 'choose_model', 'plot_planes',
            'plane_classifiers', 'feature_groups', 'table_pushes', 'platform_models', 'table_tenths',
-           'calibration_error', 'table_mistakes']
+           'calibration_error', 'score_locked', 'table_mistakes']
 
 # %% ../../nbs/10f_youtube_classes.ipynb #0da4013b
 from collections.abc import Callable
@@ -24,15 +24,16 @@ from matplotlib.figure import Figure
 from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 from sklearn.svm import LinearSVC
 
-from ..core import NotRun, Run, UserError
+from ..core import Interval, NotRun, Run, UserError
 from ..evaluate import Experiment
-from ..features import GroupTargetEncoder
-from ..intervals import bootstrap_mean
+from ..features import GroupTargetEncoder, select_features
+from ..intervals import bootstrap_mean, bootstrap_statistic
 from musicnb.models.estimators import (
     Blend,
     CalibratedBlend,
@@ -43,7 +44,14 @@ from musicnb.models.estimators import (
 from ..models.tabular import TabNetClassifier, TabPFNClassifier, find_tabpfn_weights
 from ..plot import BLUE, LABELS, MUTED, ORANGE, VERMILLION
 from ..splits import Split, deduplicate, draw_splits, split_random
-from .youtube import CLASS_TARGETS, FEATURES, SongFacts, class_target, song_keys
+from musicnb.studies.youtube import (
+    CLASS_TARGETS,
+    FEATURES,
+    SongFacts,
+    class_target,
+    song_keys,
+    unseen_songs,
+)
 from ..tasks import BINARY, CLASS_METRICS
 
 # %% ../../nbs/10f_youtube_classes.ipynb #c5cc24d8
@@ -599,6 +607,24 @@ def calibration_error(
 ) -> float:  # 0 to 1
     "The mean distance of predicted and observed frequency, each tenth weighted by its songs."
     return float(np.average((tenths.index - tenths["value"]).abs(), weights=tenths["songs"]))
+
+# %% ../../nbs/10f_youtube_classes.ipynb #2c141c11
+def score_locked(
+    model: BaseEstimator,  # fitted on the set PLATFORM_SET
+    locked: pd.DataFrame,  # songs of the lockbox, from `set_aside`
+    training: pd.DataFrame,  # songs that the model was fitted on
+    random_state: int = 1,
+) -> Interval:  # AUROC, 0 to 1
+    "How well a model ranks the songs of artists that no chapter has seen."
+    rows = unseen_songs(locked, training).dropna(subset=["Views", "Stream"])
+    X = select_features(rows, FEATURES, PLATFORM_SET, empty=True)
+    side = (rows["Views"] > rows["Stream"]).to_numpy()
+    told = pd.DataFrame({"y": side, "p": model.predict_proba(X)[:, 1]})
+    artist = pd.factorize(rows["Artist"])[0]
+    found = bootstrap_statistic(
+        lambda t: roc_auc_score(t["y"], t["p"]), told, artist, random_state=random_state
+    )
+    return Interval(*found, n=len(rows), split="artist-apart", metric="auroc")
 
 # %% ../../nbs/10f_youtube_classes.ipynb #010491cf
 _RATIOS = [0, 0.01, 0.1, 0.5, 2, 10, np.inf]

@@ -8,7 +8,7 @@ __all__ = ['SIZE', 'COUNTS', 'PUBLISHED_KNN', 'VIEW_EDGES', 'VIEW_BANDS', 'SIZE_
            'published_knn', 'spread_over_range', 'mse_change', 'in_published_order', 'name_subsets', 'table_shares',
            'table_kept', 'score_on_validation', 'pool_predictions', 'table_by_bands', 'largest_songs', 'mean_error',
            'fit_words', 'table_channels', 'plain_boosting', 'song_facts', 'views_blend', 'member_predictions',
-           'size_band', 'table_errors', 'table_held', 'record_coverage', 'card_interval', 'card_scores']
+           'size_band', 'table_errors', 'table_held', 'record_coverage', 'card_interval', 'card_scores', 'score_locked']
 
 # %% ../../nbs/10e_youtube_views.ipynb #views004
 from itertools import chain, combinations
@@ -29,6 +29,7 @@ from ..evaluate import Experiment, Split, drop_shared, split_random
 from ..features import GroupTargetEncoder, select_features
 from musicnb.intervals import (
     bootstrap_mean,
+    bootstrap_statistic,
     corrected_interval,
     correlation_interval,
     table_coverage,
@@ -38,7 +39,7 @@ from ..models.estimators import BiasCorrectedTarget, Blend, PrecomputedPredictio
 from ..models.explain import shapley
 from ..models.inference import fit_ols, times_off
 from ..plot import LABELS
-from .youtube import FEATURES, SongFacts, clean_songs, table_words
+from .youtube import FEATURES, SongFacts, clean_songs, table_words, unseen_songs
 
 # %% ../../nbs/10e_youtube_views.ipynb #views007
 _SAID = {"audio": "sound", "text": "words"}
@@ -63,6 +64,7 @@ LABELS.update(
 
 SIZE = tuple(FEATURES["size"])
 COUNTS = ("Stream", *SIZE, "Likes", "Comments")
+_WIDEST = "audio+streams+size+text"  # features of the blend
 
 
 def clean_views(
@@ -572,3 +574,23 @@ def card_scores(
     columns = ["split", "model", "metric", "value", "low", "high", "n_test"]
     tables = [exp.scores(m, models, features).assign(metric=m) for m in metrics]
     return pd.concat(tables)[columns].to_dict("records")
+
+# %% ../../nbs/10e_youtube_views.ipynb #177898c0
+def score_locked(
+    blend: Blend,  # fitted, and calibrated
+    locked: pd.DataFrame,  # songs of the lockbox, from `set_aside`
+    training: pd.DataFrame,  # songs that the blend was fitted on
+    random_state: int = 1,
+) -> dict[str, Interval]:  # r2 of views; coverage of the 90 % interval in %
+    "What a blend's promises are worth on artists that no chapter has seen."
+    rows = unseen_songs(locked, training)
+    artist = pd.Series(pd.factorize(rows["Artist"])[0])
+    told = blend.interval(blend.guess(select_features(rows, FEATURES, _WIDEST, empty=True)))
+    said = told.assign(actual=rows["Views"].to_numpy(float))[["actual", "prediction"]]
+    r2 = bootstrap_statistic(
+        lambda t: r2_score(t["actual"], t["prediction"]), said, artist, random_state=random_state
+    )
+    held = table_held(rows["Views"], told, artist, random_state=random_state).loc["all"]
+    about = dict(n=len(rows), split="artist-apart")
+    share = Interval(*held[["coverage", "low", "high"]], metric="coverage", **about)
+    return {"r2": Interval(*r2, metric="r2", **about), "coverage": 100 * share}

@@ -31,6 +31,8 @@ sys.path[:0] = [str(DOCS), str(ROOT)]
 
 import cells  # noqa: E402  (the line above makes these importable)
 import readme  # noqa: E402
+from commands import cli_page  # noqa: E402
+from handwritten import ABOUT, cite_page, written_pages  # noqa: E402
 
 from musicnb.book.chapter import chapter_stems, code_of, reached_modules
 from musicnb.book.page import docs_anchor  # noqa: E402
@@ -163,10 +165,12 @@ def with_docs_link(
 
 # The pages: what Sphinx reads.
 
+PAGE_OF = {source: page for page, source in ABOUT.items()}  # CHANGELOG.md -> changelog.md
+
 
 def relink(
     markdown: str,
-    folder: str,  # of the page within the site: "", "chapters" or "tools"
+    folder: str,  # of the page within the site: "", "chapters", "tools", "how-to" …
 ) -> str:
     """Links between files of the clone become links between pages of the site; a file without a
     page keeps its name only."""
@@ -180,6 +184,8 @@ def relink(
             page = "index.ipynb" if name == "index.ipynb" else f"{folder_of(name)}/{name}"
         elif name == "CARDS.md":
             page = "data-cards.md"
+        elif name.endswith(".md"):
+            page = PAGE_OF.get(name) or page_at(target, folder)
         elif "docs/images/" in target:
             page = f"images/{name}"
         else:
@@ -189,12 +195,28 @@ def relink(
     return re.sub(r"\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)", swap, markdown)
 
 
+def page_at(
+    target: str,  # a link to a page written by hand, or to one that is made here
+    folder: str,  # of the page that holds the link
+) -> str:  # path within the site
+    "Links between pages are relative to their files, so that they hold in the clone, too."
+    _, written, page = target.rpartition("docs/pages/")
+    return page if written else os.path.normpath(f"{folder or '.'}/{target}")
+
+
 def folder_of(
     name: str,  # of a notebook, with or without .ipynb
 ) -> str:
     "Where a notebook's page lies: chapters in one folder, rooms of the package in another."
     chapters = chapter_stems(ROOT / "nbs")
     return "chapters" if name.removesuffix(".ipynb") in chapters else "tools"
+
+
+def folder_in_site(
+    page: str,  # its path within the site
+) -> str:
+    "Where a page lies, empty for the site's own folder."
+    return str(Path(page).parent).strip(".")
 
 
 def chapter_page(stem: str, source: NotebookNode, report: Report) -> NotebookNode:
@@ -218,13 +240,13 @@ def chapter_page(stem: str, source: NotebookNode, report: Report) -> NotebookNod
             source
         ):  # a chapter that exports a module documents it all the same
             source.cells = source.cells[:1]
-        return cells.page(source, f":::{{warning}}\n{why}\n:::\n\n{note}")
+        return cells.page(source, f":::{{warning}}\n{why}\n:::\n\n{note}", fold=True)
     if "badge badge-twin" in nbformat.writes(ran):
         note = (
             ":::{admonition} Synthetic twin\n:class: twin\n"
             "The rows of this run are synthetic. Its numbers are not findings.\n:::\n\n" + note
         )
-    return cells.page(ran, note)
+    return cells.page(ran, note, fold=True)
 
 
 def listing(heading: str, intro: str, pages: dict[str, NotebookNode]) -> str:
@@ -250,29 +272,29 @@ def listing(heading: str, intro: str, pages: dict[str, NotebookNode]) -> str:
     )
 
 
-def api_page(exporting: dict[str, NotebookNode]) -> str:
-    "Every exported name in one line, linked to its entry."
-    lines = [
-        "# API",
-        "",
-        "Everything that the package exports, module by module. Each name links to its entry, "
-        "which stands beside the cell that defines it.",
-    ]
+def api_pages(exporting: dict[str, NotebookNode]) -> dict[str, str]:  # path within the site -> page
+    "A page for each module: every exported name with its types, linked to its entry."
+    pages, listed = {}, []
     for stem, nb in exporting.items():
         if found := cells.entries(nb):
-            lines += [
-                "",
-                f"## {cells.default_module(nb)}",
-                "",
-                f"{cells.promise(nb)} ([notebook]({folder_of(stem)}/{stem}.ipynb))",
-                "",
-                "| name | what it is |",
-                "|---|---|",
-            ]
-            lines += [
-                f"| {{py:obj}}`{e.name} <{e.target}>` | {cell_text(e.promise)} |" for e in found
-            ]
-    return "\n".join(lines) + "\n"
+            module, promise = cells.default_module(nb), cells.promise(nb)
+            lines = [f"# {module}", "", f"> {promise}", "", f"[Notebook]({stem}.ipynb)", ""]
+            pages[f"api/{module}.md"] = "\n".join([*lines, *map(api_entry, found)])
+            listed.append(f"[{module}]({module}.md)\n: {promise}\n")
+    tree = ["```{toctree}", ":hidden:", "", *(Path(p).stem for p in pages), "```", ""]
+    intro = (
+        "Every name that the package exports, a page for each module. A name links to its entry, "
+        "which stands beside the cell that defines it, with each parameter's meaning and examples."
+    )
+    return pages | {"api/index.md": "\n".join(["# API", "", intro, "", *listed, "", *tree])}
+
+
+def api_entry(entry) -> str:
+    "A name with its types and its promise, linked to its entry."
+    types = f"\n\n  ```python\n  {entry.name}{entry.signature}\n  ```" if entry.signature else ""
+    return (
+        f"{{py:obj}}`{entry.name} <{entry.target}>`\n: {entry.promise or entry.directive}{types}\n"
+    )
 
 
 def cell_text(markdown: str) -> str:
@@ -280,13 +302,34 @@ def cell_text(markdown: str) -> str:
     return markdown.replace("|", r"\|")
 
 
+SECTIONS = (
+    "get-started",
+    "how-to/index",
+    "chapters/index",
+    "reference",
+    "explanation/index",
+    "about",
+)
+ELSEWHERE = (
+    "Your own data",
+    "Runs of your own",
+    "Predictions",
+    "The crawl",
+    "How to read",
+    "The map",
+)
+
+
 def index_page(nb: NotebookNode) -> NotebookNode:
-    "The front page: the README's notebook, its picture as the theme wants it, and the site's tree."
+    """The front page: the README's notebook without what has pages of its own, its picture as the
+    theme wants it, and the site's tree."""
+    own = tuple(f"## {heading}" for heading in ELSEWHERE)
+    nb.cells = [c for c in nb.cells if not c.source.startswith(own)]
     for cell in nb.cells:
         cell.source = re.sub(r"<picture>.*?</picture>", picture, cell.source, flags=re.S)
         cell.source = readme.with_answers(cell.source, "reference")
-    tree = "```{toctree}\n:hidden:\n\nchapters/index\ntools/index\napi\ndata-cards\n```"
-    nb.cells.append(new_markdown_cell(tree))
+    tree = ["```{toctree}", ":hidden:", "", *SECTIONS, "```"]
+    nb.cells.append(new_markdown_cell("\n".join(tree)))
     return cells.page(nb)
 
 
@@ -328,16 +371,18 @@ def write_pages(folder: Path, report: Report, fresh: bool) -> None:
             "Tools",
             "The notebooks that document, test and export the package: tools, and a room for each "
             "study. Each builds only on those above it.",
-            tools,
-        ),
-        "api.md": api_page(
-            {s: nb for s, nb in (tools | notebooks()).items() if cells.default_module(nb)}
+            {s: nb for s, nb in tools.items() if s != "glossary"},
         ),
         "data-cards.md": (ROOT / "data" / "CARDS.md").read_text(encoding="utf-8"),
     }
+    hand = written_pages() | {"cli.md": cli_page(), "cite.md": cite_page()}
+    hand |= api_pages(
+        {s: nb for s, nb in (tools | notebooks()).items() if cells.default_module(nb)}
+    )
+    texts |= {name: relink(text, folder_in_site(name)) for name, text in hand.items()}
     for name, nb in pages.items():
         for cell in (c for c in nb.cells if c.cell_type == "markdown"):
-            cell.source = relink(cell.source, str(Path(name).parent).strip("."))
+            cell.source = relink(cell.source, folder_in_site(name))
         texts[f"{name}.ipynb"] = nbformat.writes(nb)
     for old in folder.rglob("*.*"):
         if str(old.relative_to(folder)) not in texts and old.suffix in (".md", ".ipynb"):

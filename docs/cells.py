@@ -83,6 +83,7 @@ def page(
     nb: NotebookNode,  # as executed
     note: str = "",  # Markdown that goes below title and promise
     clean: bool = True,  # hold the outputs' HTML against the report's list of what is harmless
+    fold: bool = False,  # all code, as on the report page, not only what is exported
 ) -> NotebookNode:
     """The notebook for Sphinx: no directives, hidden cells gone, exported cells as an API entry
     above their folded source."""
@@ -94,7 +95,7 @@ def page(
                 new_markdown_cell(changed_values(kept[-1].source if kept else "", cell.source))
             )
         elif cell.cell_type == "code":
-            kept += _code(cell, module, clean)
+            kept += _code(cell, module, clean, fold)
         elif "papermill-error-cell-tag" not in tags:
             kept.append(cell)
     top = [note] if note else []
@@ -108,13 +109,13 @@ def page(
     return nb
 
 
-def _code(cell: NotebookNode, module: str, clean: bool) -> list[NotebookNode]:
+def _code(cell: NotebookNode, module: str, clean: bool, fold: bool) -> list[NotebookNode]:
     tags = cell.metadata.tags
     directives, code = split_directives(cell.source)
     if "hide" in directives or not code:
         return []
     found = _cell_entries(cell.source, module)
-    if "export" in directives:
+    if fold or "export" in directives:
         tags.append("hide-input")
     if directives.get("echo") == "false" or "hide_input" in directives:
         tags.append("remove-input")

@@ -1,11 +1,16 @@
 """Sphinx settings of the docs site. `build.py` beside this file prepares the pages and calls
 Sphinx."""
 
+import html
+import json
+import re
 import sys
+from functools import cache
 from pathlib import Path
 
-from docutils.nodes import SkipNode
+from docutils.nodes import SkipNode, literal_block, paragraph, section
 from latex2mathml.converter import convert
+from sphinx.addnodes import desc_signature
 
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
@@ -32,11 +37,12 @@ html_static_path = [
     str(DOCS.parent / "nbs" / "assets" / "theme.css"),
 ]  # the report's colours
 html_css_files = ["theme.css", "site.css"]
+html_js_files = ["site.js"]
 html_context = {"default_mode": "auto"}
 html_copy_source = html_show_sourcelink = html_use_index = html_domain_indices = False
 html_math_renderer = "mathml"
 html_show_search_summary = (
-    False  # a summary is fetched, which a page opened from a file must not do
+    False  # it is fetched, which a page opened from a file must not do; site.js has one of its own
 )
 python_maximum_signature_line_length = 72
 add_module_names = False
@@ -46,6 +52,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],
+    "header_links_before_dropdown": 6,
     "show_toc_level": 2,
     "navigation_depth": 2,
     "show_nav_level": 2,
@@ -54,7 +61,10 @@ html_theme_options = {
     "search_as_you_type": True,
     "logo": {"text": "musicnb"},
 }
-html_sidebars = {"index": [], "api": [], "data-cards": []}
+html_sidebars = {"index": [], "get-started": []}
+GLOSSARY = "tools/glossary"
+SHOWN = (paragraph, literal_block, desc_signature)  # what a snippet may show
+TEXTS: dict[str, str] = {}  # page -> its text, for the snippets of the search
 
 
 def inline_math(self, node):
@@ -67,6 +77,43 @@ def block_math(self, node):
     raise SkipNode
 
 
+@cache
+def meanings(env) -> dict[str, str]:  # id of a heading in the glossary -> what the word means
+    "The glossary's entries, for links to them."
+    entries = env.get_doctree(GLOSSARY).findall(section)
+    return {
+        id: " ".join(entry[1].astext().split())
+        for entry in entries
+        for id in entry["ids"]
+        if len(entry) > 1 and isinstance(entry[1], paragraph)
+    }
+
+
+def finish_page(app, pagename, templatename, context, doctree):
+    "Links to the glossary carry its words; the search gets the page's text."
+    if doctree is None:
+        return
+    known = meanings(app.env)
+
+    def with_tip(link: re.Match) -> str:
+        words = known.get(link[2])
+        return f'{link[1]} data-tip="{html.escape(words)}"' if words else link[1]
+
+    link = rf'(<a class="reference internal" href="[^"#]*{Path(GLOSSARY).name}\.html#([^"]+)")'
+    context["body"] = re.sub(link, with_tip, context["body"])
+    parts = doctree.findall(lambda node: isinstance(node, SHOWN))
+    TEXTS[pagename] = " ".join(" ".join(part.astext().split()) for part in parts)
+
+
+def write_snippets(app, exception):
+    "The pages' texts as a script, which a page opened from a file may load."
+    if not exception:
+        script = f"window.snippets = {json.dumps(TEXTS, ensure_ascii=False)};\n"
+        (Path(app.outdir) / "_static" / "snippets.js").write_text(script, encoding="utf-8")
+
+
 def setup(app):
     "Formulas become MathML, which browsers draw without a script."
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
+    app.connect("html-page-context", finish_page)
+    app.connect("build-finished", write_snippets)

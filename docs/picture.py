@@ -11,7 +11,8 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 IMAGES = Path(__file__).resolve().parent / "images"
-WIDTH, HEIGHT = 1240, 900  # CSS pixels
+WIDTH, HEIGHT, TALLEST = 1240, 900, 1300  # CSS pixels
+FIGURE_END = "return document.querySelector('main .figure svg')?.getBoundingClientRect().bottom"
 FLAGS = """--headless=new --no-sandbox --disable-dev-shm-usage --disable-gpu --no-first-run
 --disable-background-networking --disable-component-update --disable-sync --disable-quic"""
 
@@ -34,23 +35,29 @@ def chromium(
     return webdriver.Chrome(options=options, service=Service(driver))
 
 
+def resize(driver: webdriver.Chrome, height: int) -> None:
+    metrics = {"width": WIDTH, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
 def take(
     page: Path,  # a report page
     theme: str,  # "light" or "dark"
 ) -> Path:  # the picture
-    "A picture of the top of a report page in one theme."
+    "A picture of a report page from its top to the end of its first figure, in one theme."
     if not (driver := chromium("--hide-scrollbars")):
         sys.exit("chromium or chromedriver is not installed")
     try:
-        driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False},
-        )
+        resize(driver, HEIGHT)
         driver.execute_cdp_cmd(
             "Emulation.setEmulatedMedia",
             {"features": [{"name": "prefers-color-scheme", "value": theme}]},
         )
         driver.get(page.resolve().as_uri())
+        end = driver.execute_script(FIGURE_END)
+        if not end or end > TALLEST:
+            sys.exit(f"{page}: the first figure ends at {end} px; expected {TALLEST} at most")
+        resize(driver, round(end) + 24)
         target = IMAGES / f"report-{theme}.png"
         driver.save_screenshot(str(target))
         return target

@@ -6,10 +6,10 @@ from pathlib import Path
 import nbformat
 from nbconvert import MarkdownExporter
 
-from musicnb.book.reference import answers_markdown, read_reference
+from musicnb.book.reference import Reference, answers_markdown, read_reference
 
 ROOT = Path(__file__).resolve().parent.parent
-NONE = "No such run is kept yet: run the full profile on real data, then `make reference`."
+NONE = "No run on real data is kept yet: run the full profile on it, then `make reference`."
 
 
 def render() -> str:
@@ -28,6 +28,26 @@ def from_root(markdown: str) -> str:
     return re.sub(r"\]\((\w+\.ipynb)", r"](nbs/\1", markdown)
 
 
-def with_answers(markdown: str, charts: str) -> str:
+def with_answers(
+    markdown: str,
+    charts: str,  # folder of the charts, as seen from the page
+    reference: Reference | None = None,  # that of the clone by default
+) -> str:
     "What the reference run found, in the place that is kept for it."
-    return markdown.replace("<!-- answers -->", answers_markdown(read_reference(), charts) or NONE)
+    reference = reference or read_reference()
+    told = answers_markdown(reference, charts)
+    return markdown.replace(
+        "<!-- answers -->", f"{origin(reference.run)}\n\n{told}" if told else NONE
+    )
+
+
+def origin(
+    run: dict,  # the reference's run.json
+) -> str:
+    "Which run the answers are from: its day, its commit, and the rows of its files."
+    read = ", ".join(f"{d['name']} ({d['rows']:,} rows)" for d in run["data"])
+    return (
+        f"What the full run of {run['created'].split()[0]} found on real data. Each line is a "
+        "finding of the book, with its 95 % interval (CI), the number of rows n behind it, and the "
+        f"kind of split. It read {read}; commit `{run['commit'][:7]}`, seed {run['seed']}."
+    )

@@ -10,14 +10,21 @@ from urllib.parse import unquote, urlsplit
 
 import build
 import cells
+import commands
+import handwritten
 import nbformat
 import pytest
 import readme
+import typer
+import yaml
 from bs4 import BeautifulSoup
 from conftest import ROOT, need_chromium, reopened
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from musicnb import __version__
 from musicnb.book.chapter import chapter_stems
+from musicnb.book.cli import app
+from musicnb.book.reference import QUESTIONS, Reference
 from musicnb.core import UserError
 
 EVIL = "<script>window.hacked = 1</script>"
@@ -29,6 +36,8 @@ CHAPTERS = chapter_stems(ROOT / "nbs")
 EXPORTED = {cells.default_module(nb): stem for stem, nb in build.notebooks().items()}
 MODULES = sorted(name for name in EXPORTED if name)
 RAN = "90_ledger"  # the one chapter that is well in the report below
+NARROW = ("index", "cli", "api/musicnb.core", "data-cards", "how-to/own-chapter", "tools/00b_core")
+NARROW += ("explanation/protocols", f"chapters/{RAN}")
 
 
 def ran() -> nbformat.NotebookNode:
@@ -52,6 +61,7 @@ def ran() -> nbformat.NotebookNode:
         cells=[
             new_markdown_cell("# The ledger\n\n> Its promise."),
             new_markdown_cell("Inline $x_1 * x_2$, and [core](00b_core.ipynb)."),
+            new_markdown_cell("By [bootstrap](glossary.ipynb#bootstrap)."),
             new_code_cell(
                 "seed: int = 1  # of every draw\nsample: int = 5", metadata={"tags": ["parameters"]}
             ),
@@ -103,7 +113,12 @@ def test_each_notebook_has_its_page(pages):
     stems = {p.stem for p in (ROOT / "nbs").glob("*.ipynb")} - {*CHAPTERS, "index"}
     assert {
         "index.html",
-        "api.html",
+        "get-started.html",
+        "api/index.html",
+        "cli.html",
+        "cite.html",
+        "changelog.html",
+        "contributing.html",
         "data-cards.html",
         "search.html",
         "chapters/index.html",
@@ -113,6 +128,8 @@ def test_each_notebook_has_its_page(pages):
     assert {f"tools/{s}.html" for s in stems} | {f"chapters/{s}.html" for s in CHAPTERS} <= set(
         pages
     )
+    written = {Path(name).with_suffix(".html").as_posix() for name in handwritten.written_pages()}
+    assert written <= set(pages)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -124,8 +141,8 @@ def test_each_exported_name_has_an_entry(pages, module):
         target = f"{module}.{name}"
         entry = pages[page].find(id=target)
         assert entry, f"{target} has no entry"
-        assert pages["api.html"].find("a", href=f"{page}#{target}"), (
-            f"{target} is not in the overview"
+        assert pages[f"api/{module}.html"].find("a", href=f"../{page}#{target}"), (
+            f"{target} is not in the reference"
         )
 
 
@@ -136,6 +153,8 @@ def test_entries_keep_the_comments_and_the_methods(pages):
         "where to look first; the working folder by default" in entry
         and "Path | str | None" in " ".join(entry.split())
     )
+    listed = " ".join(pages["api/musicnb.files.html"].get_text().split())
+    assert "find_root(start: Path | str | None = None)" in listed, "types in the reference"
     assert core.find(id="musicnb.core.Run.finding") and core.find(
         id="musicnb.core.Provenance.badge"
     ), "patched and own methods"
@@ -147,6 +166,23 @@ def test_pages_show_no_directives_and_no_hidden_cells(pages):
         assert not re.search(r"^#\s*\|", code, re.M), f"a directive is left in {name}"
     shown = pages[f"chapters/{RAN}.html"].find("article").get_text()
     assert "loud = 2" in shown and "secret" not in shown and "quiet" not in shown
+    folded = pages[f"chapters/{RAN}.html"].select("details.hide")
+    assert any("loud = 2" in fold.get_text() for fold in folded), "code is folded"
+
+
+def test_links_to_the_glossary_carry_its_words(pages):
+    link = pages[f"chapters/{RAN}.html"].find("a", string="bootstrap")
+    assert link["data-tip"].startswith("Draw the units of a sample again")
+
+
+def test_every_command_is_in_the_reference(pages):
+    page = pages["cli.html"].find("article").get_text()
+    known = dict(commands.walk("musicnb", typer.main.get_command(app)))
+    assert {"musicnb report", "musicnb data fetch", "musicnb crawl run"} <= set(known)
+    for path, command in known.items():
+        assert path in page and (command.help or "").split("\n")[0] in page
+        options = {n for p in command.params for n in p.opts if n.startswith("--")} - {"--help"}
+        assert all(option in page for option in options)
 
 
 def test_chapter_says_what_it_ran_on(pages):
@@ -258,6 +294,10 @@ def test_search_knows_the_functions(built):
     assert "atomic_path" in index and index.startswith("Search.setIndex("), (
         "a script, so that search works from a file"
     )
+    prose = (built / "_static" / "snippets.js").read_text(encoding="utf-8")
+    texts = json.loads(prose.removeprefix("window.snippets = ").rstrip(";\n"))
+    assert "Draw the units of a sample again" in texts["tools/glossary"]
+    assert EVIL not in texts[f"chapters/{RAN}"]
 
 
 def test_tool_is_executed_once_for_each_content(tmp_path, monkeypatch, capsys):
@@ -290,6 +330,26 @@ def test_links_between_notebooks_become_links_between_pages():
         )
         == "[cards](../data-cards.md), [out](https://example.org), none"
     )
+    assert (
+        build.relink("[own](own-data.md) [start](../get-started.md)", "how-to")
+        == "[own](own-data.md) [start](../get-started.md)"
+    )
+    assert (
+        build.relink("[changes](../CHANGELOG.md) [how](../docs/pages/how-to/index.md)", "")
+        == "[changes](changelog.md) [how](how-to/index.md)"
+    )
+
+
+MADE = {"api/index.md", "chapters/index.md", "tools/index.md", "cli.md", "cite.md"}
+
+
+def test_links_of_written_pages_hold_in_the_clone():
+    pages = ROOT / "docs" / "pages"
+    for page in pages.rglob("*.md"):
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            target = (page.parent / link).resolve()
+            made = target.is_relative_to(pages) and str(target.relative_to(pages)) in MADE
+            assert made or target.is_file(), f"{page.name}: {link}"
 
 
 def test_folder_of_somebody_else_is_not_touched(report, tmp_path):
@@ -317,6 +377,10 @@ def test_site_in_a_browser(built):
             lambda d: d.find_elements("css selector", "#search-results li a")
         )
         assert "tools/00a_files.html" in found[0].get_attribute("href")
+        told = WebDriverWait(driver, 60).until(
+            lambda d: d.find_elements("css selector", "#search-results .snippet mark")
+        )
+        assert told[0].text.lower().startswith("atomic")
         ground = set()
         for theme in ("light", "dark"):
             driver.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
@@ -331,12 +395,18 @@ def test_site_in_a_browser(built):
             "Emulation.setDeviceMetricsOverride",
             {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True},
         )
-        for name in ("index", "api", "data-cards", "tools/00b_core", f"chapters/{RAN}"):
+        for name in NARROW:
             driver.get(f"{built.as_uri()}/{name}.html")
             assert driver.execute_script(
                 "return document.documentElement.scrollWidth <= window.innerWidth"
             ), f"{name} is too wide"
             assert driver.execute_script("return window.hacked") is None
+        driver.execute_script("document.querySelector('a[data-tip]').focus()")
+        assert driver.find_element("id", "tip").text.startswith("Draw the units")
+        driver.find_element("class name", "fold-all").click()
+        assert driver.execute_script(
+            "return [...document.querySelectorAll('details.hide')].every((d) => d.open)"
+        )
         assert not [e for e in driver.get_log("browser") if e["level"] == "SEVERE"]
     finally:
         driver.quit()
@@ -361,3 +431,28 @@ def test_readme_names_each_notebook_and_its_links_hold():
 
 def test_pictures_are_small():
     assert all(p.stat().st_size < 300_000 for p in (ROOT / "docs" / "images").glob("*.png"))
+
+
+def test_answers_name_their_run():
+    question = QUESTIONS[0]
+    finding = {"id": question.finding, "chapter": question.chapter, "claim": "It is 0.3."}
+    finding |= {"n": 9000, "split": "random"}
+    run = {"created": "2026-11-30 10:00 UTC", "commit": "1a2b3c4d5e", "seed": 1}
+    run |= {"data": [{"name": "popularity", "rows": 524_800}]}
+    key = (question.chapter.partition("_")[2], question.finding)
+    told = readme.with_answers("<!-- answers -->", "charts", Reference({key: finding}, run))
+    assert "full run of 2026-11-30" in told and "popularity (524,800 rows)" in told
+    assert question.text in told and "n = 9,000" in told
+    assert readme.with_answers("<!-- answers -->", "charts", Reference({}, {})) == readme.NONE
+
+
+def test_readme_states_no_number_of_the_data():
+    """Rows, days and scores come from the reference run, or from the data cards."""
+    source = "\n".join(c.source for c in build.notebooks()["index"].cells)
+    assert not re.findall(r"\b\d{1,3}(?:,\d{3})+\b|\bR² of\b", source)
+
+
+def test_one_version_everywhere():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(cited["version"]) == __version__
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -3,11 +3,15 @@
 What these predict means nothing."""
 
 import importlib.util
+import shutil
 
 import numpy as np
 import pytest
+from tiny_tabpfn import make_weights
 
+from musicnb.book.cli import main
 from musicnb.core import UserError
+from musicnb.models import tabular
 from musicnb.models.tabular import WEIGHTS, TabPFNClassifier, TabPFNRegressor, find_tabpfn_weights
 
 pytestmark = pytest.mark.skipif(
@@ -21,30 +25,7 @@ Y = X[:, 0] + RNG.normal(size=60)
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """A folder with both files under their official names."""
-    import torch
-    from tabpfn.architectures import ARCHITECTURES
-
-    folder, build = tmp_path_factory.mktemp("weights"), ARCHITECTURES["tabpfn_v2"]
-    for kind, classes, buckets in (("regressor", 0, 100), ("classifier", 10, -1)):
-        asked = {
-            "emsize": 32,
-            "nlayers": 2,
-            "nhead": 2,
-            "max_num_classes": classes,
-            "num_buckets": buckets,
-        }
-        torch.manual_seed(1)
-        state = build.get_architecture(build.parse_config(asked)[0]).state_dict()
-        if kind == "regressor":
-            state |= {
-                "criterion.borders": torch.linspace(-4, 4, buckets + 1),
-                "criterion.losses_per_bucket": torch.zeros(buckets),
-            }
-        torch.save(
-            {"state_dict": state, "config": asked, "architecture_name": "tabpfn_v2"},
-            folder / WEIGHTS[kind],
-        )
-    return folder
+    return make_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture
@@ -116,3 +97,59 @@ def test_no_weights_at_all(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=f"no weights file {WEIGHTS['regressor']} in "):
         TabPFNRegressor().fit(X, Y)
     assert not list(tmp_path.iterdir()), "nothing was fetched"
+
+
+@pytest.fixture
+def hub(weights, tmp_path, monkeypatch):
+    """A stand-in for the download: the tiny networks, and an empty folder for them."""
+    from tabpfn import model_loading
+
+    asked = []
+
+    def download(to, *, version, which, model_name):
+        asked.append(model_name)
+        shutil.copyfile(weights / model_name, to)
+        return "ok"
+
+    monkeypatch.setenv("TABPFN_MODEL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(tabular, "_weights_size", lambda kind: 29_000_000)
+    monkeypatch.setattr(model_loading, "download_model", download)
+    return asked
+
+
+def fetch(capsys) -> tuple[int, list[str], list[str]]:  # exit code, lines of both streams
+    with pytest.raises(SystemExit) as end:
+        main(["data", "fetch", "tabpfn"])
+    said = capsys.readouterr()
+    return end.value.code, said.out.splitlines(), said.err.splitlines()
+
+
+def test_fetched_weights_run_the_rows_that_were_not_run(hub, tmp_path, capsys):
+    from musicnb.core import NotRun
+    from musicnb.studies.genre_models import tabpfn_classifier
+    from musicnb.studies.youtube_classes import find_tabpfn
+
+    assert isinstance(tabpfn_classifier(), NotRun) and isinstance(find_tabpfn(), NotRun)
+    code, out, err = fetch(capsys)
+    assert code == 0 and hub == list(WEIGHTS.values())
+    assert out == [str(tmp_path / "cache" / name) for name in WEIGHTS.values()]
+    assert "29 MB" in err[0] and "attribution" in err[0], "size and licence are told first"
+    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == sorted(WEIGHTS.values())
+    labels = np.where(Y > 0, "hit", "miss")
+    assert set(find_tabpfn().fit(X[:40], labels[:40]).predict(X[40:])) <= {"hit", "miss"}
+    assert not isinstance(tabpfn_classifier(), NotRun)
+    assert fetch(capsys)[0] == 0 and len(hub) == 2, "what is there is not fetched again"
+
+
+@pytest.mark.parametrize("fault", ["no network", "half a file"])
+def test_weights_that_do_not_come(hub, tmp_path, monkeypatch, capsys, fault):
+    from tabpfn import model_loading
+
+    def download(to, **_):
+        to.write_bytes(b"PK half a file")
+        return [TimeoutError("no route")] if fault == "no network" else "ok"
+
+    monkeypatch.setattr(model_loading, "download_model", download)
+    code, out, err = fetch(capsys)
+    assert (code, out) == (2, []) and not list((tmp_path / "cache").iterdir())
+    assert ("a network that reaches" if fault == "no network" else "cannot be read") in err[-1]

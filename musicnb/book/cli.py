@@ -76,7 +76,7 @@ def report(
         help="Studies (popularity) or chapters (21_popularity_linear); all if none is named.",
     ),
     profile: str = typer.Option(
-        "quick", help="quick: a sample, in seconds; full: all rows, for findings."
+        "quick", help="quick: a sample, in minutes; full: all rows, for findings."
     ),
     data_dir: str = typer.Option("", help=_DATA_DIR, show_default=False),
     out: str = typer.Option(
@@ -152,12 +152,28 @@ def data_check(
 # %% ../../nbs/08e_cli.ipynb #88278c66
 @data_app.command("fetch")
 def data_fetch(
-    name: str = typer.Argument(..., metavar="NAME", help="A data set of `musicnb data list`."),
+    name: str = typer.Argument(
+        ..., metavar="NAME", help="A data set of `musicnb data list`, or tabpfn: weights of TabPFN."
+    ),
 ) -> None:
-    "Download a data set from Kaggle into data/raw."
-    from musicnb.studies.registry import fetch
+    "Download a data set from Kaggle into data/raw, or the weights of TabPFN."
+    if name == "tabpfn":
+        _fetch_tabpfn()
+    else:
+        from musicnb.studies.registry import fetch
 
-    print(fetch(name))
+        print(fetch(name))
+
+
+def _fetch_tabpfn() -> None:
+    from musicnb.models.tabular import fetch_tabpfn_weights
+
+    def tell(line: str) -> None:
+        print(f"musicnb: {line}", file=sys.stderr)
+
+    for path in fetch_tabpfn_weights(tell):
+        print(path)
+    tell("chapters that ran without them take them up with `musicnb report CHAPTER --force`")
 
 # %% ../../nbs/08e_cli.ipynb #d756c573
 @data_app.command("fit-twin")

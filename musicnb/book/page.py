@@ -276,12 +276,14 @@ def _name_findings(soup: BeautifulSoup, findings: list[dict]) -> set[str]:
         text = box.get_text()
         found = next((f for f in findings if f["claim"] in text and f["id"] not in given), None)
         for said in box.find_all(string=True):
-            if said != read_out(said):
-                said.replace_with(read_out(said))
+            told = re.sub(r"split: ([\w-]+)", lambda s: SPLITS.get(s[1], s[0]), read_out(said))
+            if said != told:
+                said.replace_with(told)
         if found:
             given.add(found["id"])
             box["id"] = f"finding-{found['id']}"
-            box.append(_anchor(soup, box["id"], card_label(found["id"])))
+            place = box.find("small") or box
+            place.append(_anchor(soup, box["id"], card_label(found["id"])))
     return given
 
 

@@ -224,7 +224,7 @@
     } else {
       offer("CSV", () => save(`${name}.csv`, new Blob([[...tables].map(csv).join("\r\n\r\n")], { type: "text/csv" })));
     }
-    figure.append(bar);
+    figure.insertBefore(bar, figure.querySelector(".words"));
   }
 
   // On a narrow screen the panels of a figure stand below each other.

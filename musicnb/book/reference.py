@@ -25,6 +25,7 @@ class Question:
     chapter: str  # stem
     finding: str  # id
     chart: bool = False  # keep the figure before the finding
+    matters: bool = True  # one of the ten that the book ends with
 
 
 QUESTIONS = (
@@ -71,6 +72,7 @@ QUESTIONS = (
         "Which of ten genres is it, from the sound alone?",
         "36b_genre_errors",
         "sound-auroc",
+        matters=False,
     ),
     Question("genre", "And with artist and title?", "37_genre_words", "names-and-sound"),
     Question("genre", "Does that hold in another table?", "38_genre_elsewhere", "elsewhere-auroc"),

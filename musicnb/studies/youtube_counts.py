@@ -6,13 +6,14 @@
 __all__ = ['FIRST', 'PUBLISHED', 'SECOND', 'ELAPSED', 'READ_IN', 'SEEN', 'ADDED', 'table_dates', 'interpolate_counts',
            'table_joined', 'keep_like_first', 'table_first_rows', 'table_gaps', 'comments_closed', 'share_by_artist',
            'table_children', 'table_channels', 'plot_children', 'find_published_song', 'published_class_share',
-           'table_repeats', 'drop_others', 'gain_without_copies', 'table_added', 'size_tenths', 'coverage_weights',
-           'weighted_median', 'coverage_gap', 'table_age_rates']
+           'table_repeats', 'repeats_booster', 'drop_others', 'gain_without_copies', 'table_added', 'size_tenths',
+           'coverage_weights', 'weighted_median', 'coverage_gap', 'table_age_rates']
 
 # %% ../../nbs/10c_youtube_counts.ipynb #0eee5d8d
 import re
 from datetime import date
 
+import lightgbm as lgb
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -277,6 +278,23 @@ def table_repeats(
         for name, key in keys.items()
     }
     return pd.DataFrame(rows).T.rename_axis("rows agree in")
+
+# %% ../../nbs/10c_youtube_counts.ipynb #b68ab2f8
+def repeats_booster(
+    trees: int,  # 1 or more; fewer than a hundred learn in larger steps
+    random_state: int = 1,
+) -> lgb.LGBMRegressor:  # unfitted
+    "LightGBM that gives the same numbers on every machine."
+    return lgb.LGBMRegressor(
+        n_estimators=trees,
+        learning_rate=0.1 if trees < 100 else 0.05,
+        min_child_samples=20,
+        random_state=random_state,
+        deterministic=True,
+        force_col_wise=True,
+        verbose=-1,
+        n_jobs=1,
+    )
 
 # %% ../../nbs/10c_youtube_counts.ipynb #e87491d0
 def drop_others(

@@ -8,7 +8,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from docutils.nodes import SkipNode, literal_block, paragraph, section
+from docutils.nodes import SkipNode, literal_block, paragraph, section, title
 from latex2mathml.converter import convert
 from sphinx.addnodes import desc_signature
 
@@ -63,8 +63,8 @@ html_theme_options = {
 }
 html_sidebars = {"index": [], "get-started": []}
 GLOSSARY = "tools/glossary"
-SHOWN = (paragraph, literal_block, desc_signature)  # what a snippet may show
-TEXTS: dict[str, str] = {}  # page -> its text, for the snippets of the search
+SHOWN = (title, paragraph, literal_block, desc_signature)  # what a snippet may show
+TEXTS: dict[str, list] = {}  # page -> its parts, for the snippets of the search
 
 
 def inline_math(self, node):
@@ -101,8 +101,18 @@ def finish_page(app, pagename, templatename, context, doctree):
 
     link = rf'(<a class="reference internal" href="[^"#]*{Path(GLOSSARY).name}\.html#([^"]+)")'
     context["body"] = re.sub(link, with_tip, context["body"])
-    parts = doctree.findall(lambda node: isinstance(node, SHOWN))
-    TEXTS[pagename] = " ".join(" ".join(part.astext().split()) for part in parts)
+    TEXTS[pagename] = [(id, " ".join(texts)) for id, texts in parts_of(doctree) if texts]
+
+
+def parts_of(doctree) -> list[tuple[str, list[str]]]:  # id that a link may name, texts
+    "A page's text, with a part for each heading and each entry."
+    parts = [("", [])]
+    for node in doctree.findall():
+        if isinstance(node, section | desc_signature) and node["ids"]:
+            parts.append((node["ids"][0], []))
+        if isinstance(node, SHOWN):
+            parts[-1][1].append(" ".join(node.astext().split()))
+    return parts
 
 
 def write_snippets(app, exception):

@@ -294,8 +294,8 @@ def test_search_knows_the_functions(built):
     )
     prose = (built / "_static" / "snippets.js").read_text(encoding="utf-8")
     texts = json.loads(prose.removeprefix("window.snippets = ").rstrip(";\n"))
-    assert "Draw the units of a sample again" in texts["tools/glossary"]
-    assert EVIL not in texts[f"chapters/{RAN}"]
+    assert dict(texts["tools/glossary"])["bootstrap"].startswith("bootstrap Draw the units")
+    assert "musicnb.files.atomic_path" in dict(texts["tools/00a_files"])
 
 
 def test_tool_is_executed_once_for_each_content(tmp_path, monkeypatch, capsys):

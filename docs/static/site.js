@@ -30,11 +30,17 @@ function addTips() {
   tip.id = "tip";
   tip.setAttribute("role", "tooltip");
   tip.hidden = true;
+  let told = null;
   const hide = () => { tip.hidden = true; };
   const show = (event) => {
-    const link = event.currentTarget, place = link.getBoundingClientRect();
-    tip.textContent = link.dataset.tip;
+    told = event.currentTarget;
+    tip.textContent = told.dataset.tip;
     tip.hidden = false;
+    move();
+  };
+  const move = () => {
+    if (tip.hidden) return;
+    const place = told.getBoundingClientRect();
     const left = Math.min(place.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
     const below = place.bottom + tip.offsetHeight + 6 < window.innerHeight;
     tip.style.left = `${Math.max(8, left)}px`;
@@ -48,7 +54,7 @@ function addTips() {
     link.addEventListener("blur", hide);
   });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
-  document.addEventListener("scroll", hide, { passive: true });
+  document.addEventListener("scroll", move, { passive: true });
 }
 
 // Under each search result, where the words stand. The texts come as a script, which a page opened
@@ -73,8 +79,7 @@ function withSnippets(then) {
 }
 
 function addSnippet(item) {
-  const href = item.querySelector("a")?.getAttribute("href") ?? "";
-  const text = window.snippets[href.replace(/[#?].*$/, "").replace(/^(\.\.?\/)+/, "").replace(/\.html$/, "")];
+  const text = textBehind(item.querySelector("a")?.getAttribute("href") ?? "");
   if (!text || item.querySelector(".snippet")) return;
   const low = text.toLowerCase();
   const stems = searchWords().flatMap((word) => [word, word.slice(0, Math.max(4, word.length - 2))]);
@@ -86,6 +91,14 @@ function addSnippet(item) {
   shown.append(start ? "… " : "");
   mark(shown, text.slice(start, at + 140), stem);
   shown.append(at + 140 < text.length ? " …" : "");
+}
+
+// A page's text, from the heading or the entry on that the link names.
+function textBehind(href) {
+  const [path, anchor] = href.split("#");
+  const parts = window.snippets[path.replace(/\?.*$/, "").replace(/^(\.\.?\/)+/, "").replace(/\.html$/, "")] ?? [];
+  const first = Math.max(0, parts.findIndex(([id]) => id === decodeURIComponent(anchor ?? "")));
+  return parts.slice(first).map(([, text]) => text).join(" ");
 }
 
 function searchWords() {

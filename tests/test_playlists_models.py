@@ -1,6 +1,7 @@
 """Recommenders of playlists: the sums, what is left out of them, and the quick way to the same."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from musicnb.studies.playlists import draw_playlists, keep_playlists, split_playlists
@@ -49,10 +50,39 @@ def test_a_question_is_left_out_of_every_count(lists, asked):
     again, fresh = Describer(without).describe(question, 80)
     shared = np.intersect1d(codes, again)
     assert len(shared) > 40
+    first = seen.assign(code=codes[0]).set_index("code").loc[shared]
+    second = fresh.assign(code=again[0]).set_index("code").loc[shared]
     counted = ["popularity", "artist's popularity", "mean length", "track", "track (artist)"]
-    first = seen.assign(code=codes[0]).set_index("code").loc[shared, counted]
-    second = fresh.assign(code=again[0]).set_index("code").loc[shared, counted]
-    np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(first[counted], second[counted], rtol=1e-4, atol=1e-5)
+
+
+def test_no_feature_tells_the_asked_playlist(lists, asked):
+    """Rarity and ties of the blend are taken from all playlists: they may move a feature a little,
+    and never towards the tracks that are to be found."""
+    catalogue = make_catalogue(lists)
+    whole = Describer(TitleNeighbours(catalogue).fit(asked, asked["truth"]))
+    moved = [_moved(whole, asked, row, catalogue) for row in range(6)]
+    found, others = (pd.concat(part) for part in zip(*moved, strict=True))
+    assert len(found) > 20
+    assert others.abs().mean().max() < 0.1
+    assert (found.mean() - others.mean()).abs().max() < 0.1
+
+
+def _moved(whole, asked, row, catalogue):
+    """By how many standard deviations features change when a playlist is left out of the counts
+    instead of never collected: of the tracks to be found, and of the others."""
+    question = asked.iloc[row : row + 1]
+    rest = asked.drop(question.index)
+    never = Describer(TitleNeighbours(catalogue).fit(rest, rest["truth"]))
+    tables = []
+    for describer, own in ((whole, np.array([row])), (never, None)):
+        codes, seen = describer.describe(question, 200, own=own)
+        tables.append(seen.set_index(codes[0]))
+    left, fresh = tables
+    varied = fresh.columns[fresh.std() > 1e-3 * fresh.mean().abs()]
+    change = ((left[varied] - fresh[varied]) / fresh[varied].std()).dropna(how="all")
+    found = change.index.isin(question["truth"].iloc[0])
+    return change[found], change[~found]
 
 
 def test_only_tracks_of_training_playlists_are_recommended(lists):

@@ -285,7 +285,7 @@ def _whole(x) -> str:
 
 
 def _is_year(name) -> bool:
-    return re.search(r"\b(year|decade)\b", str(name).replace("_", " ")) is not None
+    return re.fullmatch(r"(year|decade)( of \w+)?", label(name)) is not None
 
 
 def _format_column(table: pd.DataFrame, j: int) -> list[str]:

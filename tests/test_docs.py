@@ -192,11 +192,9 @@ def test_chapter_says_what_it_ran_on(pages):
     )
     assert "Its numbers are not findings" in page.get_text()
     assert page.find("a", href=f"../report/{RAN}.html"), "docs lead to the report"
-    assert [a["href"] for a in pages[f"report/{RAN}.html"].find_all("a")] == [
-        "index.html",
-        f"../chapters/{RAN}.html",
-    ], "and back"
-    assert page.select_one("figure svg[role=img][aria-label='a bar']") and page.find("figcaption")
+    back = [a["href"] for a in pages[f"report/{RAN}.html"].select(".where a")]
+    assert back == ["index.html", f"../chapters/{RAN}.html"], "and back"
+    assert page.select_one("figure svg[role=img][aria-label*='a bar']") and page.find("figcaption")
     assert page.find("math"), "formulas are MathML"
 
 

@@ -24,7 +24,7 @@ from musicnb.studies.genre import (
     draw_genre_splits,
     genre_codes,
 )
-from musicnb.studies.genre_imputation import score_ceiling, table_differences
+from musicnb.studies.genre_imputation import score_ceiling
 from musicnb.studies.genre_space import explained_shares, lda_space, table_loadings
 from musicnb.studies.registry import load, make_twin
 from musicnb.tasks import MULTICLASS
@@ -163,7 +163,7 @@ def test_differences_are_paired(songs):
         "marked": make_pipeline(SongImputer(indicator=True), LinearDiscriminantAnalysis(tol=1e-3)),
     }
     exp.fit(models, features(songs), "published-13", permuted=False)
-    gain = table_differences(exp, list(models), "filled", "auroc")
+    gain = exp.table_differences(list(models), "filled", "auroc")
     assert gain.index.tolist() == ["marked"] and (gain["low"] <= gain["value"]).all()
     assert abs(gain["value"].iloc[0]) < 0.01
 

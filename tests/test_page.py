@@ -8,11 +8,12 @@ import time
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from conftest import need_chromium, reopened
+from conftest import ROOT, need_chromium, reopened
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from musicnb.book.index import render_index
 from musicnb.book.page import (
     clean_html,
     face,
@@ -20,7 +21,6 @@ from musicnb.book.page import (
     inline_svg,
     mathml,
     render_chapter,
-    render_index,
 )
 
 EVIL = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
@@ -160,14 +160,15 @@ def test_the_cover_says_what_counts(page):
         "Did songs grow louder?",
         "4.12 dB (95 % CI 3.90 to 4.30)",
         "524,800 rows",
-        "CDLA-Sharing-1.0",
-        "abababababab",
-        "changed",
-        "Another",
         "1,234",
+        "random split",
     ):
         assert there in cover, there
+    made = page[page.index("How this page was made") :]
+    for there in ("CDLA-Sharing-1.0", "abababababab", "changed"):
+        assert there not in cover and there in made, there
     assert page.count("Songs grew louder") == 1, "title and promise are not repeated"
+    assert page.count("Did songs grow louder?") == 1, "nor is the question"
     assert '<html lang="en">' in page
 
 
@@ -180,9 +181,12 @@ def test_directives_parameters_and_hidden_cells_are_not_shown(page):
 def test_figures_have_captions_alternatives_and_ids_of_their_own(page):
     ids = re.findall(r'\sid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
-    assert 'role="img" aria-label="a second bar"' in page
-    assert "var(--fig-ink, #1f2328)" in page and "<figcaption>Two</figcaption>" in page
-    assert "<figcaption>A table</figcaption>" in page
+    assert 'role="img" aria-label="Two a second bar"' in page, "the message first"
+    assert 'id="figure-2"' in page and 'href="#figure-2"' in page and 'id="table-1"' in page
+    for drawing in BeautifulSoup(page, "html.parser").select("figure svg[aria-label]"):
+        assert len(drawing["aria-label"].split()) <= 30
+    assert "var(--fig-ink, #1f2328)" in page and "<figcaption>Two<a" in page
+    assert "<figcaption>A table<a" in page
 
 
 def test_formulas_are_mathml(page):
@@ -382,7 +386,7 @@ def test_figure_html_serves_the_docs_too():
             "metadata": {"musicnb": {"caption": "c", "alt": '"'}},
         }
     )
-    assert "<script" not in made and 'alt="&quot;"' in made
+    assert "<script" not in made and 'alt="c &quot;"' in made
 
 
 def test_the_index():
@@ -682,3 +686,131 @@ def test_the_keyboard_reaches_everything(opened):
         opened.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
         == "solid"
     )
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_lines_and_marks_stand_out_from_the_paper():
+    theme = (ROOT / "nbs" / "assets" / "theme.css").read_text()
+    pair = r"light-dark\((#\w{6}), (#\w{6})\)"
+    papers = re.search(f"--paper: {pair}", theme).groups()
+    marks = re.findall(f"--fig-(blue|orange|green|vermillion|purple|sky): {pair}", theme)
+    assert len(marks) == 6
+    for name, *colours in marks:
+        for colour, paper in zip(colours, papers, strict=True):
+            low, high = sorted(map(luminance, (colour, paper)))
+            assert (high + 0.05) / (low + 0.05) >= 3, (name, colour, paper)
+
+
+def test_no_folder_of_the_machine_is_on_a_page():
+    said = "read /home/me/data/tracks.csv"
+    outputs = [
+        new_output("stream", name="stdout", text=said),
+        new_output("display_data", data={"text/plain": said}),
+    ]
+    nb = new_notebook(cells=[new_code_cell("load()", outputs=outputs)])
+    made = render_chapter(nb, make_cover())
+    assert made.count("read tracks.csv") == 2 and "/home" not in made
+
+
+def test_chapters_lead_to_each_other():
+    places = {
+        "parts": [("Popularity", [("20_popularity_test", "A"), ("21_popularity_x", "B <b>c</b>")])],
+        "previous": [],
+        "next": [("21_popularity_x", "B <b>c</b>")],
+    }
+    page = BeautifulSoup(
+        render_chapter(source_notebook(), make_cover(places=places)), "html.parser"
+    )
+    assert page.select_one(".book [aria-current=page]")["href"] == "20_popularity_test.html"
+    assert page.select_one(".turn a[rel=next]")["href"] == "21_popularity_x.html"
+    assert page.select_one(".turn a[rel=prev]") is None
+
+
+def test_the_answer_has_its_chart(executed):
+    nb = copy.deepcopy(executed)
+    drawn = next(c for c in nb.cells if "'second'" in c.source)
+    nb.cells.remove(drawn)
+    at = next(i for i, c in enumerate(nb.cells) if "run.finding(" in c.source)
+    nb.cells[at].source = nb.cells[at].source.replace("'a'", '"a"')
+    nb.cells.insert(at, drawn)
+    page = BeautifulSoup(render_chapter(nb, make_cover()), "html.parser")
+    chart = page.select_one(".cover .answer + .answer-chart")
+    assert chart.select_one("figure svg text").get_text() == "second"
+    assert chart.select_one(".note a")["href"] == "#figure-1" and page.select_one("#figure-1")
+    ids = [e["id"] for e in page.find_all(id=True)]
+    assert len(ids) == len(set(ids)), "the chart stands twice, its ids do not"
+
+
+def test_a_finding_is_linked_where_it_stands(executed):
+    claim = "The track 1 is " + EVIL
+    cover = make_cover()
+    cover["findings"][1]["claim"] = claim
+    page = BeautifulSoup(render_chapter(executed, cover), "html.parser")
+    assert page.select_one(".finding#finding-b"), "in the text"
+    assert page.select_one(".card .label a")["href"] == "#finding-b"
+
+
+@pytest.mark.browser
+def test_only_what_scrolls_takes_focus(opened):
+    boxes = "[...document.querySelectorAll('.scroll')].map(b => [b.tabIndex === 0, b.scrollWidth > b.clientWidth + 1])"  # noqa: E501
+    assert wait_for(opened, f"return {boxes}.every(([focus, over]) => focus === over)")
+    seen = opened.execute_script(f"return {boxes}")
+    assert {tuple(s) for s in seen} == {(True, True), (False, False)}, seen
+    resize(opened, 390, 800)
+    assert wait_for(opened, f"return {boxes}.every(([focus, over]) => focus === over)")
+
+
+@pytest.mark.browser
+def test_figures_and_tables_are_saved_by_a_click(opened):
+    caught = """
+      const made = URL.createObjectURL, click = HTMLAnchorElement.prototype.click;
+      window.saved = [];
+      URL.createObjectURL = (blob) => { blob.text().then((text) => saved.at(-1).push(text)); return made(blob); };
+      HTMLAnchorElement.prototype.click = function () { saved.push([this.download]); };
+    """  # noqa: E501
+    opened.execute_script(caught)
+    for figure, word in (("#figure-2", "SVG"), ("#figure-2", "PNG"), ("#table-1", "CSV")):
+        opened.execute_script(
+            "[...document.querySelector(arguments[0]).querySelectorAll('.tools button')]"
+            ".find(b => b.textContent === arguments[1]).click()",
+            figure,
+            word,
+        )
+        assert wait_for(opened, f"return saved.some(s => s[0].endsWith('.{word.lower()}'))"), word
+    names = dict(opened.execute_script("return saved.map(s => [s[0].split('.').pop(), s[0]])"))
+    assert names["svg"] == "20_popularity_test-figure-2.svg"
+    assert names["csv"] == "20_popularity_test-table-1.csv"
+
+
+@pytest.mark.browser
+def test_the_index_finds_words(browser, tmp_path):
+    entries = [
+        {
+            "text": "Loudness rose",
+            "href": "a.html#x",
+            "study": "genre",
+            "kind": "finding",
+            "split": "random",
+        },  # noqa: E501
+        {"text": "Loud songs", "href": "a.html#y", "study": "popularity", "kind": "heading"},
+        {"text": EVIL, "href": "a.html#z", "study": "popularity", "kind": "heading"},
+    ]
+    path = tmp_path / "index.html"
+    book = {"title": "A book", "profile": "quick", "seed": 1, "chapters": [], "entries": entries}
+    path.write_text(render_index(book), encoding="utf-8")
+    browser.get(path.as_uri())
+    shown = (
+        "return [...document.querySelectorAll('.found li:not([hidden]) a')].map(a => a.textContent)"  # noqa: E501
+    )
+    assert browser.execute_script(shown) == [], "nothing is asked yet"
+    browser.find_element("css selector", "#search input").send_keys("lou")
+    assert browser.execute_script(shown) == ["Loudness rose", "Loud songs"]
+    choose = "const s = document.querySelector('[data-filter=study]'); s.value = 'genre'; s.dispatchEvent(new Event('change'))"  # noqa: E501
+    browser.execute_script(choose)
+    assert browser.execute_script(shown) == ["Loudness rose"]
+    assert browser.execute_script("return window.hacked") is None

@@ -45,14 +45,14 @@ def test_the_reference_stands_beside_other_runs(clone, tmp_path):
     assert len(read_reference(kept).findings) == 2
 
     assert clone.run("report", "--data-dir", "twin").returncode == 0
-    page = (clone.out / "20_popularity_test.html").read_text()
+    page = (clone.out / "20_popularity_test.html").read_text().replace("\N{NO-BREAK SPACE}", " ")
     assert "No finding: this run is on synthetic data." in page
     assert "The reference run, on real data, found: The year tells 37 %." in page
-    assert "What the reference run found" in page and "The rest is 63 %." in page
+    assert "What the reference run found" in page and "63 %" in page
 
     assert clone.run("report", "--data-dir", home, "-p", "rest=50").returncode == 0
     page = (clone.out / "20_popularity_test.html").read_text()
-    assert "reference run: 37" in page and '<td class="num">63</td>' in page
+    assert "Reference run: 37" in page and "reference run: 63" in page
 
     assert clone.run(*whole, "-p", "rest=50").returncode == 0
     told = json.loads((full / "run.json").read_text())["reference"]

@@ -2,15 +2,26 @@
 in number columns, columns that never vary, a handful of rows."""
 
 import csv
+import json
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import report_songs, status_of
 
 from musicnb.files import DataError
 from musicnb.studies.registry import load, make_twin
-from musicnb.studies.youtube import clean_songs, join_enriched, load_songs
+from musicnb.studies.youtube import (
+    clean_songs,
+    derive_songs,
+    join_enriched,
+    load_songs,
+    set_aside,
+    song_keys,
+    unseen_songs,
+)
+from musicnb.studies.youtube_views import clean_views
 
 CHAPTER = "12_youtube_prepare"
 
@@ -118,6 +129,35 @@ def test_without_a_crawl_the_later_chapters_run(songs, tmp_path):
         r["note"] for r in scores if r["target"] == "growth"
     }
     assert not any("size" in r["features"] for r in scores if r["value"])
+    still_open = set_aside(clean_views(derive_songs(songs["youtube"].head(700))))[0]
+    used = {
+        int(float(r["n_train"])) + int(float(r["n_test"]))
+        for r in scores
+        if (r["chapter"], r["split"], r["metric"]) == ("17_youtube_predict", "random", "r2")
+        and r["value"]
+    }
+    assert used == {len(still_open)}, "the lockbox stays closed"
+    findings = json.loads((out / "findings.json").read_text(encoding="utf-8"))
+    assert not any(f["id"].endswith("lockbox") for f in findings)
+
+
+@pytest.mark.parametrize("kind", [object, "str", "string", "category"])
+def test_the_lockbox_has_the_same_artists_in_every_table(songs, kind):
+    whole = derive_songs(songs["youtube"])
+    away = set(set_aside(whole)[1]["Artist"])
+    some = clean_songs(whole)[0].sample(frac=0.5, random_state=3)
+    still_open, locked = set_aside(some.assign(Artist=some["Artist"].astype(kind)))
+    assert set(locked["Artist"]) == away & set(some["Artist"])
+    assert not set(still_open["Artist"]) & away and len(still_open) + len(locked) == len(some)
+    assert 0.03 < len(away) / whole["Artist"].nunique() < 0.2
+
+
+def test_songs_of_the_lockbox_that_were_learned_from_are_not_asked(songs):
+    still_open, locked = set_aside(clean_songs(derive_songs(songs["youtube"]))[0])
+    known = locked.iloc[[0]].assign(Artist=still_open["Artist"].iloc[0])  # under a second artist
+    asked = unseen_songs(locked, pd.concat([still_open, known], ignore_index=True))
+    codes = song_keys(pd.concat([known, asked], ignore_index=True))
+    assert len(asked) < len(locked) and not any((c[1:] == c[0]).any() for c in codes)
 
 
 def test_fewer_rows_than_folds_take_is_one_line(songs, tmp_path):

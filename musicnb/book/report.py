@@ -45,7 +45,14 @@ from musicnb.book.chapter import (
 )
 from .execute import QUIET, Interrupted, Launcher, run_chapter
 from .folder import Book, Result, no_results
-from .reference import Reference, compare_run, read_reference
+from musicnb.book.reference import (
+    QUESTIONS,
+    Reference,
+    chart_before,
+    chart_name,
+    compare_run,
+    read_reference,
+)
 from musicnb.core import (
     LEDGER_COLUMNS,
     SCORE_COLUMNS,
@@ -427,7 +434,8 @@ def cover(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None)
         "parameters": [_parameter_row(declared[name], value) for name, value in values.items()],
         "data": result.results["data"],
         "findings": result.results["findings"],
-        "reference": _beside(result.results["findings"], read_reference()),
+        "reference": _beside(stem, result.results["findings"], read_reference()),
+        "places": _places(plan, stem),
         "error": result.error,
         "reason": result.reason,
         "pages": list(plan.chapters),
@@ -437,16 +445,38 @@ def cover(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None)
     }
 
 
-def _beside(findings: list[dict], reference: Reference) -> dict:
-    "What the reference run found in place of these findings, by id."
+def _beside(stem: str, findings: list[dict], reference: Reference) -> dict:
+    "What the reference run found in place of these findings, by id, and its chart."
     known = {f["id"]: reference.find(f) for f in findings}
     kept = {id: finding for id, finding in known.items() if finding}
-    return {"created": reference.run["created"], "findings": kept} if kept else {}
+    if not kept:
+        return {}
+    names = [chart_name(q) for q in QUESTIONS if q.chapter == stem and q.chart]
+    charts = [need_root() / "reports" / "reference" / name for name in names]
+    drawn = [c.read_text(encoding="utf-8") for c in charts if c.is_file()]
+    return {"created": reference.run["created"], "findings": kept, "chart": (drawn or [""])[0]}
+
+
+def _places(plan: Plan, stem: str) -> dict:
+    "The whole book's contents, and the chapters before and after this one."
+    from musicnb.book.index import book_parts, chapter_face
+
+    title = {s: str(chapter_face(c.path)["title"]) for s, c in plan.chapters.items()}
+    parts = book_parts(list(plan.chapters))
+    order = [s for _, stems in parts for s in stems]
+    at = order.index(stem)
+    around = {"previous": order[at - 1 : at], "next": order[at + 1 : at + 2]}
+    return {
+        "parts": [(part, [(s, title[s]) for s in stems]) for part, stems in parts],
+        **{way: [(s, title[s]) for s in stems] for way, stems in around.items()},
+    }
 
 
 def _parameter_row(parameter: Parameter, value) -> dict:
     default, changed = parameter.default, value != parameter.default
-    row = {"name": parameter.name, "value": repr(value), "default": repr(default)}
+    from musicnb.book.page import hide_folders
+
+    row = {"name": parameter.name, "value": hide_folders(repr(value)), "default": repr(default)}
     return row | {"meaning": parameter.meaning, "changed": changed}
 
 
@@ -459,14 +489,15 @@ def write_page(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | 
     "Write a chapter's page, unless the one that is there was made from the same things."
     import nbformat
 
-    from musicnb.book import page
+    from musicnb.book import index, markup, page, words
 
     executed, source = plan.book.notebook(stem), plan.chapters[stem].path
     if result.status != "skipped" and executed.is_file():
         source = executed
     shown = cover(plan, stem, result, facts, docs)
     assets = sorted(p for p in (plan.root / "nbs" / "assets").iterdir() if p.is_file())
-    made_from = [p.read_bytes() for p in (source, Path(page.__file__), *assets)]
+    code = [Path(module.__file__) for module in (index, markup, page, words)]
+    made_from = [p.read_bytes() for p in (source, *code, *assets)]
     made_from.append(json.dumps(shown, sort_keys=True, default=str).encode())
     key = hashlib.sha256(b"\0".join(made_from)).hexdigest()
     memo, target = plan.book.state / f"{stem}.page", plan.book.out / f"{stem}.html"
@@ -507,34 +538,41 @@ def write_index(
     docs: Path | None,
 ) -> Path:
     "Write index.html, the book's first page."
-    from musicnb.book import page
+    from musicnb.book import index
+    from musicnb.book.page import hide_folders
 
     used = [d for r in done.values() for d in r.results["data"]]
+    findings = [f for r in done.values() for f in r.results["findings"]]
+    pages = {s: (plan.book.out / f"{s}.html").read_text(encoding="utf-8") for s in done}
+    kept = plan.root / "reports" / "reference"
     counts = Counter(row["verdict"] for row in ledger)
+
+    def draw(answer: dict) -> str:
+        return index.find_chart(answer, kept, lambda q: chart_before(plan.book.out, q))
+
     book = {
         "title": "What makes a song popular?",
         "selection": ", ".join(names) or "the whole book",
         "profile": plan.profile,
         **facts,
-        "data": list({(d["name"], d["kind"], d["rows"]): d for d in used}.values()),
+        "data": index.data_sets(used),
         "chapters": [_index_row(plan, stem, result) for stem, result in done.items()],
+        "cards": index.answer_cards(list(done), findings, read_reference(), draw),
+        "entries": index.search_entries(pages, findings, ledger),
         "ledger_counts": {v: counts[v] for v in VERDICTS},
-        "reference": compare_book(
-            plan.profile, [f for r in done.values() for f in r.results["findings"]]
-        ),
+        "reference": compare_book(plan.profile, findings),
+        "reference_created": read_reference().run.get("created", ""),
         "docs_href": docs and relative_href(docs / "index.html", plan.book.out),
-        "reproduce": plan.command,
+        "reproduce": hide_folders(plan.command),
     }
-    return write_text(plan.book.out / "index.html", page.render_index(book))
+    return write_text(plan.book.out / "index.html", index.render_index(book))
 
 
 def _index_row(plan: Plan, stem: str, result: Result) -> dict:
-    import nbformat
-
-    from musicnb.book import page
+    from musicnb.book.index import chapter_face
 
     target, said = plan.book.out / f"{stem}.html", result.results
-    face = page.face(nbformat.read(plan.chapters[stem].path, as_version=4), stem)
+    face = chapter_face(plan.chapters[stem].path)
     answers = [f["claim"] for f in said["findings"] if f["headline"] and f["data"] != "twin"]
     return {
         "chapter": stem,

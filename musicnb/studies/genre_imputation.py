@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['table_shared_recordings', 'score_ceiling', 'cramers_v', 'table_missing', 'holm', 'known_rows',
            'share_known_elsewhere', 'GroupMedian', 'tempo_models', 'DropColumns', 'boosted_trees', 'imputed_models',
-           'table_differences', 'rows_with_copies', 'table_copies']
+           'rows_with_copies', 'table_copies']
 
 # %% ../../nbs/30b_genre_imputation.ipynb #dff8af9c
 from collections.abc import Callable
@@ -23,7 +23,6 @@ from sklearn.preprocessing import StandardScaler
 from ..core import Interval
 from ..intervals import bootstrap_mean
 from ..models.networks import KerasRegressor, dense_net
-from ..plot import table_intervals
 from ..splits import Split
 from .genre import SongImputer
 
@@ -199,21 +198,6 @@ def imputed_models(
         "tempo: median": SongImputer(),
     }
     return {name: make_pipeline(step, make()) for name, step in steps.items()}
-
-# %% ../../nbs/30b_genre_imputation.ipynb #2d5669cd
-def table_differences(
-    exp,  # Experiment
-    models: list[str],  # to compare
-    base: str,  # with this one
-    metric: str,
-    split: str = "random",
-    features: str | None = None,
-) -> pd.DataFrame:  # index: model; value, low, high
-    "Each model's score minus that of one of them."
-    rows = {
-        name: exp.difference(name, base, metric, split, features) for name in models if name != base
-    }
-    return table_intervals(rows)
 
 # %% ../../nbs/30b_genre_imputation.ipynb #d505cf31
 def rows_with_copies(

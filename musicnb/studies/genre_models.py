@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['PUBLISHED', 'BASE', 'WeightedLDA', 'genre_pipeline', 'PublishedNetwork', 'table_parameters', 'genre_network',
            'StoppedOnTest', 'network_as_published', 'table_history', 'network_variants', 'try_variants',
-           'table_changes', 'tree_classifiers', 'tree_pipelines', 'table_training', 'table_differences',
-           'tabpfn_classifier', 'draw_few', 'sound_inputs', 'sound_network', 'sound_trees', 'sound_model',
-           'table_members', 'table_auroc', 'roc_curves', 'confusion_counts', 'genre_distances', 'order_genres',
-           'table_confused', 'without_copies', 'table_named', 'compact_models', 'count_learnt', 'table_compact',
-           'smallest_within']
+           'table_changes', 'tree_classifiers', 'tree_pipelines', 'table_training', 'tabpfn_classifier', 'draw_few',
+           'sound_inputs', 'sound_network', 'sound_trees', 'sound_model', 'table_members', 'table_auroc', 'roc_curves',
+           'confusion_counts', 'genre_distances', 'order_genres', 'table_confused', 'without_copies', 'table_named',
+           'compact_models', 'count_learnt', 'table_compact', 'smallest_within']
 
 # %% ../../nbs/30d_genre_models.ipynb #7e2c6ac7
 import pickle
@@ -240,7 +239,7 @@ def table_changes(
 ) -> pd.DataFrame:  # index: changed setting; value, low, high
     "The change of a score by each change of a setting, paired."
     rows = {v: paired_difference(tried, v, BASE, metric) for v in variants if v != BASE}
-    return pd.DataFrame(rows, index=["value", "low", "high"]).T.rename_axis("changed setting")
+    return table_intervals(rows).rename_axis("changed setting")
 
 # %% ../../nbs/30d_genre_models.ipynb #2d122103
 def tree_classifiers(
@@ -288,19 +287,6 @@ def table_training(
 def _score_rows(exp: Experiment, model, rows: np.ndarray, metric: str, features: str) -> float:
     said = exp.task.predict(model, take(exp.tables[features], rows))
     return exp.task.score(np.asarray(exp.y)[rows], said)[metric]
-
-
-def table_differences(
-    exp: Experiment,
-    model: str,  # the first of each difference
-    others,  # names of the models that are held against it
-    metric: str = "auroc",
-    kind: str = "random",
-    features: str = "published-13",
-) -> pd.DataFrame:  # index: the other model; value, low, high
-    "Paired differences of one model to others, on the same test rows."
-    rows = {name: exp.difference(model, name, metric, kind, features) for name in others}
-    return table_intervals(rows).rename_axis("model")
 
 # %% ../../nbs/30d_genre_models.ipynb #86a7b9ab
 def tabpfn_classifier(random_state: int = 1) -> Pipeline | NotRun:
@@ -426,7 +412,7 @@ def table_auroc(
         )
         for name in (*GENRES, "macro", "micro")
     }
-    table = pd.DataFrame(rows, index=["value", "low", "high"]).T.rename_axis("genre")
+    table = table_intervals(rows).rename_axis("genre")
     ordered = table.loc[GENRES].sort_values("value", ascending=False)
     return pd.concat([ordered, table.loc[["macro", "micro"]]])
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'question_rows', 'counting_models', 'latent_models', 'playlist_experiment', 'paired_ratio',
-           'join_playlists', 'evaluate_playlists', 'check_given', 'table_measures', 'build_index', 'ask_playlists',
-           'score_by_given', 'score_or_none', 'table_by_given', 'score_growth']
+           'join_playlists', 'evaluate_playlists', 'check_given', 'score_coverage', 'table_measures', 'build_index',
+           'ask_playlists', 'score_by_given', 'score_or_none', 'table_by_given', 'score_growth']
 
 # %% ../../nbs/40e_playlists_evaluate.ipynb #pe40e004
 from collections.abc import Callable
@@ -41,7 +41,12 @@ from musicnb.studies.playlists_models import (
     make_catalogue,
 )
 from .playlists_rerank import Reranker
-from .playlists_ruler import RandomTracks, SameArtist
+from musicnb.studies.playlists_ruler import (
+    RandomTracks,
+    SameArtist,
+    catalogue_coverage,
+    whole_lists,
+)
 from ..tasks import MostPopular, ranking_task
 
 # %% ../../nbs/40e_playlists_evaluate.ipynb #pe40e007
@@ -232,9 +237,27 @@ def _compare(run: Run, p: Playlists, catalogue: Catalogue, asked: tuple, say: Ca
     exp = playlist_experiment(run, p, rows, split, seed)
     models = counting_models(catalogue, given, seed)
     models["re-ranker"] = Reranker(catalogue, random_state=seed)
-    exp.fit(models, rows, given, permuted=False)
+    exp.fit(models, rows, given, keep=("popular", *models), permuted=False)
+    score_coverage(run, exp, ["popular", *models], rows, given)
     say(f"\ngiven: {given}; {len(split[0]):,} training playlists, {len(split[1]):,} asked about\n")
     say(table_measures(exp, given).to_string())
+
+
+def score_coverage(
+    run: Run,  # takes the scores
+    exp: Experiment,  # has kept the models
+    models: list[str],
+    rows: pd.DataFrame,  # from `question_rows`
+    features: str,  # name of the questions
+) -> None:
+    "Record which share of the training playlists' tracks stands among the first of any list."
+    train, test = exp.splits["random"][0]
+    known = np.unique(np.concatenate(whole_lists(rows.iloc[train], rows["truth"].iloc[train])))
+    about = {"task": "ranking", "target": "tracks", "features": features, "n_test": len(test)}
+    for model in models:
+        lists = exp.fitted(model, features=features)[0].predict(rows.iloc[test])
+        share = catalogue_coverage(lists, len(known))
+        run.score(model, "catalogue_coverage", share, n_train=len(train), **about)
 
 
 def table_measures(exp: Experiment, features: str) -> pd.DataFrame:  # a row a model

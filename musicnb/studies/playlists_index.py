@@ -8,7 +8,6 @@ __all__ = ['GRAMS', 'NEAR', 'SAME_NAME', 'ARTIST_WEIGHT', 'ARTIST_BONUS', 'FORMS
            'make_playlist', 'playlist_text', 'check_form', 'open_index', 'is_current']
 
 # %% ../../nbs/40f_playlists_index.ipynb #pi40f004
-import csv
 import hashlib
 import io
 import json
@@ -26,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core import UserError, cache_dir, write_text
+from ..files import csv_writer
 
 # %% ../../nbs/40f_playlists_index.ipynb #pi40f007
 class Ragged(NamedTuple):
@@ -371,7 +371,7 @@ def playlist_text(
         return json.dumps(table, ensure_ascii=False, indent=1) + "\n"
     if form == ".csv":
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+        csv_writer(text).writerows([columns, *rows])
         return text.getvalue()
     return _m3u(songs)
 

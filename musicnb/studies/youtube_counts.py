@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['FIRST', 'PUBLISHED', 'SECOND', 'ELAPSED', 'READ_IN', 'SEEN', 'ADDED', 'table_dates', 'interpolate_counts',
-           'keep_like_first', 'table_first_rows', 'table_gaps', 'comments_closed', 'share_by_artist', 'table_children',
-           'table_channels', 'plot_children', 'find_published_song', 'published_class_share', 'table_repeats',
-           'drop_others', 'gain_without_copies', 'table_added', 'size_tenths', 'coverage_weights', 'weighted_median',
-           'coverage_gap', 'table_age_rates']
+           'table_joined', 'keep_like_first', 'table_first_rows', 'table_gaps', 'comments_closed', 'share_by_artist',
+           'table_children', 'table_channels', 'plot_children', 'find_published_song', 'published_class_share',
+           'table_repeats', 'repeats_booster', 'drop_others', 'gain_without_copies', 'table_added', 'size_tenths',
+           'coverage_weights', 'weighted_median', 'coverage_gap', 'table_age_rates']
 
 # %% ../../nbs/10c_youtube_counts.ipynb #0eee5d8d
 import re
 from datetime import date
 
+import lightgbm as lgb
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -67,6 +68,33 @@ def interpolate_counts(
     if steady_rate:
         return first * (later / first) ** ELAPSED
     return first + ELAPSED * (later - first)
+
+# %% ../../nbs/10c_youtube_counts.ipynb #157aad69
+def table_joined(
+    both: pd.DataFrame,  # the joined rows; video and why: from `read_video` of their addresses
+    later: pd.DataFrame,  # the later file
+) -> pd.DataFrame:  # index: what was checked; rows, share
+    "What of two files can be joined, asked for and compared."
+    channel, refused, counted = both["channelId"], both["why"].ne(""), both["viewCount"].notna()
+    renamed = both["Channel"].ne(both["Channel"].shift())
+    dates = both.get("published_at", pd.Series(dtype=str))
+    checks = {
+        "rows": len(both),
+        "rows of the later file that match none": (~later["row"].isin(both["row"])).sum(),
+        "with a video's title": both["Title"].notna().sum(),
+        "with an address": both["why"].ne("blank").sum(),
+        "with an address that is refused": (refused & both["why"].ne("blank")).sum(),
+        "whose video stands in an earlier row": both["video"][~refused].duplicated().sum(),
+        "suspected of the previous row's channel": (
+            channel.eq(channel.shift()) & channel.notna() & renamed
+        ).sum(),
+        "with a later view count": counted.sum(),
+        "… and likes hidden": (counted & both["likeCount"].isna()).sum(),
+        "… and comments hidden or closed": (counted & both["commentCount"].isna()).sum(),
+        "with a date of publication": dates.notna().sum(),
+    }
+    table = pd.DataFrame({"rows": checks})
+    return table.assign(share=table["rows"] / len(both))
 
 # %% ../../nbs/10c_youtube_counts.ipynb #7820e9e3
 def keep_like_first(
@@ -250,6 +278,23 @@ def table_repeats(
         for name, key in keys.items()
     }
     return pd.DataFrame(rows).T.rename_axis("rows agree in")
+
+# %% ../../nbs/10c_youtube_counts.ipynb #b68ab2f8
+def repeats_booster(
+    trees: int,  # 1 or more; fewer than a hundred learn in larger steps
+    random_state: int = 1,
+) -> lgb.LGBMRegressor:  # unfitted
+    "LightGBM that gives the same numbers on every machine."
+    return lgb.LGBMRegressor(
+        n_estimators=trees,
+        learning_rate=0.1 if trees < 100 else 0.05,
+        min_child_samples=20,
+        random_state=random_state,
+        deterministic=True,
+        force_col_wise=True,
+        verbose=-1,
+        n_jobs=1,
+    )
 
 # %% ../../nbs/10c_youtube_counts.ipynb #e87491d0
 def drop_others(

@@ -9,7 +9,7 @@ __all__ = ['AUDIO', 'COUNTS', 'SOUND', 'RATES', 'CORRELATIONS', 'PUBLISHED_FIT',
            'judge_correlations', 'by_blocks', 'flagged_rows', 'table_medians', 'ratio_by_flag', 'table_ratios',
            'variance_between', 'table_demand', 'artist_means', 'explained_by_sound', 'table_ends', 'fit_line',
            'table_fits', 'table_slopes', 'plot_diagnostics', 'most_influential', 'spread_ratio', 'describe_residuals',
-           'table_neighbours', 'line_by_artist', 'table_lines', 'interpolated_line']
+           'table_neighbours', 'line_by_artist', 'table_lines', 'interpolated_line', 'judge_line']
 
 # %% ../../nbs/10d_youtube_eda.ipynb #79becffb
 import numpy as np
@@ -24,6 +24,7 @@ from musicnb.intervals import (
     block_interval,
     bootstrap_statistic,
     correlation_interval,
+    r2_interval,
     table_correlations,
 )
 from ..maps import plot_names
@@ -638,3 +639,28 @@ def interpolated_line(
     )
     slope, constant = (Interval(*v, n=len(songs), split="published") for v in found)
     return slope, constant
+
+# %% ../../nbs/10d_youtube_eda.ipynb #2d3e822d
+def judge_line(
+    run: Run,
+    songs: pd.DataFrame,  # as published, repeats kept
+    once: pd.DataFrame,  # each song once
+    seed: int = 1,
+) -> dict[str, Interval | NotRun]:  # R², slope, constant
+    "The published line, entered into the ledger beside the line with each song once."
+    r2, r2_once = (r2_interval(f["Stream"], f["Views"], f["artist"]) for f in (songs, once))
+    reason = "views of February 2023; R² has no unit and hardly differs between dates"
+    reason += "; strict: each song once"
+    run.judge("yt-ols-r2", r2, strict=r2_once, one_split=r2, reason=reason)
+    moved, moved_once = (interpolated_line(f, seed) for f in (songs, once))
+    reason = "moved to October 2024 by the rows counted twice; strict: each song once"
+    for id, ours, strict in zip(("yt-ols-coef", "yt-ols-const"), moved, moved_once, strict=True):
+        run.judge(id, ours, strict=strict, one_split=ours, reason=reason)
+    kurtosis = table_fits({"all": fit_line(songs), "once": fit_line(once)}).loc["kurtosis"]
+    reason = "far from normal at both dates, and decided by a handful of songs"
+    ours, strict = kurtosis["all"], kurtosis["once"]
+    run.judge("yt-ols-diag", ours, strict=strict, comparable=False, reason=reason)
+    likes, comments = (fit_line(songs, y).rsquared for y in ("Likes", "Comments"))
+    reason = f"no values published; ours is R² of likes, of comments {comments:.3f}"
+    run.judge("yt-ols-others", likes, comparable=False, reason=reason)
+    return dict(zip(("R²", "slope", "constant"), (r2, *moved), strict=True))

@@ -1,4 +1,4 @@
-// Theme, "show all code" and the contents list. Everything else on the page works without a script.
+// Theme, "show all code", contents, saving, search. What is to be read stands on the page without a script.
 (() => {
   "use strict";
   const root = document.documentElement;
@@ -161,11 +161,132 @@
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   }
 
+  // Only what scrolls takes focus, and says so.
+  function scroller(box) {
+    const over = box.scrollWidth > box.clientWidth + 1;
+    box.classList.toggle("scrolls", over);
+    if (!over) { for (const name of ["tabindex", "role", "aria-label"]) box.removeAttribute(name); return; }
+    const caption = box.closest("figure")?.querySelector("figcaption");
+    box.tabIndex = 0;
+    box.setAttribute("role", "region");
+    box.setAttribute("aria-label", caption ? caption.textContent.replace(/#$/, "") : "Table");
+  }
+
+  // Figures as SVG and PNG, tables as CSV.
+  const save = (name, blob) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  };
+  const drawing = (svg) => {
+    const copy = svg.cloneNode(true), box = svg.viewBox.baseVal;
+    copy.setAttribute("width", box.width * 4 / 3);
+    copy.setAttribute("height", box.height * 4 / 3);
+    copy.setAttribute("font-family", "sans-serif");
+    const text = new XMLSerializer().serializeToString(copy);
+    return text.replace(/var\(--fig-paper, ?#[0-9a-f]{6}\)/gi, "#ffffff").replace(/var\(--[\w-]+, ?(#[0-9a-f]{6})\)/gi, "$1");
+  };
+  function savePng(svg, name) {
+    const picture = new Image(), canvas = document.createElement("canvas");
+    picture.onload = () => {
+      canvas.width = picture.width * 2;
+      canvas.height = picture.height * 2;
+      const pen = canvas.getContext("2d");
+      pen.fillStyle = "#ffffff";
+      pen.fillRect(0, 0, canvas.width, canvas.height);
+      pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
+      canvas.toBlob((blob) => save(`${name}.png`, blob));
+    };
+    picture.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(drawing(svg))}`;
+  }
+  const csv = (table) => [...table.rows].map((row) => [...row.cells].map((cell) => {
+    const text = cell.textContent.trim();
+    return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  }).join(",")).join("\r\n");
+  function tools(figure) {
+    const svg = figure.querySelector("svg"), tables = figure.querySelectorAll("table");
+    const page = location.pathname.split("/").pop().replace(/\.html$/, "") || "page";
+    const name = `${page}-${figure.id || "figure"}`;
+    if (!svg && !tables.length) return;
+    const bar = document.createElement("p");
+    bar.className = "tools";
+    const offer = (word, act) => {
+      const button = make("button", bar, word);
+      button.type = "button";
+      button.setAttribute("aria-label", `Save as ${word}`);
+      button.addEventListener("click", act);
+    };
+    if (svg) {
+      offer("SVG", () => save(`${name}.svg`, new Blob([drawing(svg)], { type: "image/svg+xml" })));
+      offer("PNG", () => savePng(svg, name));
+    } else {
+      offer("CSV", () => save(`${name}.csv`, new Blob([[...tables].map(csv).join("\r\n\r\n")], { type: "text/csv" })));
+    }
+    figure.insertBefore(bar, figure.querySelector(".words"));
+  }
+
+  // On a narrow screen the panels of a figure stand below each other.
+  function stack(svg) {
+    const panels = svg.querySelector(":scope > g");
+    if (!panels || svg.classList.contains("stacked")) return;
+    const parts = [...panels.children].filter((part) => part.tagName === "g").slice(1);
+    const boxes = parts.map((part) => part.getBBox());
+    const wide = svg.viewBox.baseVal.width;
+    const is = boxes.map((box) => box.width > 60 && box.height > 50 && box.width < 0.62 * wide);
+    if (is.filter(Boolean).length < 2) return;
+    const gap = 8, last = boxes.length - 1;
+    let width = 0;
+    boxes.forEach((box, i) => { if (is[i]) width = Math.max(width, box.width); });
+    const above = boxes.flatMap((box, i) => (is[i] ? [] : [box]));
+    const first = Math.min(...boxes.filter((_, i) => is[i]).map((box) => box.y));
+    const head = above.filter((box) => box.y + box.height <= first + 2);
+    let y = head.length ? Math.max(...head.map((box) => box.y + box.height)) + gap : 0;
+    for (let i = 0; i <= last; i += 1) {
+      if (!is[i]) continue;
+      parts[i].setAttribute("transform", `translate(${-boxes[i].x} ${y - boxes[i].y})`);
+      y += boxes[i].height + gap;
+    }
+    width = Math.max(width, ...head.map((box) => box.x + box.width));
+    svg.setAttribute("viewBox", `-2 0 ${width + 4} ${y}`);
+    svg.classList.add("stacked");
+  }
+
+  // The index: headings, findings and published figures by word and by filter.
+  function search(section) {
+    const input = section.querySelector("input"), selects = [...section.querySelectorAll("select")];
+    const lines = [...section.querySelectorAll("li")], count = section.querySelector(".note");
+    const texts = lines.map((line) => line.textContent.toLowerCase());
+    section.hidden = false;
+    const look = () => {
+      const words = input.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
+      const chosen = selects.filter((select) => select.value);
+      const asked = words.length || chosen.length;
+      let found = 0;
+      lines.forEach((line, i) => {
+        const fits = asked && words.every((word) => texts[i].includes(word)) && chosen.every((s) => line.dataset[s.dataset.filter] === s.value);
+        if (fits) found += 1;
+        line.hidden = !fits || found > 100;
+      });
+      count.textContent = asked ? `${found} found${found > 100 ? ", the first 100 are shown" : ""}` : "";
+    };
+    input.addEventListener("input", look);
+    for (const select of selects) select.addEventListener("change", look);
+    look();
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
     const find = (name, then) => { const element = document.querySelector(name); if (element) then(element); };
     find("#theme", themeSwitch);
     find("#code", codeSwitch);
     find(".toc", contents);
+    find("#search", search);
     document.querySelectorAll(".song-map").forEach(songMap);
+    if (window.matchMedia("(max-width: 40rem)").matches) document.querySelectorAll(".figure .scroll > svg").forEach(stack);
+    document.querySelectorAll(".figure").forEach(tools);
+    const boxes = [...document.querySelectorAll(".scroll, pre")];
+    const watch = new ResizeObserver((seen) => seen.forEach((one) => scroller(one.target)));
+    for (const box of boxes) watch.observe(box);
   });
 })();

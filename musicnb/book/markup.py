@@ -173,6 +173,10 @@ _SVG_TAGS = frozenset(
 )
 
 
+# A bar that is nearly solid is a mark: it shall stand out from the paper as its colour does.
+_SOLID = re.compile(r"(?<![-\w])opacity: 0\.[789]\d*")
+
+
 def _svg_attributes(tag: str, attributes: dict, prefix: str) -> dict:
     "The attributes that may stay, with colours as variables and references within the figure."
     kept, styles = {}, []
@@ -201,6 +205,7 @@ def _svg_attributes(tag: str, attributes: dict, prefix: str) -> dict:
                 value,
                 flags=re.I,
             )
+            value = _SOLID.sub("opacity: 1", value) if "var(--fig-" in value else value
             styles.append(value.strip("; ") if name == "style" else f"{name}: {value}")
         else:
             kept[name] = prefix + value if name == "id" else value

@@ -169,7 +169,7 @@
     const caption = box.closest("figure")?.querySelector("figcaption");
     box.tabIndex = 0;
     box.setAttribute("role", "region");
-    box.setAttribute("aria-label", caption ? caption.textContent.replace(/#$/, "") : "Table");
+    box.setAttribute("aria-label", caption ? caption.textContent.replace(/#$/, "") : box.querySelector("svg") ? "Figure" : "Table");
   }
 
   // Figures as SVG and PNG, tables as CSV.
@@ -250,6 +250,7 @@
     }
     width = Math.max(width, ...head.map((box) => box.x + box.width));
     svg.setAttribute("viewBox", `-2 0 ${width + 4} ${y}`);
+    svg.setAttribute("width", (width + 4) * 4 / 3);
     svg.classList.add("stacked");
   }
 
@@ -283,7 +284,7 @@
     find(".toc", contents);
     find("#search", search);
     document.querySelectorAll(".song-map").forEach(songMap);
-    if (window.matchMedia("(max-width: 40rem)").matches) document.querySelectorAll(".figure .scroll > svg").forEach(stack);
+    if (window.matchMedia("(max-width: 40rem)").matches) document.querySelectorAll(".scroll > svg").forEach(stack);
     document.querySelectorAll(".figure").forEach(tools);
     const boxes = [...document.querySelectorAll(".scroll, pre")];
     const watch = new ResizeObserver((seen) => seen.forEach((one) => scroller(one.target)));

@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['SCORE_COLUMNS', 'SCORE_KEY', 'METRICS', 'LEDGER_COLUMNS', 'VERDICTS', 'Provenance', 'weakest_kind', 'Finding',
-           'typographic_minus', 'estimate', 'estimate_ends', 'Interval', 'NotRun', 'verdict', 'claim_verdict', 'Run',
-           'read_results', 'models_dir', 'read_published', 'LedgerRow', 'complete_ledger', 'read_book']
+           'typographic_minus', 'estimate', 'estimate_ends', 'Interval', 'NotRun', 'verdict', 'claim_verdict',
+           'full_values', 'Run', 'read_results', 'models_dir', 'read_published', 'LedgerRow', 'complete_ledger',
+           'read_book']
 
 # %% ../nbs/00b_core.ipynb #b19e86d1
+import ast
 import contextlib
 import csv
 import html
@@ -15,6 +17,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, is_dataclass
@@ -267,6 +270,40 @@ METRICS = (
 LEDGER_COLUMNS = "id published ours low high strict strict_low strict_high verdict reason".split()
 VERDICTS = ("reproduced", "refuted", "not supported", "not comparable", "not run")
 
+# %% ../nbs/00b_core.ipynb #fullval02
+def full_values(
+    cells: list[str],  # sources of the cells that a notebook has run so far
+    names: dict,  # its variables
+) -> dict:  # name -> value
+    "The values of a chapter's full profile that its notebook still has to take."
+    defaults = [_assigned(cell) if "full: dict" in cell else {} for cell in cells]
+    place = max((i for i, found in enumerate(defaults) if "full" in found), default=None)
+    if place is None:
+        return {}
+    injected = (c for c in cells[place + 1 :] if c.startswith("# Parameters"))
+    given = {name for cell in injected for name in _assigned(cell)}
+    quick = {n: v for n, v in defaults[place].items() if n not in given and names.get(n) == v}
+    return {name: value for name, value in names["full"].items() if name in quick}
+
+
+def _assigned(cell: str) -> dict:  # name -> value
+    "The literals that a cell gives names to."
+    found = {}
+    with contextlib.suppress(SyntaxError, ValueError):
+        for node in ast.parse(cell).body:
+            if isinstance(node, ast.AnnAssign | ast.Assign) and node.value:
+                target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+                found[ast.unparse(target)] = ast.literal_eval(node.value)
+    return found
+
+
+def _take_full_values() -> None:
+    "Set the values of the full profile in the notebook that is running, and say so."
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if taken := full_values(shell.user_ns.get("In", []), shell.user_ns) if shell else {}:
+        shell.user_ns.update(taken)
+        print("full profile: " + ", ".join(f"{name} = {value!r}" for name, value in taken.items()))
+
 # %% ../nbs/00b_core.ipynb #65842a7a
 class Run:
     """What one chapter says: findings, scores and entries in the ledger of published figures.
@@ -290,6 +327,8 @@ class Run:
         self._target = os.environ.get("MUSICNB_RESULTS")
         if self._target:
             write_text(self._target, "")
+        elif profile == "full":
+            _take_full_values()
 
     @property
     def kind(self) -> str:

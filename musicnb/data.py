@@ -482,14 +482,17 @@ def _load_twin(dataset: DataSet, home: Path | None, sample: int, seed: int) -> p
     return frame
 
 # %% ../nbs/03_data.ipynb #18da6f18
+_LOGIN = "a token in ~/.kaggle/kaggle.json, or KAGGLE_USERNAME and KAGGLE_KEY in the environment"
+
+
 def fetch(
     dataset: DataSet,
     target: Path | None = None,  # folder; data/raw of the clone by default
 ) -> Path:  # the file in its place
     """Download a data set with kagglehub.
 
-    Raises `UserError` if Kaggle has it not or cannot be reached, and `DataError` if the download
-    does not hold the file."""
+    Raises `UserError` if Kaggle has it not, wants a login or cannot be reached, and `DataError` if
+    the download does not hold the file."""
     if not dataset.kaggle:
         raise UserError(
             f"{dataset.name!r} cannot be fetched",
@@ -502,9 +505,10 @@ def fetch(
     try:
         folder = Path(kagglehub.dataset_download(dataset.kaggle))
     except Exception as e:  # kagglehub passes on whatever its HTTP library raised
+        refused = getattr(getattr(e, "response", None), "status_code", 0) in (401, 403)
         raise UserError(
             f"Kaggle did not give {dataset.kaggle} ({type(e).__name__})",
-            "a network that reaches kaggle.com",
+            _LOGIN if refused else "a network that reaches kaggle.com",
             f"download {dataset.file} by hand into {target}",
         ) from e
     found = sorted(folder.rglob(dataset.file))

@@ -14,7 +14,6 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import ROOT, chapter
-from tiny_tabpfn import make_weights
 
 PAGES = sorted((ROOT / "docs" / "pages").rglob("*.md"))
 FENCE = re.compile(r"^```(\S+)\n(.*?)^```$", re.M | re.S)
@@ -135,6 +134,8 @@ def test_wandb(home):
 @pytest.fixture
 def hub(tmp_path):
     """The address of a stand-in for the server of the weights."""
+    from tiny_tabpfn import make_weights
+
     weights = make_weights(tmp_path)
 
     class Hub(BaseHTTPRequestHandler):

@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from .words import SPLITS
 from ..core import UserError, need_root, write_text
 
 # %% ../../nbs/08f_reference.ipynb #refa0007
@@ -69,7 +70,7 @@ QUESTIONS = (
     ),
     Question(
         "genre",
-        "Which of ten genres is it, from the sound alone?",
+        "Which of ten genres is it, from sound and popularity?",
         "36b_genre_errors",
         "sound-auroc",
         matters=False,
@@ -252,7 +253,9 @@ def answers_markdown(
 
 def _answer(finding: dict) -> str:
     said = f"**{_plain(finding['claim'])}** n = {finding['n']:,}"
-    return said + ("" if finding["split"] == "none" else f", split {finding['split']}")
+    return said + (
+        "" if finding["split"] == "none" else f", {SPLITS.get(finding['split'], finding['split'])}"
+    )
 
 
 def _picture(answer: dict, charts: str) -> str:

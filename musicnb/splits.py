@@ -4,12 +4,20 @@
 
 # %% auto #0
 __all__ = ['Split', 'LOCKBOX', 'split_random', 'split_by_year', 'split_artist_apart', 'drop_shared', 'draw_splits', 'in_lockbox',
-           'part_lockbox', 'deduplicate', 'draw_folds', 'table_splits', 'share_of_copies']
+           'part_lockbox', 'deduplicate', 'draw_folds', 'InnerFolds', 'keeps_artists', 'table_splits',
+           'share_of_copies']
 
 # %% ../nbs/05b_splits.ipynb #f09e1641
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import GroupKFold, KFold, train_test_split
+from sklearn.model_selection import (
+    BaseCrossValidator,
+    GroupKFold,
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    train_test_split,
+)
 
 from .core import NotRun, UserError
 from .plot import format_percent, plural
@@ -167,6 +175,43 @@ def draw_folds(
 def _need_folds(n: int, folds: int, what: str):
     if n < folds:
         raise UserError(f"{n} {what} for {folds} folds", f"{folds} or more {what}")
+
+# %% ../nbs/05b_splits.ipynb #inner002
+class InnerFolds(BaseCrossValidator):
+    "Shuffled folds; of whole artists where `groups` says who they are, unnamed ones row by row."
+
+    __metadata_request__split = {"groups": True}  # for scikit-learn's routing
+
+    def __init__(
+        self,
+        n_splits: int = 5,
+        stratify: bool = False,  # the same share of each class in each fold
+        random_state: int = 1,
+    ):
+        self.n_splits, self.stratify, self.random_state = n_splits, stratify, random_state
+
+    def get_n_splits(self, X=None, y=None, groups=None) -> int:
+        return self.n_splits
+
+    def split(self, X, y=None, groups=None):  # groups: codes, -1 = unnamed
+        rows, whole = (
+            (StratifiedKFold, StratifiedGroupKFold) if self.stratify else (KFold, GroupKFold)
+        )
+        if groups is None:
+            return rows(self.n_splits, shuffle=True, random_state=self.random_state).split(X, y)
+        codes = np.array(groups)
+        codes[codes < 0] = codes.max() + 1 + np.arange((codes < 0).sum())
+        folds = whole(self.n_splits, shuffle=True, random_state=self.random_state)
+        return folds.split(X, y, codes)
+
+
+def keeps_artists(
+    split: Split,
+    groups: np.ndarray,  # code of each row's artist, -1 = unnamed
+) -> bool:
+    "Is every test row of a named artist that no training row has?"
+    train, test = (groups[rows] for rows in split)
+    return bool((test >= 0).all() and not np.isin(test, train).any())
 
 # %% ../nbs/05b_splits.ipynb #640e0b73
 def table_splits(

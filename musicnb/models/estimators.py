@@ -38,7 +38,7 @@ from sklearn.linear_model import (
     RidgeCV,
 )
 from sklearn.metrics import roc_curve
-from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_predict
+from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
@@ -52,8 +52,8 @@ from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from ..core import UserError
-from ..evaluate import Split
 from ..intervals import conformal_margin, move_ends
+from ..splits import InnerFolds, Split
 
 # %% ../../nbs/06a_estimators.ipynb #09404426
 RIDGE_ALPHAS = np.logspace(0, 5, 11)  # penalties on the sum of squared errors of scaled features
@@ -67,8 +67,7 @@ def linear_models(
     folds: int = 5,  # of the cross-validation for Lasso's penalty; Ridge's leaves out one row
 ) -> dict[str, Pipeline]:  # plain name -> pipeline, scaler first
     "The published models, and Lasso and Ridge with cross-validated penalties."
-    shuffled = KFold(folds, shuffle=True, random_state=1)  # the file's order may mean something
-    lasso = LassoCV(alphas=50, eps=1e-5, cv=shuffled)
+    lasso = LassoCV(alphas=50, eps=1e-5, cv=InnerFolds(folds))
     chosen = {"Lasso (CV)": lasso, "Ridge (CV)": RidgeCV(RIDGE_ALPHAS)}
     published = {n: make_pipeline(MinMaxScaler(), m) for n, m in _published_settings().items()}
     return published | {n: make_pipeline(StandardScaler(), m) for n, m in chosen.items()}
@@ -123,10 +122,10 @@ N_NEIGHBORS = (1, 3, 5, 10, 20, 40)  # tried where k is chosen
 
 def knn_models(
     n_neighbors: int = 3,  # where k is given, and while features are dropped
-    folds: int = 5,  # of the cross-validations that choose, rows dealt at random
+    folds: int = 5,  # of the cross-validations that choose
 ) -> dict[str, Pipeline]:  # plain name -> pipeline: imputer (median), scaler, the rest
     "k nearest neighbours of standardised features: k given, k chosen, features and k chosen."
-    choosing = dict(scoring="neg_mean_squared_error", cv=KFold(folds, shuffle=True, random_state=1))
+    choosing = dict(scoring="neg_mean_squared_error", cv=InnerFolds(folds))
     knn = KNeighborsRegressor(n_neighbors, algorithm="brute")  # in a dozen columns the fastest
     best_k = GridSearchCV(knn, {"n_neighbors": N_NEIGHBORS}, error_score="raise", **choosing)
     fewer = SequentialFeatureSelector(knn, direction="backward", tol=0, **choosing)
@@ -193,13 +192,14 @@ class BiasCorrectedTarget(TransformedTargetRegressor):
     `UserError` for targets that have no logarithm and for fewer rows than folds."""
 
     transformer, check_inverse = None, False  # of the parent; the scale has both functions
+    __metadata_request__fit = {"groups": True}
 
     def __init__(
         self,
         regressor=None,  # what learns
         scale: str = "root",  # of SCALES
         factor: str = "total",  # or "smear"
-        folds: int = 0,  # that leave rows out for the factor, dealt at random; 0: training rows
+        folds: int = 0,  # that leave rows out for the factor; 0: training rows
     ):
         self.regressor, self.scale, self.factor, self.folds = regressor, scale, factor, folds
 
@@ -211,12 +211,15 @@ class BiasCorrectedTarget(TransformedTargetRegressor):
     def inverse_func(self):
         return scale_functions(self.scale)[1]
 
-    def fit(self, X, y, **fit_params) -> "BiasCorrectedTarget":
+    def get_metadata_routing(self):
+        return super().get_metadata_routing().add_self_request(self)
+
+    def fit(self, X, y, groups=None) -> "BiasCorrectedTarget":  # groups: for `InnerFolds`
         y = np.asarray(y, dtype=float)
         self._check_target(y)
         self.factor_ = 1.0
-        super().fit(X, y, **fit_params)
-        predicted = self._predict_left_out(X, y) if self.folds else self.predict(X)
+        super().fit(X, y)
+        predicted = self._predict_left_out(X, y, groups) if self.folds else self.predict(X)
         smear, total = np.mean(y / predicted), y.sum() / predicted.sum()
         self.factor_ = float(smear if self.factor == "smear" else total)
         return self
@@ -231,8 +234,8 @@ class BiasCorrectedTarget(TransformedTargetRegressor):
             wanted = "numbers above zero, which have a logarithm"
             raise UserError(f"a target of {y.min():g}", wanted, "leave these rows out")
 
-    def _predict_left_out(self, X, y: np.ndarray) -> np.ndarray:
-        folds = KFold(self.folds, shuffle=True, random_state=1)
+    def _predict_left_out(self, X, y: np.ndarray, groups) -> np.ndarray:
+        folds = list(InnerFolds(self.folds).split(X, y, groups))
         return self.inverse_func(cross_val_predict(self.regressor, X, self.func(y), cv=folds))
 
     def predict(self, X, **predict_params) -> np.ndarray:
@@ -550,6 +553,8 @@ class CalibratedBlend(ClassifierMixin, BaseEstimator):
     Classifiers, 61–74) and with the threshold of the best balanced accuracy, both from predictions
     for training rows that were left out."""
 
+    __metadata_request__fit = {"groups": True}
+
     def __init__(
         self,
         blend: Blend,  # bounds 0 and 1; its members predict the probability of class 1
@@ -558,12 +563,18 @@ class CalibratedBlend(ClassifierMixin, BaseEstimator):
     ):
         self.blend, self.folds, self.random_state = blend, folds, random_state
 
-    def fit(self, X: pd.DataFrame, y) -> "CalibratedBlend":  # y: 0 or 1
+    def fit(
+        self,
+        X: pd.DataFrame,
+        y,  # 0 or 1
+        groups=None,  # for `InnerFolds`
+    ) -> "CalibratedBlend":
         y = np.asarray(y, dtype="int64")
-        folds = StratifiedKFold(self.folds, shuffle=True, random_state=self.random_state)
+        folds = InnerFolds(self.folds, stratify=True, random_state=self.random_state)
+        parts = list(folds.split(X, y, groups))
         self.classes_ = np.array([0, 1])
         with parallel_config("threading"):  # boosting releases the interpreter while it works
-            left_out = cross_val_predict(self.blend, X, y, cv=folds.split(X, y), n_jobs=2)
+            left_out = cross_val_predict(self.blend, X, y, cv=parts, n_jobs=2)
         odds = _odds(left_out)
         platt = LogisticRegression(C=np.inf).fit(odds[:, None], y)
         self.line_ = (float(platt.intercept_[0]), float(platt.coef_[0, 0]))

@@ -43,7 +43,7 @@ from musicnb.models.estimators import (
 )
 from ..models.tabular import TabNetClassifier, TabPFNClassifier, find_tabpfn_weights
 from ..plot import BLUE, LABELS, MUTED, ORANGE, VERMILLION
-from ..splits import Split, deduplicate, draw_splits, split_random
+from ..splits import InnerFolds, Split, deduplicate, draw_splits, split_random
 from musicnb.studies.youtube import (
     CLASS_TARGETS,
     FEATURES,
@@ -372,7 +372,8 @@ def all_classifiers(
     "The classifiers of `class_models`, one with its own threshold, TabNet; the forest last."
     models = class_models(n_estimators, random_state)
     forest, scaler = models.pop("Random forest"), models["SVM (linear)"][0]
-    own = TunedThresholdClassifierCV(models["LightGBM"], scoring="balanced_accuracy", cv=3)
+    folds = InnerFolds(3, stratify=True)
+    own = TunedThresholdClassifierCV(models["LightGBM"], scoring="balanced_accuracy", cv=folds)
     net = TabNetClassifier(
         n_d=16, n_a=16, epochs=epochs, patience=epochs, random_state=random_state
     )

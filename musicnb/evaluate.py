@@ -195,6 +195,7 @@ def evaluate_models(
     chance = {"Permuted labels": list(models.values())[-1] if models else dummy}
     everyone = {name: dummy} | (chance if permuted else {}) | models
     units = pool_units(groups, len(y), seed)
+    groups = None if groups is None else np.asarray(groups)
     about = _hash(everyone, X, y, units) if os.environ.get("MUSICNB_WORK") else ""
 
     def one(split: Split, shuffled: np.ndarray) -> dict:
@@ -376,14 +377,13 @@ class Experiment:
                 for name in (self.task.baseline[0], "Permuted labels"):
                     self.found.setdefault((features, kind, name), missing)
             if able:
-                groups = None if self.groups is None else np.asarray(self.groups)
                 made = evaluate_models(
                     able,
                     X,
                     self.y,
                     parts[:repeats],
                     self.random_state,
-                    groups,
+                    self.groups,
                     self.n_resamples,
                     keep,
                     self.task,

@@ -26,6 +26,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..core import UserError
 from .estimators import NeighborTargetFeatures
+from ..splits import split_artist_apart
 
 # %% ../../nbs/06f_networks.ipynb #6c0c9735
 def import_keras():  # the module
@@ -173,12 +174,14 @@ def check_spread(X: np.ndarray, y: np.ndarray, names) -> None:
         raise UserError(f"the target is {y[0]:g} in {rows}", "a target that varies")
 
 
-def _split_validation(y: np.ndarray, settings, stratify=None) -> tuple:  # training, validation
-    "Positions of the rows to learn from and of those to watch."
+def _split_validation(y: np.ndarray, settings, stratify, groups) -> tuple:
+    "Positions of the rows to learn from and to watch: of whole artists, where they are given."
     rows, share = np.arange(len(y)), settings.validation
     if not share:
         return rows, rows[:0]
     seed = settings.random_state
+    if groups is not None:
+        return split_artist_apart(pd.Series(groups), share, seed)
     return train_test_split(rows, test_size=share, random_state=seed, stratify=stratify)
 
 
@@ -222,6 +225,8 @@ def _train(net, table: tuple, watched: tuple, loss, settings: "_KerasNetwork") -
 class _KerasNetwork(BaseEstimator):
     "What the Keras regressor and classifier share."
 
+    __metadata_request__fit = {"groups": True}  # artists, for the rows to watch
+
     def __init__(
         self,
         build: Callable = dense_net,  # architecture: number of features -> keras.Model
@@ -261,11 +266,17 @@ class KerasRegressor(RegressorMixin, _KerasNetwork):
     for a network that cannot go below zero. Raises `UserError` where a column or the target is
     constant."""
 
-    def fit(self, X, y, watch: tuple | None = None) -> "KerasRegressor":  # watch: features, target
+    def fit(
+        self,
+        X,
+        y,
+        watch: tuple | None = None,  # features and target of the rows to watch
+        groups=None,  # artist of each row: the rows to watch are then of whole artists
+    ) -> "KerasRegressor":
         keras, names = import_keras(), getattr(X, "columns", None)
         X, y = validate_data(self, X, y, dtype="float32", y_numeric=True, ensure_min_samples=2)
         check_spread(X, y, names)
-        table, watched = split_watched(self, X, y, watch)
+        table, watched = split_watched(self, X, y, watch, groups=groups)
         mean, spread = float(table[1].mean()) * self.centre, float(table[1].std())
         scaled = ((a, ((b - mean) / spread).astype("float32")) for a, b in (table, watched))
         net = self._fit_network(*scaled, "mse")
@@ -284,15 +295,19 @@ class KerasClassifier(ClassifierMixin, _KerasNetwork):
     one class."""
 
     def fit(
-        self, X, y, watch: tuple | None = None
-    ) -> "KerasClassifier":  # watch: features, classes
+        self,
+        X,
+        y,
+        watch: tuple | None = None,  # features and classes of the rows to watch
+        groups=None,  # artist of each row: the rows to watch are then of whole artists
+    ) -> "KerasClassifier":
         keras, names = import_keras(), getattr(X, "columns", None)
         X, y = validate_data(self, X, y, dtype="float32", ensure_min_samples=2)
         self.classes_, codes = np.unique(y, return_inverse=True)
         check_spread(X, codes, names)
         if watch is not None:
             watch = watch[0], np.searchsorted(self.classes_, watch[1])
-        table, watched = split_watched(self, X, codes.astype("float32"), watch, stratify=codes)
+        table, watched = split_watched(self, X, codes.astype("float32"), watch, codes, groups)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         net = self._fit_network(table, watched, loss, outputs=len(self.classes_))
         self.model_ = keras.Model(net.input, keras.layers.Softmax()(net.output))
@@ -305,10 +320,10 @@ class KerasClassifier(ClassifierMixin, _KerasNetwork):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
 
-def split_watched(settings, X: np.ndarray, y: np.ndarray, watch, stratify=None) -> tuple:
+def split_watched(settings, X: np.ndarray, y, watch, stratify=None, groups=None) -> tuple:
     "Features and target of the rows to learn from, and of those to watch."
     if watch is None:
-        seen, kept = _split_validation(y, settings, stratify)
+        seen, kept = _split_validation(y, settings, stratify, groups)
         return (X[seen], y[seen]), (X[kept], y[kept])
     return (X, y), tuple(np.asarray(part, dtype="float32") for part in watch)
 

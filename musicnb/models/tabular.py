@@ -91,6 +91,8 @@ def _fit_tabnet(make: Callable, settings: "_TabNet", table: tuple, watched: tupl
 class _TabNet(BaseEstimator):
     "What both TabNets share."
 
+    __metadata_request__fit = {"groups": True}  # artists, for the rows to watch
+
     def __init__(
         self,
         n_d: int = 8,  # width of each step's part of the prediction
@@ -127,13 +129,19 @@ class TabNetRegressor(RegressorMixin, _TabNet):
     squared; `model_` is pytorch-tabnet's. Raises `UserError` where a column or the target is
     constant, `ValueError` for an unknown schedule."""
 
-    def fit(self, X, y, watch: tuple | None = None) -> "TabNetRegressor":  # watch: features, target
+    def fit(
+        self,
+        X,
+        y,
+        watch: tuple | None = None,  # features and target of the rows to watch
+        groups=None,  # artist of each row: the rows to watch are then of whole artists
+    ) -> "TabNetRegressor":
         from pytorch_tabnet.tab_model import TabNetRegressor as Network
 
         names = getattr(X, "columns", None)
         X, y = validate_data(self, X, y, dtype="float32", y_numeric=True, ensure_min_samples=2)
         check_spread(X, y, names)
-        table, watched = split_watched(self, X, y, watch)
+        table, watched = split_watched(self, X, y, watch, groups=groups)
         mean, spread = 0.0, 1.0
         if self.scale:
             mean, spread = float(table[1].mean()), float(table[1].std())
@@ -157,8 +165,12 @@ class TabNetClassifier(ClassifierMixin, _TabNet):
     does, and for a single class."""
 
     def fit(
-        self, X, y, watch: tuple | None = None
-    ) -> "TabNetClassifier":  # watch: features, classes
+        self,
+        X,
+        y,
+        watch: tuple | None = None,  # features and classes of the rows to watch
+        groups=None,  # artist of each row: the rows to watch are then of whole artists
+    ) -> "TabNetClassifier":
         from pytorch_tabnet.tab_model import TabNetClassifier as Network
 
         names = getattr(X, "columns", None)
@@ -167,7 +179,7 @@ class TabNetClassifier(ClassifierMixin, _TabNet):
         check_spread(X, codes, names)
         if watch is not None:
             watch = watch[0], np.searchsorted(self.classes_, watch[1])
-        table, watched = split_watched(self, X, codes, watch, stratify=codes)
+        table, watched = split_watched(self, X, codes, watch, codes, groups)
         self.model_, self.history_ = _fit_tabnet(Network, self, table, watched, "logloss")
         self.n_seen_, self.n_kept_ = len(table[1]), len(watched[1])
         return self

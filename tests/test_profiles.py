@@ -4,6 +4,10 @@ import nbformat
 import pytest
 from conftest import chapter
 
+from musicnb.book.chapter import in_range
+from musicnb.book.report import read_selection
+from musicnb.core import need_root
+
 PARAMETERS = """profile: str = "quick"
 seed: int = 1
 sample: int = 500  # rows
@@ -46,3 +50,10 @@ def test_the_runner_keeps_what_it_was_asked_for(clone):
     ran = clone.root / "reports" / "full" / "notebooks" / "26_popularity_test.ipynb"
     printed = [o.text for c in nbformat.read(ran, 4).cells for o in c.get("outputs", [])]
     assert printed == ["500 100\n"]
+
+
+def test_values_of_both_profiles_are_within_their_comments_ranges():
+    for chapter in read_selection([], need_root() / "nbs").values():
+        values = {name: p.default for name, p in chapter.parameters.items()}
+        for name, value in (values | chapter.value("full", {})).items():
+            assert in_range(value, chapter.parameters[name]), f"{chapter.stem}: {name} = {value}"

@@ -776,7 +776,8 @@ WRONG = {
     "name too long": (["report", "--data-dir", "x" * 300], "does not exist"),
     "seed below 0": (["report", "--seed", "-1"], "--seed is -1"),
     "no time": (["report", "--time-limit", "0"], "1 second or more"),
-    "count below 0": (["report", "-p", "sample=-5"], "0 or more"),
+    "count below 0": (["report", "-p", "sample=-5"], "0 takes all"),
+    "count below its comment": (["report", "-p", "leaves=1"], "of a tree, 2 or more"),
     "seed that numpy does not take": (["report", "--seed", "4294967296"], "0 to 4294967295"),
     "such a seed by -p": (["report", "-p", "seed=4294967296"], "from 0 to 4294967295"),
     "folder's name too long": (["report", "--out", "x" * 300], "File name too long"),
@@ -795,7 +796,8 @@ def test_wrong_command(clone, arguments, line):
     clone.add(
         "10_test_one",
         "print(1)",
-        parameters="seed: int = 1  # of every random draw\nsample: int = 60  # rows",
+        parameters="seed: int = 1  # of every random draw\nsample: int = 60  # rows, 0 takes all\n"
+        "leaves: int = 8  # of a tree, 2 or more",
     )
     done = clone.run(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr

@@ -4,19 +4,20 @@
 
 # %% auto #0
 __all__ = ['LAST_SEED', 'Parameter', 'Chapter', 'is_of', 'literal', 'chapter_stems', 'read_chapter', 'parse_given', 'parse_value',
-           'resolve', 'parse', 'imported', 'module_files', 'reached_modules', 'read_cells', 'code_of', 'named_data',
-           'study_data', 'data_state', 'chapter_key']
+           'value_range', 'in_range', 'resolve', 'parse', 'imported', 'module_files', 'reached_modules', 'read_cells',
+           'code_of', 'named_data', 'study_data', 'data_state', 'chapter_key']
 
 # %% ../../nbs/08_chapter.ipynb #chap0003
 import ast
 import hashlib
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from math import inf
+from math import inf, nextafter
 from pathlib import Path
 
 from ..core import UserError, read_published
@@ -169,7 +170,7 @@ def parse_given(
             raise UserError(
                 f"-p {name}: no selected chapter declares it", "one of " + ", ".join(known)
             )
-        given[name] = parse_value(text, declared[0])
+        given[name] = [parse_value(text, parameter) for parameter in declared][0]
     return given
 
 # %% ../../nbs/08_chapter.ipynb #1f331b28
@@ -182,20 +183,58 @@ def parse_value(text: str, parameter: Parameter):
         value = {"true": True, "false": False}[text.lower()] if flag else ast.literal_eval(text)
     except (KeyError, ValueError, SyntaxError, MemoryError, RecursionError):
         value = None
-    (low, high), fits = _ends(parameter), is_of(value, parameter.type)
-    if not fits or (low is not None and not low <= value <= high):
-        span = "" if low is None else f" from {low} to {high}" if high < inf else f", {low} or more"
-        expected = f"a value of type {parameter.type}{span} ({parameter.meaning})"
+    if not is_of(value, parameter.type) or not in_range(value, parameter):
+        expected = f"a value of type {parameter.type}{_span(parameter)} ({parameter.meaning})"
         raise UserError(f"-p {parameter.name}={text}", expected)
     return float(value) if parameter.type == "float" else value
 
+# %% ../../nbs/08_chapter.ipynb #range002
+_NUMBER = r"(-?[\d.,]*\d|two|three|five)"
+_WORDS = {"two": 2, "three": 3, "five": 5}
+_RANGES = {  # as comments put them -> are the ends within the range?
+    rf"above {_NUMBER} and below {_NUMBER}": False,
+    rf"\b{_NUMBER} to {_NUMBER}": True,
+    rf"\b{_NUMBER} or more": True,
+    rf"above {_NUMBER}": False,
+    rf"at most (?P<high>{_NUMBER})": True,
+}
 
-def _ends(parameter: Parameter) -> tuple[int | None, float]:
-    "The least and the greatest value: what starts at 0 or above is a count, a size or a share."
+
+def value_range(parameter: Parameter) -> tuple[float, float]:
+    "The least and the greatest value of a number, from the comment beside it."
     if parameter.name == "seed":
         return 0, LAST_SEED
-    number = parameter.type in ("int", "float") and parameter.default >= 0
-    return (0 if number else None), inf
+    low = (parameter.type == "int" and not _names(0, parameter)) if parameter.default >= 0 else -inf
+    low, high = float(low), inf
+    for pattern, closed in _RANGES.items():
+        if found := re.search(pattern, parameter.meaning):
+            ends = [_WORDS.get(e) or float(e.replace(",", "")) for e in found.groups()]
+            low = low if found.groupdict() else ends[0]
+            high = ends[-1] if len(ends) > 1 else inf
+            return (low, high) if closed else (nextafter(low, inf), nextafter(high, -inf))
+    return low, high
+
+
+def _names(value: int, parameter: Parameter) -> bool:
+    "Does the comment say what a number stands for, such as “0 takes all”?"
+    return bool(re.search(rf"(?<![\w.,-]){value}(?:: | takes | for )", parameter.meaning))
+
+
+def in_range(value, parameter: Parameter) -> bool:
+    "Is a value within the range of its parameter? Always, for what is no number."
+    if parameter.type not in ("int", "float"):
+        return True
+    low, high = value_range(parameter)
+    return low <= value <= high or (parameter.type == "int" and _names(value, parameter))
+
+
+def _span(parameter: Parameter) -> str:  # for messages; the comment says what is not here
+    if parameter.type not in ("int", "float") or any(
+        re.search(pattern, parameter.meaning) for pattern in _RANGES
+    ):
+        return ""
+    low, high = value_range(parameter)
+    return "" if low == -inf else f", {low:.0f} or more" if high == inf else f" from 0 to {high}"
 
 # %% ../../nbs/08_chapter.ipynb #b7fa373b
 def resolve(

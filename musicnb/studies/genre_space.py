@@ -14,11 +14,11 @@ import warnings
 import numpy as np
 import pandas as pd
 from scipy import stats
+from sklearn import manifold
 from sklearn.base import BaseEstimator
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_samples
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
@@ -192,14 +192,17 @@ def place_tsne(
     Z: np.ndarray,  # from `principal_components`
     n_components: int = 2,  # 2 or 3
     perplexity: float = 30,  # about the number of neighbours that count
-    max_iter: int = 500,  # rounds, 250 or more
+    max_iter: int = 500,  # rounds, above 250
     random_state: int = 1,
-    n_jobs: int = 2,
 ) -> np.ndarray:  # (rows, n_components)
-    "t-SNE, in Barnes and Hut's approximation."
-    settings = dict(perplexity=perplexity, max_iter=max_iter, n_jobs=n_jobs)
-    with threadpool_limits(n_jobs):
-        return TSNE(n_components, random_state=random_state, **settings).fit_transform(Z)
+    "t-SNE, on one core: the same seed gives the same map."
+    settings = dict(perplexity=perplexity, random_state=random_state, n_jobs=1)
+    if n_components == 3:
+        return manifold.TSNE(3, max_iter=max_iter, **settings).fit_transform(Z)
+    import openTSNE
+
+    rounds = dict(early_exaggeration_iter=250, n_iter=max_iter - 250, neighbors="exact")
+    return np.asarray(openTSNE.TSNE(2, **rounds, **settings).fit(Z))
 
 
 def place_umap(

@@ -104,11 +104,18 @@ def fit_model(
     groups: np.ndarray | None = None,  # artists of the rows; None where folds may split them
 ) -> BaseEstimator:  # the fitted model
     "Fit a model; folds inside it keep artists whole where `groups` is given."
-    if groups is not None:
-        with config_context(enable_metadata_routing=True):
-            if get_routing_for_object(model).consumes("fit", {"groups"}):
-                return model.fit(X, y, groups=groups)
-    return model.fit(X, y)
+    if groups is None or not _takes_groups(model):
+        return model.fit(X, y)
+    with config_context(enable_metadata_routing=True):
+        return model.fit(X, y, groups=groups)
+
+
+def _takes_groups(model: BaseEstimator) -> bool:
+    with config_context(enable_metadata_routing=True):
+        try:
+            return bool(get_routing_for_object(model).consumes("fit", {"groups"}))
+        except NotImplementedError:  # AdaBoost's answer; there are no folds inside it
+            return False
 
 
 def _fit_score(model, train, labels, inner, test, y, task) -> tuple:

@@ -29,7 +29,6 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import QuantileTransformer, SplineTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
-from sklearn.utils.metadata_routing import MetadataRequest
 
 from ..core import NotRun, UserError
 from ..evaluate import Evaluation, Experiment, evaluate_models, paired_difference, take
@@ -243,20 +242,13 @@ def table_changes(
     return table_intervals(rows).rename_axis("changed setting")
 
 # %% ../../nbs/30d_genre_models.ipynb #2d122103
-class _AdaBoost(AdaBoostClassifier):
-    "AdaBoost, which says that its fit takes nothing beside rows and target."
-
-    def get_metadata_routing(self):  # scikit-learn's own refuses to answer
-        return MetadataRequest(owner=self)
-
-
 def tree_classifiers(
     n_estimators: int = 100,  # of each; of AdaBoost half as many
     random_state: int = 1,
 ) -> dict[str, BaseEstimator]:  # plain name -> unfitted classifier
     "The five ensembles of trees."
     found = estimators.class_models(n_estimators, random_state)
-    stumps = _AdaBoost(n_estimators=max(1, n_estimators // 2), random_state=random_state)
+    stumps = AdaBoostClassifier(n_estimators=max(1, n_estimators // 2), random_state=random_state)
     return {
         "Random forest": found["Random forest"],
         "AdaBoost": stumps,

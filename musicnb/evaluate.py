@@ -125,9 +125,8 @@ def _fit_score(model, train, labels, inner, test, y, task) -> tuple:
     )
 
 
-@threadpool_limits.wrap(
-    limits=1, user_api="blas"
-)  # with few columns the threads of a matrix product only wait for each other
+# with few columns the threads of a matrix product only wait for each other
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def _fit_split(
     models: dict, X, y: np.ndarray, split: Split, shuffled, keep, units, task: Task, groups
 ) -> dict:
@@ -264,9 +263,8 @@ def paired_difference(
     first: str,  # the difference is the first's score …
     second: str,  # … minus the second's
     metric: str = "mse",
-    other: Evaluation
     # where the second was evaluated on the same splits with the same seed, if elsewhere
-    | None = None,
+    other: Evaluation | None = None,
 ) -> Interval:
     "First minus second on the same repeats, test rows and draws."
     ours, drawn = evaluation.over_repeats(first, metric)
@@ -308,9 +306,8 @@ def record_scores(
     "Record every model's scores, the baselines' included."
     table = table_scores(evaluation, metrics)
     told = "; ".join(p for p in (note, f"interval: {evaluation.method}") if p)
-    for row in table.dropna(subset="value").to_dict(
-        "records"
-    ):  # empty: a metric that this model cannot have
+    known = table.dropna(subset="value")  # empty: a metric that this model cannot have
+    for row in known.to_dict("records"):
         run.score(
             **row,
             task=evaluation.task,
@@ -338,11 +335,8 @@ class Experiment:
         task: Task = REGRESSION,
         groups=None,  # artist of each row, -1 = unnamed; None draws rows
         target: str = "popularity",  # what is predicted, as in scores.csv
-        metrics: tuple[str, ...] = (
-            "mse",
-            "mae",
-            "r2",
-        ),  # to be recorded; the first is the default elsewhere
+        # to be recorded; the first is the default elsewhere
+        metrics: tuple[str, ...] = ("mse", "mae", "r2"),
         test_share: float | str = "",  # share of the rows in the test part, for the record
         random_state: int = 1,  # of the permuted labels and the bootstrap
         n_jobs: int = 1,  # splits at a time
@@ -491,9 +485,8 @@ def difference(
     split: str = "random",
     features: str | None = None,  # of the first
     against: str | None = None,  # feature set of the second; the first's by default
-    against_split: str
     # kind of split of the second; the same test rows, as deduplicated has those of random
-    | None = None,
+    against_split: str | None = None,
 ) -> Interval | NotRun:
     "A paired difference on the same splits and test rows, with its 95 % interval."
     metric, made = metric or self.metrics[0], self.evaluation(first, split, features)

@@ -1,5 +1,6 @@
 """The notebooks are the source: they run, they are clean, and modules are what they export."""
 
+import ast
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from musicnb.book.chapter import chapter_stems, imported, module_files, read_chapter
+from musicnb.book.chapter import chapter_stems, code_of, imported, module_files, read_chapter
 from musicnb.book.report import cores, usual_jobs
 from musicnb.studies.registry import data_cards
 
@@ -85,6 +86,24 @@ def test_chapter_declares_its_parameters(path):
         c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"
     )
     assert f'Run("{path.stem}"' in code, "a chapter's run carries the chapter's name"
+
+
+def calls_of(tree: ast.AST, *names: str) -> list[ast.Call]:
+    found = (n for n in ast.walk(tree) if isinstance(n, ast.Call))
+    return [n for n in found if ast.unparse(n.func) in names]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=stem)
+def test_badges_and_findings_are_seen_in_jupyterlab(path):
+    """Each is what its cell ends with, or is displayed: no page is needed to see it."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type != "code" or not (body := ast.parse(code_of([cell])).body):
+            continue
+        shown = [body[-1]] if isinstance(body[-1], ast.Expr) else []
+        shown += [call for part in body for call in calls_of(part, "display")]
+        seen = {id(call) for part in shown for call in calls_of(part, "run.use", "run.finding")}
+        for call in (c for part in body for c in calls_of(part, "run.use", "run.finding")):
+            assert id(call) in seen, f"{path.name} {cell.id}: {ast.unparse(call)[:60]} is not shown"
 
 
 def test_exports_are_in_sync(tmp_path):

@@ -106,6 +106,22 @@ def test_badges_and_findings_are_seen_in_jupyterlab(path):
             assert id(call) in seen, f"{path.name} {cell.id}: {ast.unparse(call)[:60]} is not shown"
 
 
+def claims_of(path: Path) -> list[str]:
+    "The sentences of a chapter's findings, without their interval."
+    cells = nbformat.read(path, as_version=4).cells
+    texts = (n.value for n in ast.walk(ast.parse(code_of(cells))) if isinstance(n, ast.Constant))
+    claims = (t for t in texts if isinstance(t, str) and re.search(r"{value[:}]", t))
+    return [re.sub(r" ?\([^()]*{(ci|low)[^()]*\)", "", c) for c in claims]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=stem)
+def test_a_finding_is_one_short_sentence(path):
+    """At most 25 words, and three numbers beside the interval; years are no numbers."""
+    for claim in claims_of(path):
+        numbers = re.findall(r"{[^}]*:[^}]*}|\b(?!(?:19|20)\d\d\b)\d[\d,.]*\b", claim)
+        assert len(claim.split()) <= 25 and len(numbers) <= 3, (path.stem, numbers, claim)
+
+
 def test_exports_are_in_sync(tmp_path):
     """Exporting again changes nothing: musicnb/ was not edited by hand."""
     for name in ("nbs", "musicnb"):

@@ -1558,6 +1558,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                               'musicnb/studies/genre_words.py'),
                                              'musicnb.studies.genre_words.VectorSource': ( 'genre_words.html#vectorsource',
                                                                                            'musicnb/studies/genre_words.py'),
+                                             'musicnb.studies.genre_words._beside_sound': ( 'genre_words.html#_beside_sound',
+                                                                                            'musicnb/studies/genre_words.py'),
                                              'musicnb.studies.genre_words._check_hash': ( 'genre_words.html#_check_hash',
                                                                                           'musicnb/studies/genre_words.py'),
                                              'musicnb.studies.genre_words._open_glove': ( 'genre_words.html#_open_glove',

@@ -441,17 +441,25 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
 # %% ../../nbs/30e_genre_words.ipynb #335ada9a
+def _beside_sound(words: NameVectors) -> ColumnTransformer:
+    "Vectors of the names beside popularity and sound, which are filled and scaled."
+    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    parts = [("words", words, NAMES), ("sound", numbers, FEATURES["published-13"])]
+    return ColumnTransformer(parts)
+
+
 def reduced_vectors(
     n_components: int = 64,  # of the vectors of each name
     source: str = "use",  # of VECTORS
     random_state: int = 1,
+    sound: bool = False,  # popularity and sound too?
 ) -> Pipeline | NotRun:
     "A discriminant analysis on the main components of the vectors."
     found = find_vectors(source)
     few = NameVectors(source, n_components=n_components, random_state=random_state)
     if isinstance(found, NotRun):
         return found
-    return make_pipeline(few, LinearDiscriminantAnalysis())
+    return make_pipeline(_beside_sound(few) if sound else few, LinearDiscriminantAnalysis())
 
 
 def name_models(
@@ -540,12 +548,11 @@ def words_network(
     "The published network on word vectors, its inputs filled and scaled inside the fold."
     if isinstance(source, NotRun):
         return source
-    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
-    parts = [("words", NameVectors(source), NAMES)]
-    parts += [("sound", numbers, FEATURES["published-13"])] if sound else []
+    words = NameVectors(source)
+    inputs = _beside_sound(words) if sound else ColumnTransformer([("words", words, NAMES)])
     build = partial(narrowing_net, dropout=dropout)
     net = KerasClassifier(build, epochs=epochs, random_state=random_state, **settings)
-    return make_pipeline(ColumnTransformer(parts), net)
+    return make_pipeline(inputs, net)
 
 # %% ../../nbs/30e_genre_words.ipynb #63742640
 def judge_words(

@@ -1292,6 +1292,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                         'musicnb/studies/genre_elsewhere.py'),
                                                  'musicnb.studies.genre_elsewhere.sound_codes': ( 'genre_elsewhere.html#sound_codes',
                                                                                                   'musicnb/studies/genre_elsewhere.py'),
+                                                 'musicnb.studies.genre_elsewhere.table_excess': ( 'genre_elsewhere.html#table_excess',
+                                                                                                   'musicnb/studies/genre_elsewhere.py'),
                                                  'musicnb.studies.genre_elsewhere.table_mix': ( 'genre_elsewhere.html#table_mix',
                                                                                                 'musicnb/studies/genre_elsewhere.py'),
                                                  'musicnb.studies.genre_elsewhere.table_shift': ( 'genre_elsewhere.html#table_shift',

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GENRE_WORDS', 'named_genres', 'only_genre', 'sound_codes', 'load_elsewhere', 'prepare_elsewhere', 'join_tables',
-           'table_mix', 'table_shift', 'correct_mix', 'estimate_mix', 'MixCorrected']
+           'table_mix', 'table_excess', 'table_shift', 'correct_mix', 'estimate_mix', 'MixCorrected']
 
 # %% ../../nbs/30f_genre_elsewhere.ipynb #69ca66a3
 import re
@@ -141,6 +141,16 @@ def table_mix(
     "The mix of genres of tables."
     mix = {name: table["genre"].value_counts(normalize=True) for name, table in tables.items()}
     return pd.DataFrame(mix).reindex(GENRES).fillna(0)
+
+# %% ../../nbs/30f_genre_elsewhere.ipynb #99059e5d
+def table_excess(
+    said: pd.DataFrame,  # from `Experiment.predictions`
+) -> pd.Series:  # index: genre; points, above zero where too many are expected
+    "Mean probability of each genre minus its share of the tracks."
+    share = said["actual"].value_counts(normalize=True).reindex(range(len(GENRES)), fill_value=0)
+    expected = said[[f"p_{k}" for k in range(len(GENRES))]].mean()
+    points = 100 * (expected.to_numpy() - share.to_numpy())
+    return pd.Series(points, pd.Index(GENRES, name="genre"), name="points")
 
 # %% ../../nbs/30f_genre_elsewhere.ipynb #b61a6448
 def table_shift(

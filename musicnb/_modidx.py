@@ -439,6 +439,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'musicnb.evaluate._hash': ('evaluate.html#_hash', 'musicnb/evaluate.py'),
                                   'musicnb.evaluate._interval': ('evaluate.html#_interval', 'musicnb/evaluate.py'),
                                   'musicnb.evaluate._kept': ('evaluate.html#_kept', 'musicnb/evaluate.py'),
+                                  'musicnb.evaluate._takes_groups': ('evaluate.html#_takes_groups', 'musicnb/evaluate.py'),
                                   'musicnb.evaluate.evaluate_models': ('evaluate.html#evaluate_models', 'musicnb/evaluate.py'),
                                   'musicnb.evaluate.first_repeats': ('evaluate.html#first_repeats', 'musicnb/evaluate.py'),
                                   'musicnb.evaluate.fit_model': ('evaluate.html#fit_model', 'musicnb/evaluate.py'),

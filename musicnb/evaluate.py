@@ -97,6 +97,13 @@ def take(table, rows: np.ndarray):
     return table.iloc[rows] if hasattr(table, "iloc") else table[rows]
 
 
+def _takes_groups(model: BaseEstimator) -> bool:
+    "Does its fit hand groups on to folds inside it? AdaBoost cannot say, and has no folds."
+    with config_context(enable_metadata_routing=True), suppress(NotImplementedError):
+        return get_routing_for_object(model).consumes("fit", {"groups"})
+    return False
+
+
 def fit_model(
     model: BaseEstimator,  # unfitted
     X,
@@ -104,10 +111,9 @@ def fit_model(
     groups: np.ndarray | None = None,  # artists of the rows; None where folds may split them
 ) -> BaseEstimator:  # the fitted model
     "Fit a model; folds inside it keep artists whole where `groups` is given."
-    if groups is not None:
+    if groups is not None and _takes_groups(model):
         with config_context(enable_metadata_routing=True):
-            if get_routing_for_object(model).consumes("fit", {"groups"}):
-                return model.fit(X, y, groups=groups)
+            return model.fit(X, y, groups=groups)
     return model.fit(X, y)
 
 
@@ -579,8 +585,7 @@ def scores(
             means = of_model[["n_train", "n_test", "fit_seconds", "predict_seconds"]].mean()
             rows.append(row | score_interval(made, model, metric)._asdict() | means.to_dict())
     columns = "features model split value low high n_train n_test fit_seconds predict_seconds note"
-    columns = columns.split()
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns.split())
 
 
 @patch
@@ -626,9 +631,7 @@ def forest(
     models: list[str] | None = None,
     features: str | list[str] | None = None,
     splits: tuple[str, ...] | None = None,
-) -> dict[
-    str, pd.DataFrame
-]:  # kind of split -> index: model, or features where only they differ; value, low, high
+) -> dict:  # kind of split -> index: model, or features where only they differ; value, low, high
     "The scores as `plot_forest` takes them."
     rows = self.scores(metric, models, features, splits).dropna(subset="value")
     one_model = rows["model"].nunique() == 1 and rows["features"].nunique() > 1

@@ -97,6 +97,13 @@ def take(table, rows: np.ndarray):
     return table.iloc[rows] if hasattr(table, "iloc") else table[rows]
 
 
+def _takes_groups(model: BaseEstimator) -> bool:
+    "Does its fit hand groups on to folds inside it? AdaBoost cannot say, and has no folds."
+    with config_context(enable_metadata_routing=True), suppress(NotImplementedError):
+        return get_routing_for_object(model).consumes("fit", {"groups"})
+    return False
+
+
 def fit_model(
     model: BaseEstimator,  # unfitted
     X,
@@ -104,18 +111,10 @@ def fit_model(
     groups: np.ndarray | None = None,  # artists of the rows; None where folds may split them
 ) -> BaseEstimator:  # the fitted model
     "Fit a model; folds inside it keep artists whole where `groups` is given."
-    if groups is None or not _takes_groups(model):
-        return model.fit(X, y)
-    with config_context(enable_metadata_routing=True):
-        return model.fit(X, y, groups=groups)
-
-
-def _takes_groups(model: BaseEstimator) -> bool:
-    with config_context(enable_metadata_routing=True):
-        try:
-            return bool(get_routing_for_object(model).consumes("fit", {"groups"}))
-        except NotImplementedError:  # AdaBoost's answer; there are no folds inside it
-            return False
+    if groups is not None and _takes_groups(model):
+        with config_context(enable_metadata_routing=True):
+            return model.fit(X, y, groups=groups)
+    return model.fit(X, y)
 
 
 def _fit_score(model, train, labels, inner, test, y, task) -> tuple:
@@ -132,9 +131,8 @@ def _fit_score(model, train, labels, inner, test, y, task) -> tuple:
     )
 
 
-@threadpool_limits.wrap(
-    limits=1, user_api="blas"
-)  # with few columns the threads of a matrix product only wait for each other
+# with few columns the threads of a matrix product only wait for each other
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def _fit_split(
     models: dict, X, y: np.ndarray, split: Split, shuffled, keep, units, task: Task, groups
 ) -> dict:
@@ -271,9 +269,8 @@ def paired_difference(
     first: str,  # the difference is the first's score …
     second: str,  # … minus the second's
     metric: str = "mse",
-    other: Evaluation
     # where the second was evaluated on the same splits with the same seed, if elsewhere
-    | None = None,
+    other: Evaluation | None = None,
 ) -> Interval:
     "First minus second on the same repeats, test rows and draws."
     ours, drawn = evaluation.over_repeats(first, metric)
@@ -315,9 +312,8 @@ def record_scores(
     "Record every model's scores, the baselines' included."
     table = table_scores(evaluation, metrics)
     told = "; ".join(p for p in (note, f"interval: {evaluation.method}") if p)
-    for row in table.dropna(subset="value").to_dict(
-        "records"
-    ):  # empty: a metric that this model cannot have
+    known = table.dropna(subset="value")  # empty: a metric that this model cannot have
+    for row in known.to_dict("records"):
         run.score(
             **row,
             task=evaluation.task,
@@ -345,11 +341,8 @@ class Experiment:
         task: Task = REGRESSION,
         groups=None,  # artist of each row, -1 = unnamed; None draws rows
         target: str = "popularity",  # what is predicted, as in scores.csv
-        metrics: tuple[str, ...] = (
-            "mse",
-            "mae",
-            "r2",
-        ),  # to be recorded; the first is the default elsewhere
+        # to be recorded; the first is the default elsewhere
+        metrics: tuple[str, ...] = ("mse", "mae", "r2"),
         test_share: float | str = "",  # share of the rows in the test part, for the record
         random_state: int = 1,  # of the permuted labels and the bootstrap
         n_jobs: int = 1,  # splits at a time
@@ -498,9 +491,8 @@ def difference(
     split: str = "random",
     features: str | None = None,  # of the first
     against: str | None = None,  # feature set of the second; the first's by default
-    against_split: str
     # kind of split of the second; the same test rows, as deduplicated has those of random
-    | None = None,
+    against_split: str | None = None,
 ) -> Interval | NotRun:
     "A paired difference on the same splits and test rows, with its 95 % interval."
     metric, made = metric or self.metrics[0], self.evaluation(first, split, features)
@@ -593,8 +585,7 @@ def scores(
             means = of_model[["n_train", "n_test", "fit_seconds", "predict_seconds"]].mean()
             rows.append(row | score_interval(made, model, metric)._asdict() | means.to_dict())
     columns = "features model split value low high n_train n_test fit_seconds predict_seconds note"
-    columns = columns.split()
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns.split())
 
 
 @patch
@@ -640,9 +631,7 @@ def forest(
     models: list[str] | None = None,
     features: str | list[str] | None = None,
     splits: tuple[str, ...] | None = None,
-) -> dict[
-    str, pd.DataFrame
-]:  # kind of split -> index: model, or features where only they differ; value, low, high
+) -> dict:  # kind of split -> index: model, or features where only they differ; value, low, high
     "The scores as `plot_forest` takes them."
     rows = self.scores(metric, models, features, splits).dropna(subset="value")
     one_model = rows["model"].nunique() == 1 and rows["features"].nunique() > 1

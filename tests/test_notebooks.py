@@ -1,5 +1,6 @@
 """The notebooks are the source: they run, they are clean, and modules are what they export."""
 
+import ast
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from musicnb.book.chapter import chapter_stems, imported, module_files, read_chapter
+from musicnb.book.chapter import chapter_stems, code_of, imported, module_files, read_chapter
 from musicnb.book.report import cores, usual_jobs
 from musicnb.studies.registry import data_cards
 
@@ -85,6 +86,40 @@ def test_chapter_declares_its_parameters(path):
         c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"
     )
     assert f'Run("{path.stem}"' in code, "a chapter's run carries the chapter's name"
+
+
+def calls_of(tree: ast.AST, *names: str) -> list[ast.Call]:
+    found = (n for n in ast.walk(tree) if isinstance(n, ast.Call))
+    return [n for n in found if ast.unparse(n.func) in names]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=stem)
+def test_badges_and_findings_are_seen_in_jupyterlab(path):
+    """Each is what its cell ends with, or is displayed: no page is needed to see it."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type != "code" or not (body := ast.parse(code_of([cell])).body):
+            continue
+        shown = [body[-1]] if isinstance(body[-1], ast.Expr) else []
+        shown += [call for part in body for call in calls_of(part, "display")]
+        seen = {id(call) for part in shown for call in calls_of(part, "run.use", "run.finding")}
+        for call in (c for part in body for c in calls_of(part, "run.use", "run.finding")):
+            assert id(call) in seen, f"{path.name} {cell.id}: {ast.unparse(call)[:60]} is not shown"
+
+
+def claims_of(path: Path) -> list[str]:
+    "The sentences of a chapter's findings, without their interval."
+    cells = nbformat.read(path, as_version=4).cells
+    texts = (n.value for n in ast.walk(ast.parse(code_of(cells))) if isinstance(n, ast.Constant))
+    claims = (t for t in texts if isinstance(t, str) and re.search(r"{value[:}]", t))
+    return [re.sub(r" ?\([^()]*{(ci|low)[^()]*\)", "", c) for c in claims]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=stem)
+def test_a_finding_is_one_short_sentence(path):
+    """At most 25 words, and three numbers beside the interval; years are no numbers."""
+    for claim in claims_of(path):
+        numbers = re.findall(r"{[^}]*:[^}]*}|\b(?!(?:19|20)\d\d\b)\d[\d,.]*\b", claim)
+        assert len(claim.split()) <= 25 and len(numbers) <= 3, (path.stem, numbers, claim)
 
 
 def test_exports_are_in_sync(tmp_path):
@@ -166,6 +201,13 @@ def faults_of_the_house(package: Path) -> list[str]:
 
 def test_imports_go_down_only():
     assert not faults_of_the_house(ROOT / "musicnb")
+
+
+def test_no_module_outgrows_a_room():
+    """A module has at most 700 lines; what grows beyond that has more than one subject."""
+    lines = {name: len(p.read_text().splitlines()) for name, p in modules(ROOT).items()}
+    lines.pop("musicnb/_modidx.py")
+    assert {name: n for name, n in lines.items() if n > 700} == {}
 
 
 HOUSES = {

@@ -17,7 +17,7 @@ from sklearn.linear_model import lasso_path
 from sklearn.preprocessing import StandardScaler
 
 from ..core import Interval, UserError, typographic_minus
-from ..intervals import _draw_sums, _unit_sums, bootstrap_interval, unit_codes
+from ..intervals import _draw_sums, _unit_sums, bootstrap_interval, cluster_ids
 
 # %% ../../nbs/06b_inference.ipynb #ff5d6fec
 def fit_ols(
@@ -31,7 +31,7 @@ def fit_ols(
     model = sm.OLS(y.astype("float64"), sm.add_constant(X))
     if groups is None:
         return model.fit(cov_type="HC3")
-    codes = pd.factorize(unit_codes(groups, len(y)))[0]
+    codes = pd.factorize(cluster_ids(groups, len(y)))[0]
     return model.fit(cov_type="cluster", cov_kwds={"groups": codes})
 
 
@@ -101,7 +101,7 @@ def fit_fixed_effects(
     import statsmodels.api as sm
 
     groups = np.asarray(groups)
-    codes = unit_codes(groups if groups.dtype.kind in "iu" else pd.factorize(groups)[0], len(y))
+    codes = cluster_ids(groups if groups.dtype.kind in "iu" else pd.factorize(groups)[0], len(y))
     kept = _rows_of_able_groups(codes)
     codes = pd.factorize(codes[kept])[0]
     held = demean(X[kept].astype("float64"), codes)
@@ -279,7 +279,7 @@ def table_path(
 
 # %% ../../nbs/06b_inference.ipynb #afcc4abb
 def _deal_groups(groups, n: int, folds: int, random_state: int) -> np.ndarray:  # fold of each row
-    codes = np.unique(unit_codes(groups, n), return_inverse=True)[1]
+    codes = np.unique(cluster_ids(groups, n), return_inverse=True)[1]
     return (np.random.default_rng(random_state).permutation(codes.max() + 1) % folds)[codes]
 
 

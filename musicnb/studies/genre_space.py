@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from ..core import Interval, UserError
-from ..intervals import bootstrap_interval, bootstrap_mean, resample_groups, unit_codes
+from ..intervals import bootstrap_interval, bootstrap_mean, cluster_ids, resample_groups
 from ..models.cluster import cluster_resamples, pairwise_ari
 from ..plot import label
 from .genre import FEATURES, SongImputer
@@ -50,7 +50,7 @@ def variance_between(
 ) -> pd.DataFrame:  # index: column, the largest share first; value, low, high
     "The share of each column's variance that lies between genres."
     values = X.to_numpy(dtype=float)
-    units = unit_codes(groups, len(X))
+    units = cluster_ids(groups, len(X))
     draws = np.array(
         [
             _eta_squared(values[rows], codes[rows])
@@ -113,7 +113,7 @@ def explained_shares(
     random_state: int = 1,
 ) -> list[Interval]:  # of each component, largest first
     "The share of the variance between genres along each component, by bootstrap over artists."
-    values, units = X.to_numpy(dtype=float), unit_codes(groups, len(X))
+    values, units = X.to_numpy(dtype=float), cluster_ids(groups, len(X))
 
     def shares(rows) -> np.ndarray:
         lda = LinearDiscriminantAnalysis(n_components=n_components).fit(values[rows], y[rows])

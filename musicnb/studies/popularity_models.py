@@ -37,8 +37,8 @@ from musicnb.intervals import (
     bootstrap_interval,
     bootstrap_mean,
     bootstrap_statistic,
+    cluster_ids,
     table_correlations,
-    unit_codes,
 )
 from ..models.inference import demean, table_path, table_penalties
 from ..plot import BLUE, INK, LABELS, table_intervals
@@ -281,7 +281,7 @@ def check_decades(
     artists: int = 60,  # that intervals by artist take at least
 ) -> None:
     "Raise `UserError` for too few artists, and for decades without tracks."
-    found = len(np.unique(unit_codes(artist, len(artist))))
+    found = len(np.unique(cluster_ids(artist, len(artist))))
     if found < artists:
         wanted = f"{artists} or more, so that there are intervals by artist"
         raise UserError(f"the training rows are of {found} artists", wanted, "take more artists")
@@ -389,7 +389,7 @@ def strength_left(
     random_state: int = 1,
 ) -> Interval:  # 0: nothing is left, 1: all
     "Mean absolute correlation of the features with the target: held over free, by bootstrap."
-    codes = np.unique(unit_codes(groups, len(free)), return_inverse=True)[1]
+    codes = np.unique(cluster_ids(groups, len(free)), return_inverse=True)[1]
     strengths = []
     for table in (free, held):
         Z = (table - table.mean()).to_numpy(float)

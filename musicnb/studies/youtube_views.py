@@ -30,10 +30,10 @@ from ..features import GroupTargetEncoder, select_features
 from musicnb.intervals import (
     bootstrap_mean,
     bootstrap_statistic,
+    cluster_ids,
     corrected_interval,
     correlation_interval,
     table_coverage,
-    unit_codes,
 )
 from ..models.estimators import BiasCorrectedTarget, Blend, PrecomputedPredictions
 from ..models.explain import shapley
@@ -132,7 +132,7 @@ def linked_rows(
     n = end = len(keys[0])
     rows, places = [], []
     for key in keys:
-        codes = np.unique(unit_codes(key, n), return_inverse=True)[1]
+        codes = np.unique(cluster_ids(key, n), return_inverse=True)[1]
         rows.append(np.arange(n))
         places.append(end + codes)
         end += codes.max() + 1

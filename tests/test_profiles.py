@@ -53,7 +53,7 @@ def test_the_runner_keeps_what_it_was_asked_for(clone):
 
 
 def test_values_of_both_profiles_are_within_their_comments_ranges():
-    for chapter in read_selection([], need_root() / "nbs").values():
-        values = {name: p.default for name, p in chapter.parameters.items()}
-        for name, value in (values | chapter.value("full", {})).items():
-            assert in_range(value, chapter.parameters[name]), f"{chapter.stem}: {name} = {value}"
+    for read in read_selection([], need_root() / "nbs").values():
+        values = {name: p.default for name, p in read.parameters.items()}
+        for name, value in (values | read.value("full", {})).items():
+            assert in_range(value, read.parameters[name]), f"{read.stem}: {name} = {value}"

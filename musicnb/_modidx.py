@@ -328,6 +328,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'musicnb.data._load_twin': ('data.html#_load_twin', 'musicnb/data.py'),
                               'musicnb.data._name_index': ('data.html#_name_index', 'musicnb/data.py'),
                               'musicnb.data._need_files': ('data.html#_need_files', 'musicnb/data.py'),
+                              'musicnb.data._other': ('data.html#_other', 'musicnb/data.py'),
                               'musicnb.data._read_csv': ('data.html#_read_csv', 'musicnb/data.py'),
                               'musicnb.data._read_parquet': ('data.html#_read_parquet', 'musicnb/data.py'),
                               'musicnb.data._unzip': ('data.html#_unzip', 'musicnb/data.py'),

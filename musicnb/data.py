@@ -19,11 +19,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .columns import Column, DataSet, check_frame, quoted
+from .columns import EXACT, Column, DataSet, check_frame, quoted
 from musicnb.core import (
     DataError,
     MusicnbError,
@@ -209,11 +210,12 @@ def check_names(header: list[str], name: str) -> None:
 def _read_csv(data: bytes, dataset: DataSet, name: str) -> pd.DataFrame:
     # read_csv's own fast path; numbers are checked afterwards, where row and value can be named
     header = check_text(data, name)
-    words = [c for c, column in dataset.columns.items() if column.type in ("text", "date")]
     options = dict(keep_default_na=False, na_values=[""], low_memory=False, encoding="utf-8")
     frame = pd.read_csv(io.BytesIO(data), **options)
-    changed = [c for c in words if c in frame and not isinstance(frame[c].dtype, pd.StringDtype)]
-    if changed:  # text of digits, taken for numbers
+    changed = [
+        c for c, column in dataset.columns.items() if c in frame and _other(frame[c], column)
+    ]
+    if changed:
         frame = pd.read_csv(io.BytesIO(data), dtype=dict.fromkeys(changed, "str"), **options)
     if not isinstance(frame.index, pd.RangeIndex):
         raise DataError(
@@ -224,6 +226,14 @@ def _read_csv(data: bytes, dataset: DataSet, name: str) -> pd.DataFrame:
     if len(frame) and frame.iloc[:, -1].isna().any():  # a short row ends in an empty cell
         _check_lengths(data, name)
     return _name_index(frame)
+
+
+def _other(values: pd.Series, column: Column) -> bool:
+    "May the table hold something else than the file: 7 for 007, infinity for 1e400?"
+    if column.type in ("text", "date"):
+        return not isinstance(values.dtype, pd.StringDtype)
+    least = EXACT if column.type == "int" else np.inf
+    return values.dtype.kind == "f" and bool(values.abs().ge(least).any())
 
 
 def _check_lengths(data: bytes, name: str) -> None:

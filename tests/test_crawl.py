@@ -160,6 +160,11 @@ def test_parquet_and_packed_csv_are_read(musicnb, server):
     assert len(plans) == 1 and "3 rows; 1 cell refused" in plans.pop()
 
 
+def test_a_carriage_return_in_a_parquet_cell(musicnb):
+    pd.DataFrame({"Track": ["a\rb", "c"], "Url_youtube": urls(2)}).to_parquet("rows.parquet")
+    assert "2 rows; 0 cells refused" in musicnb("plan", "rows.parquet")[1]
+
+
 def test_a_list_of_one(musicnb, server):
     Path("one.csv").write_text("https://youtu.be/video-00000", encoding="utf-8")
     assert musicnb("run", "one.csv")[0] == 0

@@ -195,7 +195,8 @@ def test_any_cells_come_back(rows):
 def test_endless_numbers(tmp_path, value, column, form):
     cells = ["1", value, "2"] if form == "csv" else [1.0, float(value), 2.0]
     (fault,) = faults_of(as_file(table(**{column: cells}), tmp_path, form))
-    assert fault.startswith(f"column {column!r}: ") and "in row 2; expected a finite" in fault
+    said = repr(value) if form == "csv" else str(float(value))
+    assert fault.startswith(f"column {column!r}: {said} in row 2; expected a finite"), fault
 
 
 @pytest.mark.parametrize("value", [2**63, 2**64, -(2**63) - 1, 10**25])
@@ -208,6 +209,18 @@ def test_the_largest_whole_numbers_stay(tmp_path):
     large = [2**53 + 1, 2**62 + 1, 2**63 - 1]
     for form in ("csv", "parquet"):
         assert checked(as_file(table(plays=large), tmp_path, form))["plays"].tolist() == large
+
+
+@pytest.mark.parametrize("other", ["", "2.0"])
+@pytest.mark.parametrize("value", [2**53 + 1, -(2**62) - 1])
+def test_whole_numbers_that_a_float_would_change(tmp_path, other, value):
+    maybe = DataSet(*[""] * 6, columns={"plays": Column("int", "plays", missing=True)})
+    path = tmp_path / "songs.csv"
+    path.write_text(f"id,plays\na,1\nb,{value}\nc,{other}\n")
+    assert faults_of(path, maybe) == [
+        f"column 'plays': '{value}' in row 2; expected less than 2⁵³ "
+        "beside empty cells or decimal points"
+    ]
 
 
 # -- an index of any kind

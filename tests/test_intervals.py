@@ -28,7 +28,13 @@ from musicnb.intervals import (
     r2_interval,
     table_correlations,
 )
-from musicnb.models.inference import adjusted_r2_interval, fit_ols, intraclass_interval
+from musicnb.models.inference import (
+    adjusted_r2,
+    adjusted_r2_interval,
+    fit_fixed_effects,
+    fit_ols,
+    intraclass_interval,
+)
 from musicnb.tasks import BINARY, score_binary
 
 BELL, HEAVY = 0.0, 1.0  # spread of the logarithm
@@ -65,8 +71,8 @@ def share_held(interval, truth: float, tail: float, worlds: int) -> float:
 # -- numbers of a table
 
 
-def _slope(table) -> pd.Series:
-    line = fit_ols(table[["x"]], table["y"], table["artist"])
+def _slope(table, fit=fit_ols) -> pd.Series:
+    line = fit(table[["x"]], table["y"], table["artist"])
     return line.conf_int().loc["x"].set_axis(["low", "high"])
 
 
@@ -124,9 +130,21 @@ KINDS = {
         (BELL,),
         150,
     ),
+    "adjusted R² within artists": (
+        lambda t: adjusted_r2_interval(t[["x"]], t["y"], t["artist"], True, n_resamples=500),
+        lambda t: adjusted_r2(t[["x"]], t["y"], t["artist"]),
+        (BELL,),
+        150,
+    ),
     "coefficient by artist": (
         _slope,
         lambda t: t["x"].cov(t["y"]) / t["x"].var(),
+        (BELL, HEAVY),
+        300,
+    ),
+    "coefficient within artists": (
+        lambda t: _slope(t, fit_fixed_effects),
+        lambda t: 0.5,  # as `world` has it
         (BELL,),
         150,
     ),

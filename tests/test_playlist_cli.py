@@ -127,3 +127,9 @@ def test_evaluate_asks_about_another_folder(obey, home):
     assert value["value"]["random"] < value["value"]["popular"] < value["value"]["co-occurrence"]
     assert (value["low"] <= value["value"]).all() and (value["value"] <= value["high"]).all()
     assert "co-occurrence" in done.stdout
+
+
+def test_evaluate_names_a_folder_that_cannot_be_made_before_it_works(obey):
+    done = obey("evaluate", "--data-dir", "mine", "--out", "x" * 300)
+    assert done.returncode == 2 and "the name is too long" in done.stderr
+    assert "asked about" not in done.stdout

@@ -144,7 +144,8 @@ def read_content(path: str) -> bytes:
         import pandas as pd
 
         frame = pd.read_parquet(io.BytesIO(data), dtype_backend="pyarrow")
-        data = frame.to_csv(index=bool(frame.index.name)).encode()
+        # with \r in the line's end, cells that hold one are quoted
+        data = frame.to_csv(index=bool(frame.index.name), lineterminator="\r\n").encode()
     return data
 
 

@@ -202,6 +202,7 @@ def evaluate_playlists(
         most = min(held_out, len(p) // 5)
         train, _, test = split_playlists(p, test=max(1, most), validation=0, random_state=seed)
     catalogue = make_catalogue(p)
+    Path(out).mkdir(parents=True, exist_ok=True)  # if it cannot be made, that is said before work
     for kind in given:
         _compare(run, p, catalogue, (train, test, kind, seed), say)
     write_csv(Path(out) / "scores.csv", run.scores, SCORE_COLUMNS)

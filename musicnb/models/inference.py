@@ -25,10 +25,13 @@ def fit_ols(
     y: pd.Series,  # target
     groups=None,  # artist of each row, -1 = unnamed (a cluster of its own); None: HC3
 ):  # statsmodels RegressionResults
-    "Least squares with HC3 standard errors, or clustered by group."
+    """Least squares with HC3 standard errors, or clustered by group. Raises `UserError` where rows
+    are too few for the coefficients."""
     import statsmodels.api as sm
 
     model = sm.OLS(y.astype("float64"), sm.add_constant(X))
+    if len(y) <= (k := model.exog.shape[1]):
+        raise UserError(f"{len(y)} rows for {k} coefficients", f"{k + 1} or more", "take more rows")
     if groups is None:
         return model.fit(cov_type="HC3")
     codes = pd.factorize(cluster_ids(groups, len(y)))[0]

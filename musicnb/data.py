@@ -419,7 +419,7 @@ def load(
     dataset: DataSet,
     data_dir: str = "",  # folder, "twin", or "" for $MUSICNB_DATA, else data/raw
     sample: int = 0,  # rows to draw, 0 for all
-    seed: int = 1,  # draws the sample, and the rows of a twin
+    random_state: int = 1,  # draws the sample, and the rows of a twin
 ) -> pd.DataFrame:  # with attrs["provenance"]
     """Load a data set, or its synthetic twin where there is no file.
 
@@ -430,7 +430,7 @@ def load(
     home = data_home(data_dir)
     paths = _need_files(dataset, home)
     if not paths:
-        return _load_twin(dataset, home, sample, seed)
+        return _load_twin(dataset, home, sample, random_state)
     lost, kind = "", "real"
     if dataset.in_parts:
         frame, sha, lost = _load_parts(dataset, paths)
@@ -438,7 +438,7 @@ def load(
         frame, sha = load_checked(dataset, paths)
     if 0 < sample < len(frame):
         frame, kind = (
-            frame.sample(sample, random_state=seed).sort_index().reset_index(drop=True),
+            frame.sample(sample, random_state=random_state).sort_index().reset_index(drop=True),
             "sample",
         )
     failed = ", ".join(
@@ -469,7 +469,7 @@ def _why_twin(dataset: DataSet, home: Path | None) -> str:
     return "asked for" if home is None else f"no {dataset.file} in {home.name}/"
 
 
-def _load_twin(dataset: DataSet, home: Path | None, sample: int, seed: int) -> pd.DataFrame:
+def _load_twin(dataset: DataSet, home: Path | None, sample: int, random_state: int) -> pd.DataFrame:
     why = _why_twin(dataset, home)
     if not has_twin(dataset):
         seen = (
@@ -479,7 +479,7 @@ def _load_twin(dataset: DataSet, home: Path | None, sample: int, seed: int) -> p
         )
         raise DataError(seen, dataset.file, f"get it from {dataset.source}")
     rows, path = min(sample, 20_000) if sample else 20_000, twin_path(dataset.recipe)
-    frame = make_twin(dataset.recipe, dataset.name, rows, seed)
+    frame = make_twin(dataset.recipe, dataset.name, rows, random_state)
     frame.attrs["provenance"] = Provenance(
         dataset.name,
         "twin",

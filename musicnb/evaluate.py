@@ -186,7 +186,7 @@ def evaluate_models(
     X,  # features of all rows
     y,  # target of all rows
     splits: list[Split],  # one for each repeat
-    seed: int = 1,  # of the shuffled labels and the bootstrap
+    random_state: int = 1,  # of the shuffled labels and the bootstrap
     groups=None,  # artist of each row: the bootstrap then draws artists; None draws rows
     draws: int = 1_000,  # of the bootstrap
     keep: tuple[str, ...] = (),  # models whose fitted copies are wanted
@@ -195,11 +195,11 @@ def evaluate_models(
     permuted: bool = True,  # permuted labels too? One of many feature sets is enough
 ) -> Evaluation:
     "Fit and score models on splits, always beside the baseline and permuted labels."
-    y, rng = _as_target(y, task.dtype), np.random.default_rng(seed)
+    y, rng = _as_target(y, task.dtype), np.random.default_rng(random_state)
     name, dummy = task.baseline
     chance = {"Permuted labels": list(models.values())[-1] if models else dummy}
     everyone = {name: dummy} | (chance if permuted else {}) | models
-    units = pool_units(groups, len(y), seed)
+    units = pool_units(groups, len(y), random_state)
     groups = None if groups is None else np.asarray(groups)
     about = _hash(everyone, X, y, units) if os.environ.get("MUSICNB_WORK") else ""
 
@@ -211,7 +211,7 @@ def evaluate_models(
     done = joblib.Parallel(n_jobs, prefer="threads")(joblib.delayed(one)(*job) for job in jobs)
     rows = [{"model": m, "repeat": i} | part[m][0] for i, part in enumerate(done) for m in everyone]
     fitted = {m: [part[m][2] for part in done] for m in keep if m in everyone}
-    drawn = _bootstrap(done, y, splits, draws, seed, task)
+    drawn = _bootstrap(done, y, splits, draws, random_state, task)
     kind = "rows" if groups is None else "artists"
     return Evaluation(pd.DataFrame(rows), drawn, fitted, kind, task.name, name)
 
@@ -221,12 +221,12 @@ def _bootstrap(
     y: np.ndarray,
     splits: list[Split],
     draws: int,
-    seed: int,
+    random_state: int,
     task: Task,
 ) -> dict:  # (model, metric) -> (repeats, draws)
     "The scores again, of units that are drawn with replacement: the same draws for all of them."
     sums = [part[model][1] for part in done for model in part]
-    drawn = _draw_sums(np.concatenate(sums, axis=1), draws, seed)
+    drawn = _draw_sums(np.concatenate(sums, axis=1), draws, random_state)
     parts, scores = iter(np.split(drawn, len(sums), axis=1)), {}
     for part, (_, test) in zip(done, splits, strict=True):
         for model in part:

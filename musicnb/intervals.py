@@ -91,28 +91,28 @@ def _deal(n_units: int, rng: np.random.Generator) -> np.ndarray:
 def pool_units(
     groups,  # artist of each row, -1 = unnamed and on its own; None takes each row as a unit
     n: int,  # rows
-    seed: int = 1,
+    random_state: int = 1,
 ) -> np.ndarray:  # unit of each row, from 0 on
     "Units that can be drawn: whole artists, dealt into random groups where there are too many."
     codes = np.unique(cluster_ids(groups, n), return_inverse=True)[1]
     many = codes.max() >= POOLS
-    return _deal(codes.max() + 1, np.random.default_rng(seed))[codes] if many else codes
+    return _deal(codes.max() + 1, np.random.default_rng(random_state))[codes] if many else codes
 
 
 @lru_cache(maxsize=4)  # the next statistic of the same artists takes the same draws
-def _draw_counts(n: int, draws: int, seed: int) -> np.ndarray:
+def _draw_counts(n: int, draws: int, random_state: int) -> np.ndarray:
     "How often each of n units is drawn: (draws, n)."
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_state)
     counts = (np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(draws))
     return np.stack([c.astype("uint8") for c in counts])  # none is drawn 256 times
 
 
-def _draw_sums(sums: np.ndarray, draws: int, seed: int, chunk: int = 64) -> np.ndarray:
+def _draw_sums(sums: np.ndarray, draws: int, random_state: int, chunk: int = 64) -> np.ndarray:
     """Sums over units that are drawn with replacement, as many as there are: (n_units, k) becomes
     (draws, k)."""
     if len(sums) > POOLS:
-        sums = _unit_sums(sums, _deal(len(sums), np.random.default_rng(seed)), POOLS)
-    counts = _draw_counts(len(sums), draws, seed)
+        sums = _unit_sums(sums, _deal(len(sums), np.random.default_rng(random_state)), POOLS)
+    counts = _draw_counts(len(sums), draws, random_state)
     parts = (counts[start : start + chunk] for start in range(0, draws, chunk))
     return np.vstack([part.astype("float64") @ sums for part in parts])
 
@@ -121,12 +121,12 @@ def bootstrap_mean(
     values: np.ndarray,
     units=None,  # artist of each row: artists are drawn; None draws rows
     draws: int = 1_000,
-    seed: int = 1,
+    random_state: int = 1,
 ) -> Interval:
     "A mean with its 95 % interval, by bootstrap over rows or artists."
     codes = np.unique(cluster_ids(units, len(values)), return_inverse=True)[1]
     sums = _unit_sums(np.stack([np.ones(len(values)), values], axis=1), codes, codes.max() + 1)
-    drawn = _draw_sums(sums, draws, seed)
+    drawn = _draw_sums(sums, draws, random_state)
     return bootstrap_interval(np.mean(values), drawn[:, 1] / drawn[:, 0])
 
 # %% ../nbs/05a_intervals.ipynb #1c64b865
@@ -166,23 +166,26 @@ BLOCKS = 30
 def random_blocks(
     groups,  # artist of each row, -1 = unnamed and on its own
     n: int,  # rows
-    seed: int = 1,
+    random_state: int = 1,
 ) -> np.ndarray:  # block of each row, 0 to BLOCKS - 1
     "Deal whole groups into random blocks of about equally many groups."
     codes = np.unique(cluster_ids(groups, n), return_inverse=True)[1]
-    return (np.random.default_rng(seed).permutation(codes.max() + 1) % BLOCKS)[codes]
+    return (np.random.default_rng(random_state).permutation(codes.max() + 1) % BLOCKS)[codes]
 
 
 def block_interval(
     statistic: Callable,  # a table -> a number
     frame: pd.DataFrame,
     groups,  # artist of each row, -1 = unnamed
-    seed: int = 1,  # of the blocks
+    random_state: int = 1,  # of the blocks
 ) -> Interval:
     """Any number with its 95 % interval: the statistic in each of the random blocks of whole
     groups, and the standard error
     of their spread (random groups: Wolter 2007, Introduction to Variance Estimation, chapter 2)."""
-    parts = [statistic(part) for _, part in frame.groupby(random_blocks(groups, len(frame), seed))]
+    parts = [
+        statistic(part)
+        for _, part in frame.groupby(random_blocks(groups, len(frame), random_state))
+    ]
     half = (
         stats.t.ppf((1 + CONFIDENCE) / 2, len(parts) - 1)
         * np.std(parts, ddof=1)
@@ -241,7 +244,7 @@ def table_correlations(
     y: pd.Series,  # with the same index
     method: str = "pearson",  # or "spearman"
     groups=None,  # artist of each row, -1 = unnamed; None takes the rows as independent
-    seed: int = 1,  # of the bootstrap
+    random_state: int = 1,  # of the bootstrap
 ) -> pd.DataFrame:  # feature, r, low, high (95 %), n; strongest first
     """Each column's correlation with y. Intervals: Fisher's z, for Spearman with the error of
     Bonett and Wright
@@ -249,7 +252,9 @@ def table_correlations(
     if method not in ("pearson", "spearman"):
         raise UserError(f"method is {method!r}", "pearson or spearman")
     if groups is not None:
-        rows = {c: correlation_interval(X[c], y, method, groups, random_state=seed) for c in X}
+        rows = {
+            c: correlation_interval(X[c], y, method, groups, random_state=random_state) for c in X
+        }
         table = pd.DataFrame(rows, index=["r", "low", "high"]).T
     else:
         r, n = X.corrwith(y, method=method), len(y)
@@ -312,7 +317,7 @@ def table_coverage(
     by=None,  # a group for each row; None: all rows
     units=None,  # artist of each row, as in bootstrap_mean
     alpha: float = ALPHA,  # that the intervals were made for
-    seed: int = 1,
+    random_state: int = 1,
 ) -> pd.DataFrame:  # index: group; n, coverage with low and high (95 %), width, score
     "What prediction intervals hold: share inside, mean width and interval score."
     rows = pd.DataFrame({"covered": (low <= y) & (y <= high), "width": high - low}).astype(
@@ -324,7 +329,7 @@ def table_coverage(
     )
     lines = {}
     for group, part in rows.groupby("group", sort=True, observed=True):
-        share = bootstrap_mean(part["covered"].to_numpy(), part["unit"], seed=seed)
+        share = bootstrap_mean(part["covered"].to_numpy(), part["unit"], random_state=random_state)
         lines[group] = {
             "n": len(part),
             "coverage": share.value,

@@ -659,15 +659,15 @@ def make_twin(
     recipe: Recipe,
     part: str,  # one of the recipe's parts
     rows: int = 20_000,  # wanted, 1 or more
-    seed: int = 1,  # the same seed gives the same rows, in all parts
+    random_state: int = 1,  # the same seed gives the same rows, in all parts
 ) -> pd.DataFrame:  # columns and formats of the real file, without provenance
     """Draw one part of a twin.
 
     Raises `UserError` where it has no aggregates and `DataError` for a damaged file."""
     if rows < 1:
         raise UserError(f"rows is {rows}", "1 or more")
-    rng, fitted = np.random.default_rng(seed), read_twin(recipe)
-    drawn = (rows, seed, json.dumps(fitted, sort_keys=True))
+    rng, fitted = np.random.default_rng(random_state), read_twin(recipe)
+    drawn = (rows, random_state, json.dumps(fitted, sort_keys=True))
     if _waiting.get("drawn") != drawn or part not in _waiting:
         _waiting.clear()
         parts = recipe.draw(fitted, rows, rng)

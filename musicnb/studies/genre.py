@@ -188,13 +188,13 @@ def rows_to_test(
 def draw_artists(
     songs: pd.DataFrame,  # from `clean_genre`
     test_each: int,  # rows of each genre, at most
-    seed: int,
+    random_state: int,
 ) -> np.ndarray:  # bool: is the row in the test part?
     "Draw whole named artists, as long as none of their genres is above its number of rows."
     rows = pd.crosstab(songs["artist"].where(songs["named"], -1), genre_codes(songs))
     rows = rows.drop(index=-1, errors="ignore")
     counts, left, drawn = rows.to_numpy(), np.full(rows.shape[1], test_each), []
-    for i in np.random.default_rng(seed).permutation(len(counts)):
+    for i in np.random.default_rng(random_state).permutation(len(counts)):
         if (counts[i] <= left).all():
             left = left - counts[i]
             drawn.append(rows.index[i])

@@ -76,21 +76,21 @@ def sound_codes(
 def load_elsewhere(
     data_dir: str = "",  # as for `load`
     sample: int = 0,  # rows to draw, 0 for all
-    seed: int = 1,
+    random_state: int = 1,
 ) -> pd.DataFrame:  # with derived columns and Spotify's genres; attrs["provenance"]
     "The tracks of the popularity study, with genres from the file or from artists.csv."
-    tracks = load(POPULARITY, data_dir, sample, seed)
+    tracks = load(POPULARITY, data_dir, sample, random_state)
     joined, _ = add_artists(derive_tracks(tracks), data_dir)
     if "genres" in joined:
         return joined
-    return derive_tracks(load(POPULARITY, "twin", sample, seed))
+    return derive_tracks(load(POPULARITY, "twin", sample, random_state))
 
 # %% ../../nbs/30f_genre_elsewhere.ipynb #51836f3a
 def prepare_elsewhere(
     tracks: pd.DataFrame,  # from `derive_tracks`, with Spotify's genres
     songs: pd.DataFrame,  # from `clean_genre`
     n: int = 0,  # tracks to draw, 0 for all
-    seed: int = 1,
+    random_state: int = 1,
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Tracks with one of the ten genres that are not in the first table (columns of published-13,
     genre, artist, year); and how many were left after each step.
@@ -113,7 +113,7 @@ def prepare_elsewhere(
     table = table[~np.isin(sound_codes(table), sound_codes(songs))]
     steps["not in the first table"] = len(table)
     if n and n < len(table):
-        table = table.sample(n, random_state=seed)
+        table = table.sample(n, random_state=random_state)
     steps["drawn"] = len(table)
     size = table["genre"].value_counts().reindex(GENRES, fill_value=0)
     if size.min() < 2:

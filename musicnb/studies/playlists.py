@@ -246,7 +246,7 @@ def load_playlists(
     data_dir: str = "",  # folder, "twin", or "" for $MUSICNB_DATA, else data/raw
     name: str = "",  # of a data set in it, the first by default
     sample: int = 0,  # playlists to draw, 0 for all
-    seed: int = 1,  # draws the sample and the twin
+    random_state: int = 1,  # draws the sample and the twin
     twin_playlists: int = 2_000,  # of the twin, where there are no files
 ) -> Playlists:  # with `notes` and `provenance`
     """Load playlists of any form, or their twin where there are none.
@@ -257,13 +257,13 @@ def load_playlists(
     found = find_playlists(data_dir)
     if not found:
         home = data_home(data_dir)
-        p = draw_playlists(min(sample or twin_playlists, twin_playlists), seed)
+        p = draw_playlists(min(sample or twin_playlists, twin_playlists), random_state)
         why = f"no playlists in {home.name}/" if home else "asked for"
         return replace(p, provenance=twin_provenance(len(p), why))
     if name and name not in found:
         raise UserError(f"there are no playlists {name!r}", f"one of {', '.join(found)}")
     name = name or next(iter(found))
-    return _sample(_load_files(name, *found[name], data_home(data_dir)), sample, seed)
+    return _sample(_load_files(name, *found[name], data_home(data_dir)), sample, random_state)
 
 # %% ../../nbs/40_playlists.ipynb #b389e1ce
 def _load_files(name: str, dataset: DataSet, paths: list[Path], home: Path) -> Playlists:
@@ -333,10 +333,10 @@ def _what_is_missing(p: Playlists) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _sample(p: Playlists, sample: int, seed: int) -> Playlists:
+def _sample(p: Playlists, sample: int, random_state: int) -> Playlists:
     if not 0 < sample < len(p):
         return p
-    chosen = np.random.default_rng(seed).choice(len(p), sample, replace=False)
+    chosen = np.random.default_rng(random_state).choice(len(p), sample, replace=False)
     kept = keep_playlists(p, chosen)
     return replace(kept, provenance=replace(p.provenance, kind="sample", rows=sample))
 

@@ -188,23 +188,25 @@ def evaluate_playlists(
     given: list[str],  # keys of GIVEN
     held_out: int = 1_000,  # playlists asked about, at most a fifth of all
     test_dir: str = "",  # folder of the playlists to ask about instead
-    seed: int = 1,
+    random_state: int = 1,
     say: Callable = print,  # takes lines of text
 ) -> pd.DataFrame:  # rows of scores.csv
     "Compare the recommenders on any playlists. Raises `UserError` where nothing can be asked."
     check_given(given)
     p = _load(data_dir, say)
-    run = Run("40_playlists_evaluate", profile="full", seed=seed)
+    run = Run("40_playlists_evaluate", profile="full", seed=random_state)
     run.use(p.provenance)
     if test_dir:
         p, train, test = join_playlists(p, _load(test_dir, say))
     else:
         most = min(held_out, len(p) // 5)
-        train, _, test = split_playlists(p, test=max(1, most), validation=0, random_state=seed)
+        train, _, test = split_playlists(
+            p, test=max(1, most), validation=0, random_state=random_state
+        )
     catalogue = make_catalogue(p)
     Path(out).mkdir(parents=True, exist_ok=True)  # if it cannot be made, that is said before work
     for kind in given:
-        _compare(run, p, catalogue, (train, test, kind, seed), say)
+        _compare(run, p, catalogue, (train, test, kind, random_state), say)
     write_csv(Path(out) / "scores.csv", run.scores, SCORE_COLUMNS)
     return pd.DataFrame(run.scores, columns=SCORE_COLUMNS)
 

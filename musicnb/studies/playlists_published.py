@@ -479,7 +479,7 @@ def mean_of(
 ) -> Interval:
     "A mean with its interval by bootstrap over playlists."
     values = rows[column].dropna().to_numpy(float)
-    found = bootstrap_mean(values, seed=random_state)
+    found = bootstrap_mean(values, random_state=random_state)
     return Interval(*found, n=len(values), split=split, metric=column)
 
 # %% ../../nbs/40b_playlists_published.ipynb #3f7073e8
@@ -518,10 +518,14 @@ def table_ladder(
     for name, setting in ladder_settings().items():
         match = evaluate_published(method, part, setting, **batches)["match"].to_numpy(float)
         line = dict(
-            zip(("match", "low", "high"), bootstrap_mean(match, seed=random_state), strict=True)
+            zip(
+                ("match", "low", "high"),
+                bootstrap_mean(match, random_state=random_state),
+                strict=True,
+            )
         )
         if before is not None:
-            step = bootstrap_mean(match - before, seed=random_state)
+            step = bootstrap_mean(match - before, random_state=random_state)
             line |= dict(zip(("change", "change_low", "change_high"), step, strict=True))
         lines[name], before = line, match
     return pd.DataFrame(lines).T.rename_axis("mended last")
@@ -577,7 +581,7 @@ def compare_clusters(
         for n in clusters
     }
     rows = {
-        f"{n} clusters": bootstrap_mean(found[k] - found[n], seed=random_state)
+        f"{n} clusters": bootstrap_mean(found[k] - found[n], random_state=random_state)
         for n in clusters
         if n != k
     }

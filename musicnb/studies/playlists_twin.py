@@ -179,13 +179,13 @@ def _draw_sound(world: _World) -> pd.DataFrame:
 # %% ../../nbs/40i_playlists_twin.ipynb #0a36b5fb
 def draw_playlists(
     count: int = 2_000,  # playlists, 1 or more; a million takes some minutes and 8 GB
-    seed: int = 1,  # the same seed gives the same playlists
+    random_state: int = 1,  # the same seed gives the same playlists
     fitted: dict | None = None,  # from `fit_playlists`; the committed aggregates by default
 ) -> Playlists:  # with titles, followers and, for most entries, sound
     "Draw a twin of playlists."
     if count < 1:
         raise UserError(f"{count} playlists", "1 or more")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_state)
     world = _World(fitted or read_twin(TWIN), count, rng)
     drawn = [world.draw(n) for n in _chunks(count, 50_000)]
     starts = np.cumsum([0, *(len(about) for _, about in drawn)])

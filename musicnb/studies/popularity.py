@@ -241,10 +241,10 @@ def derive_tracks(
 def load_tracks(
     data_dir: str = "",  # folder, "twin", or "" for $MUSICNB_DATA, else data/raw
     sample: int = 0,  # tracks to draw, 0 for all
-    seed: int = 1,  # draws the sample, and the rows of a twin
+    random_state: int = 1,  # draws the sample, and the rows of a twin
 ) -> pd.DataFrame:  # with derived columns, and where the rows are from in its attrs
     "The tracks as models use them. Raises `UserError` and `DataError` as `load` does."
-    return derive_tracks(load(POPULARITY, data_dir, sample, seed))
+    return derive_tracks(load(POPULARITY, data_dir, sample, random_state))
 
 # %% ../../nbs/20_popularity.ipynb #52f9210f
 _ARTIST = [

@@ -311,7 +311,7 @@ def known_minus_unknown(
     random_state: int = 1,
 ) -> Interval:  # MSE with friends minus MSE with strangers
     "What it changes to have other tracks of the test artists in training."
-    more = {"seed": random_state, "groups": groups, "permuted": False}
+    more = {"random_state": random_state, "groups": groups, "permuted": False}
     met = evaluate_models({"model": model}, X, y, drawn["friends"], **more)
     frozen = {"model": FrozenEstimator(model)}
     unmet = evaluate_models(frozen, X, y, drawn["strangers"], **more)

@@ -290,7 +290,7 @@ def shuffled_gain(
     fitted = clone(model).fit(X.iloc[train], shuffled)
     actual = y.iloc[test].to_numpy()
     gain = (shuffled.mean() - actual) ** 2 - (fitted.predict(X.iloc[test]) - actual) ** 2
-    interval = bootstrap_mean(gain, np.asarray(groups)[test], seed=random_state)
+    interval = bootstrap_mean(gain, np.asarray(groups)[test], random_state=random_state)
     return Interval(*interval, n=len(test))
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0040
@@ -319,7 +319,7 @@ def coverage_by(
     tables = {}
     for kind, ends in intervals.items():
         low, high = (ends[end].to_numpy() for end in ("low", "high"))
-        table = table_coverage(y, low, high, by, groups, seed=random_state)
+        table = table_coverage(y, low, high, by, groups, random_state=random_state)
         table = table[table["n"] >= at_least].rename(columns={"coverage": "value"})
         table[["value", "low", "high"]] *= 100
         tables[kind] = table.rename_axis(getattr(by, "name", None))
@@ -337,7 +337,7 @@ def coverage_by_split(
     for kind, (rows, ends) in asked.items():
         low, high = (ends[end].to_numpy() for end in ("low", "high"))
         who = artist.to_numpy()[rows]
-        table = table_coverage(y.to_numpy()[rows], low, high, None, who, seed=random_state)
+        table = table_coverage(y.to_numpy()[rows], low, high, None, who, random_state=random_state)
         tables[kind] = table.loc["all"]
     return pd.DataFrame(tables).T.astype({"n": int}).rename_axis("split")
 
@@ -411,7 +411,7 @@ def score_locked(
     numbers = {"mse": (y - ends["prediction"]) ** 2, "coverage": 100.0 * inside}
     return {
         name: Interval(
-            *bootstrap_mean(values.to_numpy(), artist, seed=random_state),
+            *bootstrap_mean(values.to_numpy(), artist, random_state=random_state),
             n=len(rows),
             split="artist-apart",
         )

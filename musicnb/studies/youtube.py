@@ -232,7 +232,7 @@ FEATURES = FeatureSets(
 def load_songs(
     data_dir: str = "",  # as for `load`
     sample: int = 0,  # rows taken, 0 takes all
-    seed: int = 1,
+    random_state: int = 1,
 ) -> tuple[
     pd.DataFrame, list[pd.DataFrame]
 ]:  # songs with derived columns; the tables that they came from, for `run.use`
@@ -240,7 +240,8 @@ def load_songs(
 
     Raises `DataError` if the crawl is of other songs."""
     tracks, enriched = (
-        load(d, data_dir=data_dir, sample=sample, seed=seed) for d in (YOUTUBE, ENRICHED)
+        load(d, data_dir=data_dir, sample=sample, random_state=random_state)
+        for d in (YOUTUBE, ENRICHED)
     )
     made_up = [table.attrs["provenance"].kind == "twin" for table in (tracks, enriched)]
     if made_up[0] != made_up[1]:  # one file is there, and the other is not

@@ -263,11 +263,13 @@ def draw_question(
     question: Question,
     test_share: float,  # 0 to 1
     repeats: int = 1,
-    seed: int = 1,  # of the first split; the others have the next ones
+    random_state: int = 1,  # of the first split; the others have the next ones
 ) -> dict[str, list[Split]]:
     "Splits of each kind. Raises `UserError` where a part has too few songs of a class."
     keys, n = song_keys(question.songs), len(question.y)
-    splits = draw_splits(n, test_share, range(seed, seed + repeats), question.artist, *keys)
+    splits = draw_splits(
+        n, test_share, range(random_state, random_state + repeats), question.artist, *keys
+    )
     for parts in splits.values():
         check_classes(question.y, parts)
     return deduplicate(splits, *keys)
@@ -598,7 +600,7 @@ def table_tenths(
     lines = {}
     for _, part in rows.groupby(tenth):
         if len(part) >= at_least:
-            share = bootstrap_mean(part["y"].to_numpy(), part["artist"], seed=random_state)
+            share = bootstrap_mean(part["y"].to_numpy(), part["artist"], random_state=random_state)
             lines[part["p"].mean()] = {**share._asdict(), "songs": len(part)}
     return pd.DataFrame(lines).T.astype({"songs": int}).rename_axis("predicted probability")
 

@@ -130,11 +130,13 @@ _GAPS = {
 }
 
 
-def _ratio_without(views: pd.Series, empty: pd.Series, groups, seed: int) -> Interval:
+def _ratio_without(views: pd.Series, empty: pd.Series, groups, random_state: int) -> Interval:
     level = views.groupby(empty).mean()
     share = empty.map(empty.value_counts(normalize=True))
     influence = (views - empty.map(level)) * np.where(empty, 1, -1) / share
-    gap = bootstrap_mean((level[True] - level[False] + influence).to_numpy(), groups, seed=seed)
+    gap = bootstrap_mean(
+        (level[True] - level[False] + influence).to_numpy(), groups, random_state=random_state
+    )
     return Interval(*(10**v for v in gap), n=len(views), split="none")
 
 
@@ -142,14 +144,14 @@ def table_gaps(
     songs: pd.DataFrame,
     groups: pd.Series,  # artist of each row
     at_least: int = 10,  # rows that a gap needs
-    seed: int = 1,
+    random_state: int = 1,
 ) -> pd.DataFrame:  # index: the gap; value, low, high (times the views), rows
     "The views of rows with a gap, as a multiple of those of the other rows."
     views, found = np.log10(songs["Views"].clip(lower=1)), {}
     for name, column in _GAPS.items():
         empty = songs[column].isna() if column in songs else pd.Series(dtype=bool)
         if at_least <= empty.sum() < len(empty):
-            ratio = _ratio_without(views, empty, groups, seed)._asdict()
+            ratio = _ratio_without(views, empty, groups, random_state)._asdict()
             found[f"without {name}"] = ratio | {"rows": int(empty.sum())}
     columns = ["value", "low", "high", "rows"]
     return pd.DataFrame(found.values(), index=list(found), columns=columns)
@@ -169,12 +171,12 @@ def comments_closed(
 def share_by_artist(
     flag: pd.Series,  # true or false
     groups,  # artist of each row
-    seed: int = 1,
+    random_state: int = 1,
 ) -> Interval:
     "A share with its interval over artists; Wilson's with one vote an artist if all rows agree."
     flag, artists = flag.astype(float), len(np.unique(groups))
     if 0 < flag.mean() < 1:
-        share = bootstrap_mean(flag.to_numpy(), groups, seed=seed)
+        share = bootstrap_mean(flag.to_numpy(), groups, random_state=random_state)
     else:
         wilson = stats.binomtest(int(artists * flag.mean()), artists)
         share = (flag.mean(), *wilson.proportion_ci(method="wilson"))
@@ -300,10 +302,10 @@ def repeats_booster(
 def drop_others(
     splits: list[Split],
     fewer: list[Split],  # the same splits with fewer training rows
-    seed: int = 1,
+    random_state: int = 1,
 ) -> list[Split]:
     "The splits with as few training rows as `fewer`, drawn by chance."
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_state)
     sizes = [len(train) for train, _ in fewer]
     return [
         (np.sort(rng.choice(train, size, replace=False)), test)

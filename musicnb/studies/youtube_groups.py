@@ -190,7 +190,9 @@ def table_means(
 
     def means(column: pd.Series) -> pd.DataFrame:
         parts = {
-            f"group {g}": bootstrap_mean(column[here].to_numpy(), artist[here], seed=random_state)
+            f"group {g}": bootstrap_mean(
+                column[here].to_numpy(), artist[here], random_state=random_state
+            )
             for g in sorted(labels.unique())
             if (here := (labels == g).to_numpy()).any()
         }
@@ -209,7 +211,7 @@ def silhouette_interval(
 ) -> Interval:
     "The mean silhouette of some rows, with its interval by bootstrap over artists."
     apart = silhouette_samples(np.asarray(X)[rows], np.asarray(labels)[rows])
-    return bootstrap_mean(apart, np.asarray(artist)[rows], seed=random_state)
+    return bootstrap_mean(apart, np.asarray(artist)[rows], random_state=random_state)
 
 # %% ../../nbs/10g_youtube_groups.ipynb #78a2fc0c
 def table_density(

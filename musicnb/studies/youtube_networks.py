@@ -227,7 +227,7 @@ def r2_difference(
 ) -> Interval:
     "R² of the first minus R² of the second on the same rows, by bootstrap over artists."
     squares = (actual - second) ** 2 - (actual - first) ** 2
-    return bootstrap_mean(squares / np.var(actual), np.asarray(artist), seed=random_state)
+    return bootstrap_mean(squares / np.var(actual), np.asarray(artist), random_state=random_state)
 
 # %% ../../nbs/10h_youtube_networks.ipynb #27e3e293
 def log_and_back(

@@ -371,7 +371,7 @@ def mean_error(
     "A model's mean error, with its 95 % interval by bootstrap over linked artists and videos."
     groups = linked_rows(*(key.to_numpy()[rows["row"]] for key in keys))
     error = (rows[model] - rows["actual"]).to_numpy() / 1e6
-    found = bootstrap_mean(error, groups, seed=random_state)
+    found = bootstrap_mean(error, groups, random_state=random_state)
     return Interval(*found, n=len(rows), split="random", metric="predicted minus actual views")
 
 # %% ../../nbs/10e_youtube_views.ipynb #views032
@@ -526,7 +526,7 @@ def table_held(
     "The share of songs inside their interval, and the interval's width as a factor."
     y, low, high = (np.log10(v.to_numpy() + 1) for v in (truth, told["low"], told["high"]))
     by = size_band(told["prediction"]).astype(str) if by_size else None
-    made = table_coverage(y, low, high, by, artist.to_numpy(), seed=random_state)
+    made = table_coverage(y, low, high, by, artist.to_numpy(), random_state=random_state)
     made = made.reindex([name for name in ("all", *SIZE_BANDS.values()) if name in made.index])
     return made.assign(**{"high over low": 10 ** made["width"]}).drop(columns=["width", "score"])
 

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['AUDIO', 'COUNTS', 'SOUND', 'RATES', 'CORRELATIONS', 'PUBLISHED_FIT', 'complete_songs', 'first_copies',
-           'counted_twice', 'share_of_top', 'distance_from_line', 'furthest', 'count_in_words', 'plot_plays',
-           'table_agreement', 'correlate', 'correct_p_values', 'correlate_with_ratio', 'correlate_pair',
-           'judge_correlations', 'by_blocks', 'flagged_rows', 'table_medians', 'ratio_by_flag', 'table_ratios',
-           'variance_between', 'table_demand', 'artist_means', 'explained_by_sound', 'table_ends', 'fit_line',
-           'table_fits', 'table_slopes', 'plot_diagnostics', 'most_influential', 'spread_ratio', 'describe_residuals',
-           'table_neighbours', 'line_by_artist', 'table_lines', 'interpolated_line', 'judge_line']
+           'counted_twice', 'share_of_top', 'distance_from_line', 'furthest', 'plot_plays', 'table_agreement',
+           'correlate', 'correct_p_values', 'correlate_with_ratio', 'correlate_pair', 'judge_correlations', 'by_blocks',
+           'flagged_rows', 'table_medians', 'ratio_by_flag', 'table_ratios', 'variance_between', 'table_demand',
+           'artist_means', 'explained_by_sound', 'table_ends', 'fit_line', 'table_fits', 'table_slopes',
+           'plot_diagnostics', 'most_influential', 'spread_ratio', 'describe_residuals', 'table_neighbours',
+           'line_by_artist', 'table_lines', 'interpolated_line', 'judge_line']
 
 # %% ../../nbs/10d_youtube_eda.ipynb #79becffb
 import numpy as np
@@ -116,10 +116,10 @@ def furthest(
 
 def _write_powers(axis, step: int) -> None:
     axis.set_major_locator(MultipleLocator(step))
-    axis.set_major_formatter(lambda v, _: count_in_words(10**v))
+    axis.set_major_formatter(lambda v, _: _count_in_words(10**v))
 
 
-def count_in_words(
+def _count_in_words(
     count: float,  # above 0
 ) -> str:
     "A power of ten as it is read on an axis: 100, 10 M, 1 bn."

@@ -29,11 +29,11 @@ Split = tuple[np.ndarray, np.ndarray]  # positions of the training rows, of the 
 def split_random(
     n: int,  # rows in the table
     test_share: float = 0.3,  # share of the rows in the test part, 0 to 1
-    seed: int = 1,
+    random_state: int = 1,
 ) -> Split:
     """Any row may fall on either side. scikit-learn's `train_test_split`, the split of most
     published work."""
-    train, test = train_test_split(np.arange(n), test_size=test_share, random_state=seed)
+    train, test = train_test_split(np.arange(n), test_size=test_share, random_state=random_state)
     return np.sort(train), np.sort(test)
 
 
@@ -55,12 +55,12 @@ def split_by_year(
 def split_artist_apart(
     groups: pd.Series,  # from `artist_groups`: one code a row, -1 = unnamed
     test_share: float = 0.3,  # of all rows; the last artist drawn may leave it a little short
-    seed: int = 1,
+    random_state: int = 1,
 ) -> Split:
     """Every artist wholly on one side; rows of unnamed artists in training. Raises `UserError` if
     no artist fits."""
     codes, sizes = np.unique(groups[groups >= 0], return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(codes))
+    order = np.random.default_rng(random_state).permutation(len(codes))
     room = np.cumsum(sizes[order]) <= test_share * len(groups)
     drawn = np.isin(groups.to_numpy(), codes[order][room])
     if not room.any():
@@ -151,7 +151,7 @@ def deduplicate(
 def draw_folds(
     n: int,  # rows in the table
     folds: int = 5,  # two or more
-    seed: int = 1,
+    random_state: int = 1,
     groups: pd.Series
     | None = None,  # artist of each row, -1 = unnamed; None where artists are unknown
     *keys: pd.Series,  # for `drop_shared`, where artists are apart
@@ -159,12 +159,16 @@ def draw_folds(
     """scikit-learn's folds in the form of `draw_splits`; whole artists are dealt where they are
     apart. Raises `UserError` for too few rows or artists."""
     _need_folds(n, folds, "rows")
-    splits = {"random": list(KFold(folds, shuffle=True, random_state=seed).split(np.arange(n)))}
+    splits = {
+        "random": list(KFold(folds, shuffle=True, random_state=random_state).split(np.arange(n)))
+    }
     if groups is not None:
         codes = groups.to_numpy()
         named = np.flatnonzero(codes >= 0)  # the others stay in training
         _need_folds(len(np.unique(codes[named])), folds, "named artists")
-        parts = GroupKFold(folds, shuffle=True, random_state=seed).split(named, groups=codes[named])
+        parts = GroupKFold(folds, shuffle=True, random_state=random_state).split(
+            named, groups=codes[named]
+        )
         splits["artist-apart"] = [
             drop_shared((np.setdiff1d(np.arange(n), named[test]), named[test]), *keys)
             for _, test in parts

@@ -433,7 +433,7 @@ MANY = settings(
 
 @pytest.fixture(scope="module")
 def tracks() -> pd.DataFrame:
-    frame = make_twin("popularity", rows=60, seed=11)
+    frame = make_twin("popularity", rows=60, random_state=11)
     return frame[frame["release_date"].str[:4].astype(int).between(1960, 2020)].head(4)
 
 

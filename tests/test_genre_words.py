@@ -26,7 +26,7 @@ COLUMNS = [*STUDIES["genre"].predicts[0].dataset.columns]
 
 @pytest.fixture(scope="module")
 def raw() -> pd.DataFrame:
-    return make_twin("genre", rows=800, seed=5).dropna(subset="music_genre")
+    return make_twin("genre", rows=800, random_state=5).dropna(subset="music_genre")
 
 
 @pytest.fixture(scope="module")

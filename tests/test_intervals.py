@@ -49,10 +49,10 @@ def swift():
 
 
 @cache
-def world(seed: int, tail: float = BELL, artists: int = 0) -> pd.DataFrame:
+def world(random_state: int, tail: float = BELL, artists: int = 0) -> pd.DataFrame:
     """Songs of artists that are alike in x and y. With a heavy tail, one song in a hundred has a
     tenth of the sum."""
-    rng, artists = np.random.default_rng(seed), artists or ARTISTS[tail]
+    rng, artists = np.random.default_rng(random_state), artists or ARTISTS[tail]
     artist = np.repeat(np.arange(artists), rng.integers(1, 6, artists))
     voice, n = rng.normal(size=artists)[artist], len(artist)
     x = 0.6 * voice + 0.8 * rng.normal(size=n)

@@ -22,7 +22,7 @@ COMMAND = [sys.executable, "-c", "from musicnb.book.cli import main; main()"]
 def home(tmp_path_factory) -> Path:
     """A folder with slices of a twin, and a cache of its own."""
     folder = tmp_path_factory.mktemp("lists")
-    drawn = draw_playlists(190, seed=5)
+    drawn = draw_playlists(190, random_state=5)
     write_slices(keep_playlists(drawn, np.arange(150)), folder / "mine")
     write_slices(keep_playlists(drawn, np.arange(150, 190)), folder / "theirs")
     return folder
@@ -48,7 +48,7 @@ def obey(home):
 @pytest.fixture(scope="module")
 def song(home) -> tuple[str, str]:
     """Title and artist of a song that stands in many playlists."""
-    p = keep_playlists(draw_playlists(190, seed=5), np.arange(150))
+    p = keep_playlists(draw_playlists(190, random_state=5), np.arange(150))
     top = p.rows["track"].value_counts().index[0]
     return p.tracks["title"][top], p.tracks["artist"][top]
 

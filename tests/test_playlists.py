@@ -26,7 +26,7 @@ def entry(track: str, **more) -> dict:
 
 @pytest.fixture(scope="module")
 def drawn():
-    return draw_playlists(600, seed=4)
+    return draw_playlists(600, random_state=4)
 
 
 # -- files of every form
@@ -126,7 +126,7 @@ def test_the_twin_is_like_what_is_known(drawn):
 
 
 def test_the_twin_grows(drawn):
-    few = draw_playlists(60, seed=4)
+    few = draw_playlists(60, random_state=4)
     growth = np.log(len(drawn.tracks) / len(few.tracks)) / np.log(10)
     assert 0.4 < growth < 1  # more tracks with more playlists, but fewer than proportional
     with pytest.raises(UserError, match="0 playlists; expected 1 or more"):

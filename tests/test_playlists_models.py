@@ -19,7 +19,7 @@ from musicnb.studies.playlists_rerank import Describer, Reranker
 
 @pytest.fixture(scope="module")
 def lists():
-    return draw_playlists(250, seed=7)
+    return draw_playlists(250, random_state=7)
 
 
 @pytest.fixture(scope="module")

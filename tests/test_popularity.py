@@ -73,5 +73,5 @@ def report_tracks(folder, tracks) -> str:
     ids=["one artist", "one year", "constant columns"],
 )
 def test_tracks_that_nothing_can_be_learnt_from(tmp_path, change, line):
-    said = report_tracks(tmp_path, change(make_twin("popularity", rows=2_500, seed=7)))
+    said = report_tracks(tmp_path, change(make_twin("popularity", rows=2_500, random_state=7)))
     assert len(re.findall(line, said)) >= len(CHAPTERS) and "Traceback" not in said, said

@@ -97,7 +97,7 @@ def copy(model, tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def songs() -> list[dict]:
     """Rows as a user has them, every cell a text."""
-    table = make_twin("popularity", rows=40, seed=11)
+    table = make_twin("popularity", rows=40, random_state=11)
     table = table[table["release_date"].str[:4].astype(int).between(1960, 2020)].drop(
         columns=["popularity"]
     )
@@ -110,7 +110,7 @@ def songs() -> list[dict]:
 def twin_videos(part: str) -> list[dict]:
     """Songs with what a model reads, and a column that none does; every cell a text."""
     tracks, crawled = (
-        make_twin(name, rows=60, seed=11) for name in ("youtube", "youtube-enriched")
+        make_twin(name, rows=60, random_state=11) for name in ("youtube", "youtube-enriched")
     )
     table = tracks.join(
         crawled[["youtubeChannelSubscriber", "spotifyPopularity", "spotifyFollowers"]]
@@ -556,7 +556,7 @@ def test_without_the_enrichment(predict, videos, tmp_path):
     """A folder with Spotify_Youtube.csv alone: the chapter runs, says so, and its model predicts."""  # noqa: E501
     folder = tmp_path / "raw"
     folder.mkdir()
-    make_twin("youtube", rows=1_500, seed=5).rename(columns={"row": ""}).to_csv(
+    make_twin("youtube", rows=1_500, random_state=5).rename(columns={"row": ""}).to_csv(
         folder / "Spotify_Youtube.csv", index=False
     )
     book = make_book(tmp_path / "alone", "17_youtube_predict", str(folder), trees=10)
@@ -915,7 +915,7 @@ def test_a_network_is_stored_in_keras_own_format(predict, songs, monkeypatch, tm
     from musicnb.models.predict import load_blend, read_card, store_blend
     from musicnb.studies.popularity import FEATURES, derive_tracks
 
-    tracks = derive_tracks(make_twin("popularity", rows=600, seed=3))
+    tracks = derive_tracks(make_twin("popularity", rows=600, random_state=3))
     X, y = select_features(tracks, FEATURES, "published-13"), tracks["popularity"].astype(float)
     ends = tuple(
         LGBMRegressor(objective="quantile", alpha=a, n_estimators=5, verbose=-1)

@@ -83,7 +83,7 @@ def assert_order(errors: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_quantiles_and_correlations_are_near_the_aggregates(seed):
-    levels, correlations = twin.twin_gaps(TRACKS, make_twin("popularity", seed=seed))
+    levels, correlations = twin.twin_gaps(TRACKS, make_twin("popularity", random_state=seed))
     upper = correlations.to_numpy()[np.triu_indices(len(correlations), 1)]
     assert levels.max() < LEVEL_TOLERANCE, levels.nlargest(3)
     assert np.abs(upper).max() < CORRELATION_TOLERANCE
@@ -130,8 +130,8 @@ def test_boosting_beats_linear_beats_the_mean(rows):
 
 
 def test_the_seed_decides(rows):
-    pd.testing.assert_frame_equal(rows, make_twin("popularity", seed=1))
-    assert not rows["energy"].equals(make_twin("popularity", seed=2)["energy"])
+    pd.testing.assert_frame_equal(rows, make_twin("popularity", random_state=1))
+    assert not rows["energy"].equals(make_twin("popularity", random_state=2)["energy"])
 
 
 @pytest.mark.parametrize("recipe", [TRACKS, VIDEOS, GENRE_TRACKS], ids=lambda recipe: recipe.name)
@@ -219,7 +219,7 @@ def test_boosting_beats_linear_beats_the_mean_for_views(songs, log):
 
 def test_songs_are_near_their_aggregates():
     parts = [
-        make_twin(name, seed=2) for name in ("youtube", "youtube-enriched")
+        make_twin(name, random_state=2) for name in ("youtube", "youtube-enriched")
     ]  # the notebook has the first seed
     levels, correlations = twin.twin_gaps(VIDEOS, *parts)
     growth = levels.index.str.endswith("_growth")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STUDIES', 'study_of', 'book_parts', 'study_title', 'chapter_face', 'answer_cards', 'find_chart', 'data_sets',
-           'search_entries', 'search_choices', 'render_index']
+           'search_entries', 'render_index']
 
 # %% ../../nbs/08i_index.ipynb #01242441
 import functools
@@ -202,7 +202,7 @@ def _published_entries(ledger: list[dict], there: bool) -> list[dict]:
     ]
 
 
-def search_choices(entries: list[dict]) -> dict[str, list[str]]:  # by name of the filter
+def _search_choices(entries: list[dict]) -> dict[str, list[str]]:  # by name of the filter
     "What one can choose from in each filter, in the order in which it comes up."
     names = ("study", "kind", "split", "verdict")
     return {n: list(dict.fromkeys(e[n] for e in entries if e.get(n))) for n in names}
@@ -221,6 +221,6 @@ def render_index(
         parts=[(title, [rows[s] for s in stems]) for title, stems in book_parts(list(rows))],
         cards=book.get("cards", []),
         entries=entries,
-        choices=search_choices(entries),
+        choices=_search_choices(entries),
         twin=any(p["kind"] == "twin" for p in book.get("data", [])),
     )

@@ -51,7 +51,8 @@ def table_permutation(
 ) -> pd.DataFrame:  # index: feature; value, low, high (95 %)
     "By how much the MSE rises when a feature is shuffled; largest first."
     means = {
-        c: bootstrap_mean(importances[c].to_numpy(), units, seed=random_state) for c in importances
+        c: bootstrap_mean(importances[c].to_numpy(), units, random_state=random_state)
+        for c in importances
     }
     table = pd.DataFrame(means, index=["value", "low", "high"]).T
     return table.rename_axis("feature").sort_values("value", ascending=False)

@@ -43,7 +43,7 @@ def score_ceiling(
     "The accuracy of naming each recording's most frequent genre."
     counts = songs.groupby(["recording", "genre"]).size().groupby(level=0).agg(["max", "sum"])
     right = (counts["max"] / counts["sum"]).reindex(songs["recording"]).to_numpy()
-    found = bootstrap_mean(right, songs["artist"], seed=random_state)
+    found = bootstrap_mean(right, songs["artist"], random_state=random_state)
     return Interval(*found, n=len(songs), split="none", metric="accuracy")
 
 # %% ../../nbs/30b_genre_imputation.ipynb #463109f8

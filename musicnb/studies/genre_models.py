@@ -228,7 +228,7 @@ def try_variants(
     random_state: int = 1,
 ) -> Evaluation:
     "The variants on one split of the training rows."
-    more = dict(groups=groups, task=MULTICLASS, seed=random_state, permuted=False)
+    more = dict(groups=groups, task=MULTICLASS, random_state=random_state, permuted=False)
     return evaluate_models(variants, X, y, [split], **more)
 
 

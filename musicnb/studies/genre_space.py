@@ -238,7 +238,7 @@ def genre_silhouette(
     """How much nearer each row is to its own group than to the next one, on the mean (Rousseeuw
     1987, Journal of Computational and Applied Mathematics 20, 53–65)."""
     values = silhouette_samples(place, y)
-    found = bootstrap_mean(values, groups, seed=random_state)
+    found = bootstrap_mean(values, groups, random_state=random_state)
     return Interval(*found, n=len(y), metric="silhouette")
 
 # %% ../../nbs/30c_genre_space.ipynb #72aad64f

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['NAMES', 'VECTORS', 'STACKED', 'PUBLISHED_UNITS', 'script_of', 'table_names', 'VectorSource', 'check_vectors',
            'find_vectors', 'table_vectors', 'encode_texts', 'NameVectors', 'NameNgrams', 'ngram_model', 'table_words',
-           'ArtistGenres', 'deal_folds', 'say_out_of_fold', 'ask_each', 'StackedClassifier', 'reduced_vectors',
-           'name_models', 'booster', 'words_model', 'narrowing_net', 'words_network', 'judge_words']
+           'ArtistGenres', 'ask_each', 'StackedClassifier', 'reduced_vectors', 'name_models', 'booster', 'words_model',
+           'narrowing_net', 'words_network', 'judge_words']
 
 # %% ../../nbs/30e_genre_words.ipynb #c8db2d29
 import hashlib
@@ -352,7 +352,7 @@ class ArtistGenres(ClassifierMixin, BaseEstimator):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
 # %% ../../nbs/30e_genre_words.ipynb #3833aa86
-def deal_folds(
+def _deal_folds(
     groups: pd.Series,  # artist of each row; an empty text is nobody
     folds: int = 3,  # two or more
     together: bool = False,  # do the rows of an artist stay in one fold?
@@ -367,7 +367,7 @@ def deal_folds(
     return np.where(groups.ne(""), rng.integers(folds, size=len(names))[codes], alone)
 
 
-def say_out_of_fold(
+def _say_out_of_fold(
     classifier,  # unfitted
     table,  # its features: a table or a sparse matrix
     y: np.ndarray,
@@ -413,15 +413,15 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):
         y, group = np.asarray(y), X[self.group]
         self.classes_, self.members_ = np.unique(y), {}
         self.groups_ = np.asarray(group[group.ne("")].unique(), dtype=str)
-        dealt, apart = (deal_folds(group, self.folds, t, self.random_state) for t in (False, True))
+        dealt, apart = (_deal_folds(group, self.folds, t, self.random_state) for t in (False, True))
         known, new = {}, {}
         for name, member in self.members:
             *steps, last = [s for _, s in member.steps] if hasattr(member, "steps") else [member]
             before = make_pipeline("passthrough", *map(clone, steps))
             table = before.fit_transform(X)
             self.members_[name] = make_pipeline(before, clone(last).fit(table, y))
-            known[name] = say_out_of_fold(last, table, y, dealt)
-            new[name] = say_out_of_fold(last, table, y, apart)
+            known[name] = _say_out_of_fold(last, table, y, dealt)
+            new[name] = _say_out_of_fold(last, table, y, apart)
         self.known_ = clone(self.final).fit(self._table(X, known), y)
         self.new_ = clone(self.final).fit(self._table(X, new), y)
         return self

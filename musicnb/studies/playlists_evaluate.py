@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'question_rows', 'counting_models', 'latent_models', 'playlist_experiment', 'paired_ratio',
-           'join_playlists', 'evaluate_playlists', 'check_given', 'score_coverage', 'table_measures', 'build_index',
-           'ask_playlists', 'score_by_given', 'score_or_none', 'table_by_given', 'score_growth']
+           'join_playlists', 'evaluate_playlists', 'build_index', 'ask_playlists', 'score_by_given', 'table_by_given',
+           'score_growth']
 
 # %% ../../nbs/40e_playlists_evaluate.ipynb #pe40e004
 from collections.abc import Callable
@@ -188,28 +188,30 @@ def evaluate_playlists(
     given: list[str],  # keys of GIVEN
     held_out: int = 1_000,  # playlists asked about, at most a fifth of all
     test_dir: str = "",  # folder of the playlists to ask about instead
-    seed: int = 1,
+    random_state: int = 1,
     say: Callable = print,  # takes lines of text
 ) -> pd.DataFrame:  # rows of scores.csv
     "Compare the recommenders on any playlists. Raises `UserError` where nothing can be asked."
-    check_given(given)
+    _check_given(given)
     p = _load(data_dir, say)
-    run = Run("40_playlists_evaluate", profile="full", seed=seed)
+    run = Run("40_playlists_evaluate", profile="full", seed=random_state)
     run.use(p.provenance)
     if test_dir:
         p, train, test = join_playlists(p, _load(test_dir, say))
     else:
         most = min(held_out, len(p) // 5)
-        train, _, test = split_playlists(p, test=max(1, most), validation=0, random_state=seed)
+        train, _, test = split_playlists(
+            p, test=max(1, most), validation=0, random_state=random_state
+        )
     catalogue = make_catalogue(p)
     Path(out).mkdir(parents=True, exist_ok=True)  # if it cannot be made, that is said before work
     for kind in given:
-        _compare(run, p, catalogue, (train, test, kind, seed), say)
+        _compare(run, p, catalogue, (train, test, kind, random_state), say)
     write_csv(Path(out) / "scores.csv", run.scores, SCORE_COLUMNS)
     return pd.DataFrame(run.scores, columns=SCORE_COLUMNS)
 
 
-def check_given(given: list[str]) -> None:
+def _check_given(given: list[str]) -> None:
     "Refuse a kind of question that there is not."
     for kind in given:
         if kind not in GIVEN:
@@ -239,12 +241,12 @@ def _compare(run: Run, p: Playlists, catalogue: Catalogue, asked: tuple, say: Ca
     models = counting_models(catalogue, given, seed)
     models["re-ranker"] = Reranker(catalogue, random_state=seed)
     exp.fit(models, rows, given, keep=("popular", *models), permuted=False)
-    score_coverage(run, exp, ["popular", *models], rows, given)
+    _score_coverage(run, exp, ["popular", *models], rows, given)
     say(f"\ngiven: {given}; {len(split[0]):,} training playlists, {len(split[1]):,} asked about\n")
-    say(table_measures(exp, given).to_string())
+    say(_table_measures(exp, given).to_string())
 
 
-def score_coverage(
+def _score_coverage(
     run: Run,  # takes the scores
     exp: Experiment,  # has kept the models
     models: list[str],
@@ -261,7 +263,7 @@ def score_coverage(
         run.score(model, "catalogue_coverage", share, n_train=len(train), **about)
 
 
-def table_measures(exp: Experiment, features: str) -> pd.DataFrame:  # a row a model
+def _table_measures(exp: Experiment, features: str) -> pd.DataFrame:  # a row a model
     "Every measure of every model with its interval, and how many times co-occurrence it is."
     tables = {metric: exp.table(metric, features=features)["random"] for metric in METRICS}
     made = pd.DataFrame(tables)
@@ -311,13 +313,13 @@ def score_by_given(
     "Scores over the kinds of question, as `plot_forest` takes them."
     made = {}
     for model in models:
-        scores = {kind: score_or_none(exp, model, metric) for kind, exp in asked.items()}
+        scores = {kind: _score_or_none(exp, model, metric) for kind, exp in asked.items()}
         rows = {kind: score[:3] for kind, score in scores.items() if isinstance(score, Interval)}
         made[model] = pd.DataFrame(rows, index=["value", "low", "high"]).T
     return {model: table for model, table in made.items() if len(table)}
 
 
-def score_or_none(exp: Experiment, model: str, metric: str) -> Interval | NotRun:
+def _score_or_none(exp: Experiment, model: str, metric: str) -> Interval | NotRun:
     "A score where the model was asked this question."
     try:
         return exp.score(model, metric)
@@ -333,7 +335,7 @@ def table_by_given(
 ) -> pd.DataFrame:  # index: model; a column for each kind of question, cells as text
     "Scores over the kinds of question, with intervals."
     cells = {
-        kind: {m: _cell(score_or_none(exp, m, metric), spec) for m in models}
+        kind: {m: _cell(_score_or_none(exp, m, metric), spec) for m in models}
         for kind, exp in asked.items()
     }
     return pd.DataFrame(cells, index=models).rename_axis("model")

@@ -35,7 +35,10 @@ def table_means(
     random_state: int = 1,  # of the bootstrap over playlists
 ) -> pd.DataFrame:  # index: model; value, low, high (95 %)
     "The mean of each model with its interval."
-    found = {m: bootstrap_mean(s[metric].to_numpy(), seed=random_state) for m, s in scores.items()}
+    found = {
+        m: bootstrap_mean(s[metric].to_numpy(), random_state=random_state)
+        for m, s in scores.items()
+    }
     return pd.DataFrame(found, index=["value", "low", "high"]).T
 
 # %% ../../nbs/40a_playlists_ruler.ipynb #d9dca1af
@@ -47,7 +50,7 @@ def compare_lists(
 ) -> Interval:  # first minus second
     "A paired difference, by bootstrap over playlists."
     difference = first[metric].to_numpy() - second[metric].to_numpy()
-    found = bootstrap_mean(difference, seed=random_state)
+    found = bootstrap_mean(difference, random_state=random_state)
     return Interval(*found, n=len(difference), split="random", metric=metric)
 
 # %% ../../nbs/40a_playlists_ruler.ipynb #bf7ac289

@@ -267,7 +267,7 @@ def table_excess(
         pair: bootstrap_mean(
             (importances[pair] - importances[list(features)].sum(axis=1)).to_numpy(),
             groups,
-            seed=random_state,
+            random_state=random_state,
         )
         for pair, features in pairs.items()
     }
@@ -371,7 +371,9 @@ def correlate_ranks(
 ) -> pd.DataFrame:  # index: feature; value, low, high, n
     "Each feature's rank correlation with popularity."
     target, *features = ranks
-    found = table_correlations(ranks[features], ranks[target], groups=groups, seed=random_state)
+    found = table_correlations(
+        ranks[features], ranks[target], groups=groups, random_state=random_state
+    )
     return found.set_index("feature").rename(columns={"r": "value"})
 
 # %% ../../nbs/20a_popularity_models.ipynb #pmod0035

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PUBLISHED_EPOCHS', 'has_copy', 'baselines', 'networks_as_published', 'mended_networks', 'training_histories',
-           'plain_history', 'projected_seconds', 'network_variants', 'table_variants', 'luck_of_seeds',
-           'state_variants', 'judge_network', 'TrackBlend', 'track_blend', 'fit_members', 'shuffled_gain', 'one_width',
-           'coverage_by', 'coverage_by_split', 'record_coverage', 'artist_shares', 'table_artists', 'score_locked',
-           'table_ends', 'card_limits', 'card_scores', 'blend_card', 'invented_tracks', 'ask_predict']
+           'plain_history', 'network_variants', 'table_variants', 'luck_of_seeds', 'state_variants', 'judge_network',
+           'TrackBlend', 'track_blend', 'fit_members', 'shuffled_gain', 'one_width', 'coverage_by', 'coverage_by_split',
+           'record_coverage', 'artist_shares', 'table_artists', 'score_locked', 'table_ends', 'card_scores',
+           'blend_card', 'invented_tracks', 'ask_predict']
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0004
 import subprocess
@@ -118,7 +118,7 @@ def plain_history(
     return made if len(made) > 1 else next(iter(made.values()))
 
 
-def projected_seconds(
+def _projected_seconds(
     history: pd.DataFrame,  # of one network
     epochs: int,
 ) -> float:
@@ -220,7 +220,7 @@ def judge_network(
     reason = f"trained on {seen:,} tracks, a third of the file; mended on the same test rows "
     reason += f"{exp.score(name, 'mse').value:.1f}; first rate and scored rows are not published"
     if done < epochs:
-        projected = projected_seconds(net.history_, epochs)
+        projected = _projected_seconds(net.history_, epochs)
         reason = f"{done} of {epochs} epochs, projected {projected:,.0f} s; {reason}"
     run.judge(
         id,
@@ -290,7 +290,7 @@ def shuffled_gain(
     fitted = clone(model).fit(X.iloc[train], shuffled)
     actual = y.iloc[test].to_numpy()
     gain = (shuffled.mean() - actual) ** 2 - (fitted.predict(X.iloc[test]) - actual) ** 2
-    interval = bootstrap_mean(gain, np.asarray(groups)[test], seed=random_state)
+    interval = bootstrap_mean(gain, np.asarray(groups)[test], random_state=random_state)
     return Interval(*interval, n=len(test))
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0040
@@ -319,7 +319,7 @@ def coverage_by(
     tables = {}
     for kind, ends in intervals.items():
         low, high = (ends[end].to_numpy() for end in ("low", "high"))
-        table = table_coverage(y, low, high, by, groups, seed=random_state)
+        table = table_coverage(y, low, high, by, groups, random_state=random_state)
         table = table[table["n"] >= at_least].rename(columns={"coverage": "value"})
         table[["value", "low", "high"]] *= 100
         tables[kind] = table.rename_axis(getattr(by, "name", None))
@@ -337,7 +337,7 @@ def coverage_by_split(
     for kind, (rows, ends) in asked.items():
         low, high = (ends[end].to_numpy() for end in ("low", "high"))
         who = artist.to_numpy()[rows]
-        table = table_coverage(y.to_numpy()[rows], low, high, None, who, seed=random_state)
+        table = table_coverage(y.to_numpy()[rows], low, high, None, who, random_state=random_state)
         tables[kind] = table.loc["all"]
     return pd.DataFrame(tables).T.astype({"n": int}).rename_axis("split")
 
@@ -411,7 +411,7 @@ def score_locked(
     numbers = {"mse": (y - ends["prediction"]) ** 2, "coverage": 100.0 * inside}
     return {
         name: Interval(
-            *bootstrap_mean(values.to_numpy(), artist, seed=random_state),
+            *bootstrap_mean(values.to_numpy(), artist, random_state=random_state),
             n=len(rows),
             split="artist-apart",
         )
@@ -430,7 +430,7 @@ def table_ends(
     return table[intervals.groupby(level).size() >= at_least]
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0049
-def card_limits(
+def _card_limits(
     mse: dict[str, float],  # kind of split -> squared error of the blend, points²
     coverage: pd.DataFrame,  # index: kind of split; coverage, 0 to 1
 ) -> list[str]:  # sentences
@@ -492,7 +492,7 @@ def blend_card(
         "split": split,
         "features": {"set": "published-13", **feature_ranges(X)},
         "scores": card_scores(exp),
-        "limits": card_limits(mse, coverage),
+        "limits": _card_limits(mse, coverage),
         "interval": {"level": 0.9, "method": method, "measured": measured},
     }
 

@@ -59,13 +59,13 @@ def load(
     name: str,  # a data set, such as "popularity"
     data_dir: str = "",  # folder, "twin", or "" for $MUSICNB_DATA, else data/raw
     sample: int = 0,  # rows to draw, 0 for all
-    seed: int = 1,  # draws the sample, and the rows of a twin
+    random_state: int = 1,  # draws the sample, and the rows of a twin
 ) -> pd.DataFrame:  # with attrs["provenance"]
     """Load a data set, or its synthetic twin where there is no file.
 
     Raises `UserError` for an unknown name or folder and `DataError` for a file that is not what
     its name says, or if there is neither a file nor a twin."""
-    return data.load(data_set(name), data_dir, sample, seed)
+    return data.load(data_set(name), data_dir, sample, random_state)
 
 
 def prepare(
@@ -103,11 +103,11 @@ def check_file(
 def make_twin(
     name: str,  # a data set
     rows: int = 20_000,  # wanted, 1 or more
-    seed: int = 1,  # the same seed gives the same rows
+    random_state: int = 1,  # the same seed gives the same rows
 ) -> pd.DataFrame:  # columns and formats of the real file, without provenance
     "Draw a data set's twin. Raises `UserError` where it has none."
     recipe = _recipe(name)
-    return twin.make_twin(recipe, name, rows, seed)
+    return twin.make_twin(recipe, name, rows, random_state)
 
 
 def refit_twin(

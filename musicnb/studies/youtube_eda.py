@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['AUDIO', 'COUNTS', 'SOUND', 'RATES', 'CORRELATIONS', 'PUBLISHED_FIT', 'complete_songs', 'first_copies',
-           'counted_twice', 'share_of_top', 'distance_from_line', 'furthest', 'count_in_words', 'plot_plays',
-           'table_agreement', 'correlate', 'correct_p_values', 'correlate_with_ratio', 'correlate_pair',
-           'judge_correlations', 'by_blocks', 'flagged_rows', 'table_medians', 'ratio_by_flag', 'table_ratios',
-           'variance_between', 'table_demand', 'artist_means', 'explained_by_sound', 'table_ends', 'fit_line',
-           'table_fits', 'table_slopes', 'plot_diagnostics', 'most_influential', 'spread_ratio', 'describe_residuals',
-           'table_neighbours', 'line_by_artist', 'table_lines', 'interpolated_line', 'judge_line']
+           'counted_twice', 'share_of_top', 'distance_from_line', 'furthest', 'plot_plays', 'table_agreement',
+           'correlate', 'correct_p_values', 'correlate_with_ratio', 'correlate_pair', 'judge_correlations', 'by_blocks',
+           'flagged_rows', 'table_medians', 'ratio_by_flag', 'table_ratios', 'variance_between', 'table_demand',
+           'artist_means', 'explained_by_sound', 'table_ends', 'fit_line', 'table_fits', 'table_slopes',
+           'plot_diagnostics', 'most_influential', 'spread_ratio', 'describe_residuals', 'table_neighbours',
+           'line_by_artist', 'table_lines', 'interpolated_line', 'judge_line']
 
 # %% ../../nbs/10d_youtube_eda.ipynb #79becffb
 import numpy as np
@@ -116,10 +116,10 @@ def furthest(
 
 def _write_powers(axis, step: int) -> None:
     axis.set_major_locator(MultipleLocator(step))
-    axis.set_major_formatter(lambda v, _: count_in_words(10**v))
+    axis.set_major_formatter(lambda v, _: _count_in_words(10**v))
 
 
-def count_in_words(
+def _count_in_words(
     count: float,  # above 0
 ) -> str:
     "A power of ten as it is read on an axis: 100, 10 M, 1 bn."
@@ -166,7 +166,7 @@ def _rows_to_name(songs: pd.DataFrame, log: bool, k: int) -> pd.Index:
 # %% ../../nbs/10d_youtube_eda.ipynb #80efa3a6
 def table_agreement(
     songs: pd.DataFrame,  # from `complete_songs`, each song once
-    seed: int = 1,
+    random_state: int = 1,
 ) -> pd.DataFrame:  # index: kind; value, low, high, share of the variance
     "Correlations of streams and views: of plays, of logarithms, of ranks."
     logs, groups = songs[["log Stream", "log Views"]], songs["artist"]
@@ -175,7 +175,10 @@ def table_agreement(
         "Pearson, logarithms": (logs["log Stream"], logs["log Views"], "pearson"),
         "Spearman": (songs["Stream"], songs["Views"], "spearman"),
     }
-    found = {k: correlation_interval(*pair, groups, random_state=seed) for k, pair in pairs.items()}
+    found = {
+        k: correlation_interval(*pair, groups, random_state=random_state)
+        for k, pair in pairs.items()
+    }
     table = pd.DataFrame(found, index=["value", "low", "high"]).T
     return table.assign(**{"share of the variance": table["value"] ** 2})
 
@@ -185,10 +188,10 @@ def correlate(
     y: pd.Series,
     method: str = "spearman",  # or "pearson"
     groups=None,  # artist of each row
-    seed: int = 1,
+    random_state: int = 1,
 ) -> pd.DataFrame:  # index: the columns of X in their order; value, low, high
     "Each column's correlation with y, by artist, as charts take it."
-    table = table_correlations(X, y, method, groups, seed).set_index("feature")
+    table = table_correlations(X, y, method, groups, random_state).set_index("feature")
     return table.rename(columns={"r": "value"})[["value", "low", "high"]].loc[list(X)]
 
 # %% ../../nbs/10d_youtube_eda.ipynb #92b821c4
@@ -207,14 +210,14 @@ def correct_p_values(
 
 def correlate_with_ratio(
     once: pd.DataFrame,  # each song once
-    seed: int = 1,
+    random_state: int = 1,
 ) -> dict[str, pd.DataFrame]:  # all songs, same artist -> index: feature; value, low, high, p
     "Rank correlations of sound with views per stream; p is corrected for the number of features."
     ranks = once[[*SOUND, "views_per_stream"]].rank()
     versions = {"all songs": ranks, "same artist": demean(ranks, once["artist"])}
     return {
         name: correct_p_values(
-            correlate(f[SOUND], f["views_per_stream"], "pearson", once["artist"], seed)
+            correlate(f[SOUND], f["views_per_stream"], "pearson", once["artist"], random_state)
         )
         for name, f in versions.items()
     }
@@ -238,13 +241,13 @@ def correlate_pair(
     songs: pd.DataFrame,  # from `complete_songs`
     a: str,
     b: str,
-    seed: int = 1,
+    random_state: int = 1,
 ) -> Interval | NotRun:
     "Pearson's correlation of two columns by artist; `between` is the views of October 2024."
     rows = counted_twice(songs) if a == "between" else songs
     if rows["artist"].nunique() < 2 * BLOCKS:
         return NotRun("too few rows were counted again")
-    found = correlation_interval(rows[a], rows[b], groups=rows["artist"], random_state=seed)
+    found = correlation_interval(rows[a], rows[b], groups=rows["artist"], random_state=random_state)
     return Interval(*found, n=len(rows), split="published")
 
 
@@ -252,12 +255,12 @@ def judge_correlations(
     run: Run,
     songs: pd.DataFrame,  # as published, repeats kept
     once: pd.DataFrame,  # each song once
-    seed: int = 1,
+    random_state: int = 1,
 ) -> pd.DataFrame:  # index: pair; published, ours, each song once
     "The published correlations one by one, entered into the ledger."
     rows, figures = {}, read_published()
     for id, pair in CORRELATIONS.items():
-        ours, strict = (correlate_pair(f, *pair, seed) for f in (songs, once))
+        ours, strict = (correlate_pair(f, *pair, random_state) for f in (songs, once))
         reason = f"{getattr(ours, 'n', 0):,} rows; intervals by artist; strict: each song once"
         run.judge(id, ours, strict=strict, reason=reason)
         rows[" and ".join(map(label, pair))] = {
@@ -271,10 +274,10 @@ def judge_correlations(
 def by_blocks(
     statistic,  # a table with artist -> a number
     frame: pd.DataFrame,
-    seed: int = 1,
+    random_state: int = 1,
 ) -> Interval:
     "Any number of quantities without long tails, such as logarithms, with its interval by artist."
-    found = block_interval(statistic, frame, frame["artist"], seed)
+    found = block_interval(statistic, frame, frame["artist"], random_state)
     return Interval(*found, n=len(frame), split="none")
 
 
@@ -295,7 +298,7 @@ def flagged_rows(
 def table_medians(
     flagged: pd.DataFrame,  # from `flagged_rows`
     columns: list[str],
-    seed: int = 1,
+    random_state: int = 1,
 ) -> pd.DataFrame:  # index: column; a column for each kind, cells as text
     "Medians by kind of video, with intervals by artist."
     cells = {}
@@ -304,7 +307,9 @@ def table_medians(
     ):
         known = part.loc[part[column].notna(), [column, "artist"]]
         few = known["artist"].nunique() < 2 * BLOCKS
-        median = by_blocks(lambda f, c=column: f[c].median(), known, seed) if not few else ()
+        median = (
+            by_blocks(lambda f, c=column: f[c].median(), known, random_state) if not few else ()
+        )
         value, *ends = map(_three_digits, median or (np.nan, np.nan, np.nan))
         cells.setdefault(kind, {})[column] = "too few" if few else f"{value} ({' to '.join(ends)})"
     return pd.DataFrame(cells)
@@ -322,7 +327,7 @@ def ratio_by_flag(
     flag: str,  # column of true and false
     column: str,  # quantity; rows of zero and below are left out
     within: bool = False,  # songs of one artist
-    seed: int = 1,
+    random_state: int = 1,
 ) -> Interval:
     "By what factor a quantity's geometric mean differs where the flag is set."
     part = frame.loc[frame[column] > 0, [flag, column, "artist"]]
@@ -333,7 +338,7 @@ def ratio_by_flag(
         held = demean(pair, f["artist"]) if within else pair - pair.mean()
         return (held["x"] * held["y"]).sum() / max((held["x"] ** 2).sum(), 1e-9)
 
-    found = by_blocks(slope, part[["x", "y", "artist"]], seed)
+    found = by_blocks(slope, part[["x", "y", "artist"]], random_state)
     return Interval(*(10**v for v in found), n=len(frame), split="none")
 
 
@@ -341,12 +346,13 @@ def table_ratios(
     frame: pd.DataFrame,
     flag: str,
     columns: list[str],
-    seed: int = 1,
+    random_state: int = 1,
 ) -> dict[str, pd.DataFrame]:  # "all songs", "same artist": index: column; value, low, high
     "`ratio_by_flag` for several quantities, among all songs and among songs of one artist."
     return {
         name: pd.DataFrame(
-            [ratio_by_flag(frame, flag, c, within, seed)._asdict() for c in columns], index=columns
+            [ratio_by_flag(frame, flag, c, within, random_state)._asdict() for c in columns],
+            index=columns,
         )
         for name, within in (("all songs", False), ("same artist", True))
     }
@@ -364,21 +370,21 @@ def variance_between(
 
 def table_demand(
     songs: pd.DataFrame,  # from `complete_songs`, each song once
-    seed: int = 1,
+    random_state: int = 1,
 ) -> pd.DataFrame:  # index: question; value, low, high
     "How far the services agree over songs and within artists, and how much is a matter of who."
     ranks, groups = songs[["Stream", "Views"]].rank(), songs["artist"]
     held = demean(ranks, groups)
     rows = {
         "rank correlation, all songs": correlation_interval(
-            ranks["Stream"], ranks["Views"], "pearson", groups, random_state=seed
+            ranks["Stream"], ranks["Views"], "pearson", groups, random_state=random_state
         ),
         "rank correlation, same artist": correlation_interval(
-            held["Stream"], held["Views"], "pearson", groups, random_state=seed
+            held["Stream"], held["Views"], "pearson", groups, random_state=random_state
         ),
     }
     for column in ("Stream", "Views", "views_per_stream"):
-        share = by_blocks(lambda f, c=f"log {column}": variance_between(f, c), songs, seed)
+        share = by_blocks(lambda f, c=f"log {column}": variance_between(f, c), songs, random_state)
         rows[f"between artists, log {label(column)}"] = share
     return pd.DataFrame(rows, index=["value", "low", "high"]).T
 
@@ -556,13 +562,13 @@ def describe_residuals(fit) -> str:
 def table_neighbours(
     residuals: pd.Series,  # in the order of the file
     artist: pd.Series,  # of the same rows
-    seed: int = 1,  # of the random order
+    random_state: int = 1,  # of the random order
 ) -> pd.Series:
     "What the Durbin–Watson statistic sees in the order of the file."
     from statsmodels.stats.stattools import durbin_watson
 
     e = residuals.to_numpy()
-    mixed = e[np.random.default_rng(seed).permutation(len(e))]
+    mixed = e[np.random.default_rng(random_state).permutation(len(e))]
     same = artist.eq(artist.shift()).to_numpy()[1:]
     pair = {kind: np.corrcoef(e[1:][m], e[:-1][m])[0, 1] for kind, m in ((1, same), (0, ~same))}
     return pd.Series(
@@ -620,7 +626,7 @@ def _line(sums: np.ndarray) -> np.ndarray:  # constant, slope
 # %% ../../nbs/10d_youtube_eda.ipynb #6cb6c7c9
 def interpolated_line(
     songs: pd.DataFrame,  # from `complete_songs`
-    seed: int = 1,
+    random_state: int = 1,
 ) -> tuple[Interval, Interval] | tuple[NotRun, NotRun]:  # slope, constant
     "The line of all rows in October 2024, from what was added to the rows counted twice."
     twice = counted_twice(songs)
@@ -635,7 +641,8 @@ def interpolated_line(
         return _line(total[:5]) + ELAPSED * _line(total[5:])
 
     found = (
-        bootstrap_statistic(lambda f, k=k: moved(f)[k], sums, random_state=seed) for k in (1, 0)
+        bootstrap_statistic(lambda f, k=k: moved(f)[k], sums, random_state=random_state)
+        for k in (1, 0)
     )
     slope, constant = (Interval(*v, n=len(songs), split="published") for v in found)
     return slope, constant
@@ -645,14 +652,14 @@ def judge_line(
     run: Run,
     songs: pd.DataFrame,  # as published, repeats kept
     once: pd.DataFrame,  # each song once
-    seed: int = 1,
+    random_state: int = 1,
 ) -> dict[str, Interval | NotRun]:  # R², slope, constant
     "The published line, entered into the ledger beside the line with each song once."
     r2, r2_once = (r2_interval(f["Stream"], f["Views"], f["artist"]) for f in (songs, once))
     reason = "views of February 2023; R² has no unit and hardly differs between dates"
     reason += "; strict: each song once"
     run.judge("yt-ols-r2", r2, strict=r2_once, one_split=r2, reason=reason)
-    moved, moved_once = (interpolated_line(f, seed) for f in (songs, once))
+    moved, moved_once = (interpolated_line(f, random_state) for f in (songs, once))
     reason = "moved to October 2024 by the rows counted twice; strict: each song once"
     for id, ours, strict in zip(("yt-ols-coef", "yt-ols-const"), moved, moved_once, strict=True):
         run.judge(id, ours, strict=strict, one_split=ours, reason=reason)

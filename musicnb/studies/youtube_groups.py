@@ -7,9 +7,9 @@ __all__ = ['MAPS', 'PAIRS', 'log_growth', 'cut_on_scales', 'variance_between', '
            'kmeans_curves', 'inertia_curve', 'k_distances', 'number_groups', 'name_features', 'table_groups',
            'table_means', 'silhouette_interval', 'table_density', 'density_tables', 'cut_at_distances', 'kmeans_behind',
            'autoencoders', 'table_codes', 'plot_behind', 'table_restarts', 'draw_maps', 'kept_neighbours', 'short',
-           'most_viewed', 'plot_song_map', 'table_landmarks', 'learn_groups', 'table_agreement', 'agree_over_seeds',
-           'share_ahead', 'record_silhouettes', 'record_agreement', 'StackedGroups', 'keep_known', 'stack_groups',
-           'holm_p_values', 'GrowthGroups', 'describe_growth']
+           'plot_song_map', 'table_landmarks', 'learn_groups', 'table_agreement', 'agree_over_seeds', 'share_ahead',
+           'record_silhouettes', 'record_agreement', 'StackedGroups', 'keep_known', 'stack_groups', 'holm_p_values',
+           'GrowthGroups', 'describe_growth']
 
 # %% ../../nbs/10g_youtube_groups.ipynb #2e4efa00
 import warnings
@@ -190,7 +190,9 @@ def table_means(
 
     def means(column: pd.Series) -> pd.DataFrame:
         parts = {
-            f"group {g}": bootstrap_mean(column[here].to_numpy(), artist[here], seed=random_state)
+            f"group {g}": bootstrap_mean(
+                column[here].to_numpy(), artist[here], random_state=random_state
+            )
             for g in sorted(labels.unique())
             if (here := (labels == g).to_numpy()).any()
         }
@@ -209,7 +211,7 @@ def silhouette_interval(
 ) -> Interval:
     "The mean silhouette of some rows, with its interval by bootstrap over artists."
     apart = silhouette_samples(np.asarray(X)[rows], np.asarray(labels)[rows])
-    return bootstrap_mean(apart, np.asarray(artist)[rows], seed=random_state)
+    return bootstrap_mean(apart, np.asarray(artist)[rows], random_state=random_state)
 
 # %% ../../nbs/10g_youtube_groups.ipynb #78a2fc0c
 def table_density(
@@ -386,7 +388,7 @@ def short(text: str, most: int = 34) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
-def most_viewed(
+def _most_viewed(
     place: np.ndarray,  # (songs, 2)
     songs: pd.DataFrame,  # same rows, with Track and Views
     cells: int = 6,  # of the grid, in each direction
@@ -410,7 +412,7 @@ def plot_song_map(
     "A map with the names of the most viewed songs where there is room."
     ax = plot_map(place, groups.astype(str).rename("group"))
     ax.figure.set_size_inches(8.2, 6.2)
-    tops = most_viewed(place, songs)
+    tops = _most_viewed(place, songs)
     rows = songs.iloc[tops][["Track", "Artist"]].to_numpy()
     return plot_names(ax, *place[tops].T, [f"{short(t, 18)} · {a}" for t, a in rows])
 

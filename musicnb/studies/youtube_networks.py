@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'WIDE', 'ACROSS', 'BIG', 'BANDS', 'EDGES', 'network_sets', 'known_views', 'network_tables', 'Recipes',
            'published_tabnet', 'tabpfn_model', 'table_trained', 'plot_watched', 'r2_difference', 'log_and_back',
            'cut_thirds', 'table_ways', 'predict_in_company', 'plot_company', 'count_stuck', 'company_effect',
-           'size_bands', 'table_by_band', 'plot_all_actual', 'plot_actual', 'judge_giants', 'draw_few', 'record_few']
+           'table_by_band', 'plot_all_actual', 'plot_actual', 'judge_giants', 'draw_few', 'record_few']
 
 # %% ../../nbs/10h_youtube_networks.ipynb #18ccea1a
 from dataclasses import dataclass
@@ -227,7 +227,7 @@ def r2_difference(
 ) -> Interval:
     "R² of the first minus R² of the second on the same rows, by bootstrap over artists."
     squares = (actual - second) ** 2 - (actual - first) ** 2
-    return bootstrap_mean(squares / np.var(actual), np.asarray(artist), seed=random_state)
+    return bootstrap_mean(squares / np.var(actual), np.asarray(artist), random_state=random_state)
 
 # %% ../../nbs/10h_youtube_networks.ipynb #27e3e293
 def log_and_back(
@@ -339,7 +339,7 @@ BANDS = {
 EDGES = [*BANDS.values(), np.inf]
 
 
-def size_bands(views) -> pd.Categorical:  # the band of each
+def _size_bands(views) -> pd.Categorical:  # the band of each
     "Sort numbers of views into bands; what is below zero is in the first."
     return pd.cut(np.maximum(views, 0), EDGES, labels=list(BANDS), right=False)
 
@@ -350,7 +350,7 @@ def table_by_band(
     by: np.ndarray,  # what the songs are sorted by: actual or predicted views
 ) -> pd.DataFrame:  # index: band; means in million views, and songs
     "Mean predictions and mean views in each band."
-    bands = size_bands(by)
+    bands = _size_bands(by)
     table = pd.DataFrame(predicted | {"actual mean": actual}) / 1e6
     counts = pd.Series(bands).value_counts()
     return table.groupby(bands, observed=True).mean().assign(songs=counts)

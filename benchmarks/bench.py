@@ -308,7 +308,7 @@ PLAYLISTS = """
 import sys
 import joblib, numpy as np
 from musicnb.studies import playlists as room, playlists_published as published
-p = room.draw_playlists({count}, seed=1)
+p = room.draw_playlists({count}, random_state=1)
 matrix = p.matrix()
 similar = published.most_similar(matrix, at_least=2)
 pairs = published.pair_table(matrix, at_least=2)

@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .chapter import Chapter, parse_given
-from .folder import claim_folder
+from .folder import BATCH, claim_folder
 from musicnb.book.report import (
     Order,
     Plan,
@@ -198,7 +198,7 @@ def plan_batch(
     labels = [row.book or _label(found) for row, found in zip(rows, given, strict=True)]
     refuse_twice(rows, labels, "name")
     out = Path(order.out or need_root() / "reports" / f"{order.profile}-each").absolute()
-    claim_folder(out, "batch", out / ".batch")
+    claim_folder(out, "batch", out / BATCH)
     books = []
     for at, folder in enumerate(folder_names(labels)):
         plan = open_book(replace(orders[at], out=str(out / folder)), chapters, values[at])

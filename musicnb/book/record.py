@@ -104,7 +104,8 @@ def repeat_plan(
     if not (kept or order.names):
         raise UserError(f"no chapter of {record.name!r} is here", "one of " + ", ".join(here))
     names = order.names or ([] if kept == here else kept)
-    order = replace(order, names=names, data_dir=order.data_dir or _folder(record))
+    folder, lost = _data_folder(record)
+    order = replace(order, names=names, data_dir=order.data_dir or folder)
     chapters = read_order(order)
     given = parse_given(list(order.pairs), chapters)
     wins = {*given, "profile", "data_dir"} | (set() if order.seed is None else {"seed"})
@@ -114,20 +115,21 @@ def repeat_plan(
         values[stem] = resolve(chapter, order.profile, mine, order.seed, order.data_dir)
     plan = open_book(order, chapters, values)
     found = find_data(plan)
-    plan.remarks = [*differences(record, plan, found), *why_twins(found)]
+    lines = [f"not as in {record.name}: {line}" for line in lost + differences(record, plan, found)]
+    plan.remarks = lines + why_twins(found)
     return plan
 
 
-def _folder(record: Record) -> str:  # "" where it is not here
-    "The data folder that a record names."
+def _data_folder(record: Record) -> tuple[str, list[str]]:  # the folder, and what is to be said
+    "The data folder that a record names, where it is here."
     from musicnb.data import data_home
 
     named = next((v["data_dir"] for v in record.parameters.values() if v.get("data_dir")), "")
     try:
         data_home(named)
     except UserError:
-        return ""
-    return named
+        return "", [f"the data folder {named!r} is not here"] if named else []
+    return named, []
 
 # %% ../../nbs/08m_record.ipynb #6acdc18a
 def differences(
@@ -153,4 +155,4 @@ def differences(
         if name in found and sha256 not in found[name]:
             what = found[name].partition(",")[0] if ", " in found[name] else "other content"
             lines.append(f"{name} was {one.get('kind')} data {sha256[:12]}, is {what}")
-    return [f"not as in {record.name}: {line}" for line in lines]
+    return lines

@@ -44,7 +44,7 @@ from musicnb.book.chapter import (
     study_data,
 )
 from .execute import QUIET, Interrupted, Launcher, run_chapter
-from .folder import Book, Result, no_results
+from .folder import BATCH, Book, Result, no_results
 from musicnb.book.reference import (
     QUESTIONS,
     Reference,
@@ -585,6 +585,7 @@ def write_index(
         "reference": compare_book(plan.order.profile, findings),
         "reference_created": read_reference().run.get("created", ""),
         "docs_href": docs and relative_href(docs / "index.html", plan.book.out),
+        "one_of_many": (plan.book.out.parent / BATCH).is_file(),
         "reproduce": hide_folders(plan.order.command),
     }
     return write_text(plan.book.out / "index.html", index.render_index(book))

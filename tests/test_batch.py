@@ -101,7 +101,7 @@ def test_page_of_a_comparison(batch):
     page = BeautifulSoup(text, "html.parser")
     assert page.h1.get_text() == "What changes with seed?"
     assert "1 of 6 findings changes" in page.select_one(".answer").get_text()
-    assert "2 more differ" in page.select_one(".answer").get_text()
+    assert "2 differ without" in page.select_one(".answer").get_text()
     titles = [h.find(string=True).strip() for h in page.select(".forest h3")]
     assert titles[0] == "Leaves" and sorted(titles[1:]) == ["Count", "Made up"]
     assert page.select_one(".band") and len(page.select(".badge-twin")) == 2

@@ -359,7 +359,7 @@ WRONG = {
     "equal names": (["--each-from", "named.csv"], "come to the same name"),
     "value in a table": (["--each-from", "range.csv"], "line 3 of 'range.csv': share=1.5"),
     "open quote": (["--each-from", "quote.csv"], "'quote.csv' is not CSV"),
-    "column twice": (["--each-from", "again.csv"], "column 1 of 'again.csv' is 'seed' again"),
+    "column twice": (["--each-from", "again.csv"], "'again.csv' has the column 'seed' twice"),
     "no text": (["--each-from", "bytes.csv"], "'bytes.csv' is not CSV"),
     "no record": (["--from", "no.json"], "cannot be read (No such file"),
     "record of a list": (["--from", "list.json"], "is no run.json: it lacks a sound 'profile'"),

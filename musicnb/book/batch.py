@@ -53,7 +53,7 @@ class Row:
         "The row in a message."
         return self.place + ", ".join(self.pairs)
 
-
+# %% ../../nbs/08k_batch.ipynb #4cb981a6
 def rows_of_each(
     options: list[str],  # NAME=A,B
 ) -> list[Row]:  # one for each combination of values
@@ -74,10 +74,11 @@ def rows_of_table(
 ) -> list[Row]:
     "The rows of a table. Raises `UserError` for one that cannot be read, or is not a table."
     header, lines = _read_csv(path)
-    for place, name in enumerate(header, 1):
-        if not name or header.count(name) > 1:
-            seen = f"column {place} of {path.name!r} " + (f"is {name!r} again" if name else "")
-            raise UserError(seen + ("" if name else "has no name"), "a name of its own for each")
+    for place, name in enumerate(header):
+        if not name:
+            raise UserError(f"column {place + 1} of {path.name!r} has no name", "a parameter")
+        if name in header[:place]:
+            raise UserError(f"{path.name!r} has the column {name!r} twice", "each parameter once")
     rows = []
     for number, cells in lines:
         if len(cells) != len(header):
@@ -88,7 +89,7 @@ def rows_of_table(
         rows.append(Row(texts, f"line {number} of {path.name!r}: ", book))
     return rows
 
-
+# %% ../../nbs/08k_batch.ipynb #3be7ac3b
 def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     "The header, and each row with the number of its line."
     expected = "a header with names of parameters, then a row for each book"
@@ -146,7 +147,7 @@ def read_rows(
             found.append(parse_given(row.pairs, chapters))
     return found
 
-
+# %% ../../nbs/08k_batch.ipynb #ee51e714
 def refuse_twice(
     rows: list[Row],
     made: list,  # of each row: its values, or its name
@@ -177,7 +178,7 @@ class Batch:
     books: list[OneBook]
     command: str  # what the user can type to have it again
 
-
+# %% ../../nbs/08k_batch.ipynb #de882adb
 def plan_batch(
     order: Order,  # what all books share
     each: list[str],  # NAME=A,B
@@ -224,7 +225,7 @@ def run_batch(batch: Batch, console: Console) -> int:
 def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-
+# %% ../../nbs/08k_batch.ipynb #e40ecbed
 def write_comparison(batch: Batch) -> Path:
     "Write index.html and comparison.csv, which set the findings of the books side by side."
     from musicnb.book.compare import compare_findings, render_comparison, write_comparison_csv

@@ -35,7 +35,7 @@ class Record:
     versions: dict[str, str]
     commit: str
 
-
+# %% ../../nbs/08m_record.ipynb #80a0a1bd
 _SHAPE = {  # of run.json -> of a field, and of what is in it
     "profile": (str, str),
     "parameters": (dict, dict),
@@ -55,7 +55,7 @@ def _fault(run) -> str:  # "" if there is none
             return name
     return "" if run["profile"] in ("quick", "full") else "profile"
 
-
+# %% ../../nbs/08m_record.ipynb #e01ddeed
 def read_record(
     path: str,  # of a run.json
 ) -> Record:
@@ -119,7 +119,7 @@ def repeat_plan(
     plan.remarks = lines + why_twins(found)
     return plan
 
-
+# %% ../../nbs/08m_record.ipynb #7feb3660
 def _data_folder(record: Record) -> tuple[str, list[str]]:  # the folder, and what is to be said
     "The data folder that a record names, where it is here."
     from musicnb.data import data_home

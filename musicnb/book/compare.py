@@ -96,7 +96,8 @@ def axis_ticks(
     "Round numbers between two, evenly spaced."
     coarse = (high - low) / 2
     power = 10.0 ** math.floor(math.log10(coarse))
-    step = max(factor * power for factor in (1, 2, 5) if factor * power <= coarse)
+    steps = [factor * power for factor in (1, 2, 5) if factor * power <= coarse]
+    step = max(steps, default=power)
     first, last = math.ceil(low / step), math.floor(high / step)
     return [round(n * step, 12) for n in range(first, last + 1)]
 

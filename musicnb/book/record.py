@@ -104,8 +104,8 @@ def repeat_plan(
     if not (kept or order.names):
         raise UserError(f"no chapter of {record.name!r} is here", "one of " + ", ".join(here))
     names = order.names or ([] if kept == here else kept)
-    folder, lost = _data_folder(record)
-    order = replace(order, names=names, data_dir=order.data_dir or folder)
+    folder, lost = (order.data_dir, []) if order.data_dir else _data_folder(record)
+    order = replace(order, names=names, data_dir=folder)
     chapters = read_order(order)
     given = parse_given(list(order.pairs), chapters)
     wins = {*given, "profile", "data_dir"} | (set() if order.seed is None else {"seed"})

@@ -48,5 +48,5 @@ $(STAMP): settings.ini setup.py pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:  ## what a run made; never data/raw, nor a crawl, which may hold days of quota
-	rm -rf $(VENV) site reports/quick reports/full
+	rm -rf $(VENV) site reports/quick reports/full reports/quick-each reports/full-each
 	find data -path 'data/interim/*' -prune ! -name 'crawl.*' -exec rm -rf {} +

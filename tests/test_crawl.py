@@ -628,7 +628,7 @@ def test_an_export_that_is_none(musicnb, change, words):
 def test_chapter_reads_a_crawls_export(tmp_path):
     """A crawl of today takes the place of the published numbers; views of another epoch are not
     compared, likes are."""
-    from musicnb.book.report import make_plan, run_report
+    from musicnb.book.report import Order, make_plan, run_report
     from musicnb.studies.registry import load
 
     load("youtube", "twin").head(3_000).rename(columns={"row": ""}).to_csv(
@@ -651,7 +651,7 @@ def test_chapter_reads_a_crawls_export(tmp_path):
     crawl_loop.save_batch(store, "video", videos, crawl_loop.Answer(items))
     crawl_export.write_export(store, tmp_path / "export.csv", 1)
     store.db.close()
-    plan = make_plan(
+    order = Order(
         ["11_youtube_numbers"],
         data_dir="twin",
         out=str(tmp_path / "out"),
@@ -659,7 +659,7 @@ def test_chapter_reads_a_crawls_export(tmp_path):
     )
     from rich.console import Console
 
-    assert run_report(plan, ["11_youtube_numbers"], None, Console(quiet=True)) == 0
+    assert run_report(make_plan(order), Console(quiet=True)) == 0
     claims = {
         f["id"]: f["claim"] for f in json.loads((tmp_path / "out" / "findings.json").read_text())
     }

@@ -111,6 +111,19 @@ def test_own_parameter(home):
     assert "2,000 rows" in (home.out / "33_genre_eda.html").read_text(encoding="utf-8")
 
 
+def test_many_books(home):
+    from test_report import finding
+
+    parameters = "seed: int = 1  # of every random draw\nsample: int = 60  # rows, 0 takes all"
+    home.add("33_genre_eda", finding("33_genre_eda"), parameters=parameters)
+    run_page(page_named("many-books"), home)
+    reports = home.root / "reports"
+    assert (reports / "quick-each" / "seed=3" / "index.html").is_file()
+    assert "What changes with seed, sample?" in (reports / "sizes" / "index.html").read_text()
+    first, again = ((reports / name / "findings.json") for name in ("sizes/small", "again"))
+    assert first.read_bytes() == again.read_bytes()
+
+
 def test_own_chapter(home):
     run_page(page_named("own-chapter"), home)
     assert [f["id"] for f in home.results()] == ["tempo-line"]

@@ -30,8 +30,10 @@ import typer
 from rich.console import Console
 
 from .. import __version__
+from .batch import plan_batch, run_batch
 from .execute import Interrupted
-from .report import make_plan, run_report
+from .record import read_record, repeat_plan
+from .report import Order, make_plan, run_report
 from ..core import MusicnbError, UserError, write_text
 from ..studies.crawl import crawl_app
 
@@ -76,11 +78,15 @@ def report(
         help="Studies (popularity) or chapters (21_popularity_linear); all if none is named.",
     ),
     profile: str = typer.Option(
-        "quick", help="quick: a sample, in minutes; full: all rows, for findings."
+        None,
+        help="quick: a sample, in minutes; full: all rows, for findings. Default: quick.",
+        show_default=False,
     ),
     data_dir: str = typer.Option("", help=_DATA_DIR, show_default=False),
     out: str = typer.Option(
-        "", help="Folder of the book. Default: reports/<profile>.", show_default=False
+        "",
+        help="Folder of the book. Default: reports/<profile>; of many, reports/<profile>-each.",
+        show_default=False,
     ),
     parameter: list[str] = typer.Option(
         [],
@@ -106,10 +112,42 @@ def report(
         show_default=False,
     ),
     force: bool = typer.Option(False, "--force", help="Run chapters again that have not changed."),
+    each: list[str] = typer.Option(
+        [],
+        "--each",
+        metavar="NAME=A,B",
+        help="A book for each value, and a page that compares them. Repeated: each combination.",
+        show_default=False,
+    ),
+    each_from: str = typer.Option(
+        "",
+        metavar="TABLE.csv",
+        help="A book for each row. Columns are parameters; a column `book` names the books.",
+        show_default=False,
+    ),
+    record: str = typer.Option(
+        "",
+        "--from",
+        metavar="run.json",
+        help="Repeat the run that wrote it: chapters, profile, parameters, seed. Options win.",
+        show_default=False,
+    ),
 ) -> None:
-    "Run chapters and write their pages: OUT/index.html is the book."
-    plan = make_plan(names or [], profile, data_dir, out, parameter, seed, jobs, force, time_limit)
-    raise typer.Exit(run_report(plan, names or [], seed, Console()))
+    """Run chapters and write their pages: OUT/index.html is the book.
+
+    Many books, compared: musicnb report 33_genre_eda --each seed=1,2
+    """
+    recorded = read_record(record) if record and not (each or each_from) else None
+    profile = profile or (recorded.profile if recorded else "quick")
+    order = Order(
+        names or [], profile, data_dir, out, parameter, seed, jobs, force, time_limit, record
+    )
+    if each or each_from:
+        code = run_batch(plan_batch(order, each, each_from), Console())
+    else:
+        plan = repeat_plan(order, recorded) if recorded else make_plan(order)
+        code = run_report(plan, Console())
+    raise typer.Exit(code)
 
 # %% ../../nbs/08e_cli.ipynb #13518044
 @data_app.command("list")

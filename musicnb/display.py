@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['INK', 'MUTED', 'GRID', 'ON_LIGHT', 'ON_DARK', 'BLUE', 'ORANGE', 'GREEN', 'VERMILLION', 'PURPLE', 'SKY', 'PALETTE',
            'SEQUENTIAL', 'AMOUNT', 'DIVERGING', 'STYLE', 'use_style', 'plain_ticks', 'log_axis', 'legend_above',
-           'add_diagonal', 'panels', 'to_svg', 'show']
+           'add_diagonal', 'panels', 'to_svg', 'to_narrow', 'show']
 
 # %% ../nbs/01b_display.ipynb #6544b10e
 import copy
 import html
 import io
 import re
+import textwrap
+from itertools import combinations, pairwise
 from urllib.parse import quote
 
 import matplotlib
@@ -22,6 +24,9 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from matplotlib.legend import Legend
+from matplotlib.text import Text
 
 from .core import typographic_minus
 from .describe import describe, format_number, format_p, format_year, label, tick_names
@@ -230,7 +235,140 @@ def to_svg(
     svg = re.sub(r'<g id="[^"]*"', "<g", svg[svg.index("<svg") :])  # the same in every figure
     return svg.replace("'DejaVu Sans', sans-serif", _FONT).rstrip()
 
+# %% ../nbs/01b_display.ipynb #f16a0002
+_PHONE = 3.62  # inches: what a screen of 390 pixels leaves for a figure
+_LEAST = 1.3  # inches between the axes of a panel that can still be read
+_LETTER = 0.076  # inches, of a letter in the mean
+
+
+def _panels(fig: Figure) -> list[Axes]:
+    "The panels in reading order, without the scales of colours beside them."
+    return [ax for ax in fig.axes if not hasattr(ax, "_colorbar")]
+
+
+def _wrap(text: Text, inches: float) -> None:
+    text.set_text(textwrap.fill(" ".join(text.get_text().split()), max(int(inches / _LETTER), 12)))
+
+
+def _label_alone(panels: list[Axes]) -> None:
+    "Write at each panel what a row or a column of panels shares."
+    rows = {ax: ax.get_subplotspec().rowspan.start for ax in panels}
+    for ax in panels:
+        at_left = next(other for other in panels if rows[other] == rows[ax])
+        ax.set_ylabel(ax.get_ylabel() or at_left.get_ylabel())
+        column = [other for other in ax.get_shared_x_axes().get_siblings(ax) if other in rows]
+        ax.set_xlabel(ax.get_xlabel() or "".join({other.get_xlabel() for other in column}))
+        if len(column) > 1:
+            ax.xaxis.set_tick_params(labelbottom=True)
+        if len(ax.get_shared_y_axes().get_siblings(ax)) > 1:
+            ax.yaxis.set_tick_params(labelleft=True)
+
+
+def _height(ax: Axes) -> float:
+    "Inches for a panel and what is written around it, long names of its rows broken into lines."
+    around = ax.get_tightbbox().height - ax.bbox.height
+    around, inside = around / ax.figure.dpi, ax.bbox.height / ax.figure.dpi
+    names = {at: textwrap.fill(name, 20) for at, name in tick_names(ax.yaxis).items()}
+    if not names:
+        return around + min(inside, 2.4)
+    ax.set_yticks(list(names), list(names.values()))
+    lines = 1 + max(name.count("\n") for name in names.values())
+    return around + max(inside, len(names) * (0.05 + 0.135 * lines))
+
+# %% ../nbs/01b_display.ipynb #f16a0004
+def _legends_above(fig: Figure, panels: list[Axes]) -> list[Legend]:
+    "The legends that stand above a panel or above all."
+    own = [ax.get_legend() for ax in panels if ax.get_legend()]
+    return fig.legends + [
+        legend for legend in own if legend.get_window_extent().y0 >= legend.axes.bbox.y1 - 3
+    ]
+
+
+def _narrow_legend(legend: Legend, panels: list[Axes]) -> None:
+    "The legend above the figure, in as few rows as its width allows."
+    fig, names = legend.figure, [text.get_text() for text in legend.get_texts()]
+    drawn = {}
+    for ax in panels:
+        handles, labels = ax.get_legend_handles_labels()
+        drawn |= dict(zip(labels, handles, strict=True))
+    parts = [drawn.get(*pair) for pair in zip(names, legend.legend_handles, strict=True)]
+    look = {"title": legend.get_title().get_text() or None, "loc": "outside upper left"}
+    look |= {"handletextpad": 0.4, "columnspacing": 1.2}
+    legend.remove()
+    for columns in range(len(names), 0, -1):
+        made = fig.legend(parts, names, ncols=columns, **look)
+        if columns == 1 or made.get_window_extent().width <= _PHONE * fig.dpi:
+            return
+        made.remove()
+
+
+def _tick_texts(axis: Axis) -> list[Text]:
+    "What is written at the ticks within sight."
+    low, high = sorted(axis.get_view_interval())
+    beyond = 1e-6 * (high - low)
+    seen = [t for t in axis.get_major_ticks() if low - beyond <= t.get_loc() <= high + beyond]
+    texts = [text for tick in seen for text in (tick.label1, tick.label2)]
+    return [text for text in texts if text.get_visible() and text.get_text()]
+
+
+def _thin_ticks(axis: Axis) -> None:
+    "Every second number where numbers touch, until none do; names are turned."
+    for _ in range(3):
+        texts = _tick_texts(axis)
+        boxes = sorted((text.get_window_extent() for text in texts), key=lambda box: box.x0)
+        if not any(a.x1 + 5 > b.x0 for a, b in pairwise(boxes)) or texts[0].get_rotation():
+            return
+        if tick_names(axis):
+            axis.set_tick_params(labelrotation=40)
+            return
+        low, high = sorted(axis.get_view_interval())
+        places = [at for at in axis.get_majorticklocs() if low <= at <= high]
+        names = axis.get_major_formatter().format_ticks(places)
+        axis.set_ticks(places[::2], names[::2])
+
+
+def _touching(fig: Figure) -> int:
+    "How many pairs of texts lie on each other."
+    texts = [text for legend in fig.legends for text in legend.get_texts()]
+    for ax in fig.axes:
+        texts += [ax.title, ax._left_title, *ax.texts, ax.xaxis.label, ax.yaxis.label]
+        texts += _tick_texts(ax.xaxis) + _tick_texts(ax.yaxis)
+        texts += ax.get_legend().get_texts() if ax.get_legend() else []
+    boxes = [text.get_window_extent().padded(-1.5) for text in texts if text.get_text()]
+    return sum(a.overlaps(b) for a, b in combinations(boxes, 2))
+
+# %% ../nbs/01b_display.ipynb #f16a0005
+def to_narrow(
+    fig: Figure,  # drawn; it is laid out anew
+) -> bool:  # can it be read on a phone?
+    "Lay a figure out as wide as a phone, its panels below each other."
+    panels = _panels(fig)
+    if fig.get_figwidth() <= _PHONE or any(ax.get_subplotspec() is None for ax in panels):
+        return False
+    touched, legends = _touching(fig), _legends_above(fig, panels)
+    _label_alone(panels)
+    heights = [_height(ax) for ax in panels]
+    grid = GridSpec(len(panels), 1, figure=fig, height_ratios=heights)
+    for ax, cell in zip(panels, grid, strict=True):
+        ax.set_subplotspec(cell)
+        _wrap(ax._left_title, _PHONE - 0.4)
+    for legend in legends:
+        _narrow_legend(legend, panels)
+    above = sum(legend.get_window_extent().height for legend in fig.legends) / fig.dpi
+    fig.set_size_inches(_PHONE, sum(heights) + above + 0.1)
+    fig.draw_without_rendering()
+    for ax in panels:
+        left, right = ax.bbox.x0 / fig.dpi, ax.bbox.x1 / fig.dpi
+        _wrap(ax.xaxis.label, min(left + right, 2 * _PHONE - left - right))
+        _wrap(ax.yaxis.label, ax.bbox.height / fig.dpi)
+        _thin_ticks(ax.xaxis)
+    fig.draw_without_rendering()
+    thin = min(ax.bbox.width for ax in panels) / fig.dpi < _LEAST
+    wide = fig.get_tightbbox().width > _PHONE + 0.1
+    return not thin and not wide and _touching(fig) <= touched
+
 # %% ../nbs/01b_display.ipynb #0e844bad
+_HEAVY = 600_000  # bytes of a drawing that is not made twice
 _CARD = (
     "margin: 0.5em 0 1em; padding: 12px 14px 10px; background: #ffffff; color: #1f2328; "
     "border-radius: 6px; display: inline-block; max-width: 100%; box-sizing: border-box"
@@ -385,8 +523,11 @@ def show(
         typographic_minus(caption),
         " ".join(filter(None, (describe(obj), typographic_minus(alt).strip()))),
     )
+    told = {"caption": caption, "alt": alt} | ({"points": points} if points else {})
     if isinstance(obj, Figure):
         svg = to_svg(obj, caption + alt)
+        if len(svg) < _HEAVY and to_narrow(obj):
+            told["narrow"] = to_svg(obj, caption + alt + " narrow")
         data = {
             "text/html": _figure_html(svg, caption, alt),
             "image/svg+xml": svg,
@@ -396,5 +537,4 @@ def show(
     else:
         plain = obj.to_string() if isinstance(obj, pd.DataFrame) else alt
         data = {"text/html": _table_html(obj, caption), "text/plain": plain}
-    told = {"caption": caption, "alt": alt} | ({"points": points} if points else {})
     display(data, metadata={"musicnb": told}, raw=True)

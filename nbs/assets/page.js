@@ -155,7 +155,7 @@
     });
 
     box.hidden = false;
-    box.closest("figure").querySelector(".scroll").hidden = true;
+    for (const drawn of box.closest("figure").querySelectorAll(".scroll")) drawn.hidden = true;
     new ResizeObserver(draw).observe(canvas);
     new MutationObserver(draw).observe(root, { attributes: true, attributeFilter: ["data-theme"] });
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
@@ -227,7 +227,7 @@
     figure.insertBefore(bar, figure.querySelector(".words"));
   }
 
-  // On a narrow screen the panels of a figure stand below each other. What stands beside a panel goes with it (the scale of
+  // On a narrow screen the panels of a figure that has no narrow drawing stand below each other. What stands beside a panel goes with it (the scale of
   // its colours), what stands above or below all panels stays there (a legend).
   function stack(svg) {
     const drawn = svg.querySelector(":scope > g");
@@ -300,7 +300,8 @@
     find("#search", search);
     document.querySelectorAll(".song-map").forEach(songMap);
     if (window.matchMedia("(max-width: 40rem)").matches) {
-      for (const svg of document.querySelectorAll(".scroll > svg")) { stack(svg); letters(svg); }
+      for (const svg of document.querySelectorAll(".scroll:not(.wide, .narrow) > svg")) stack(svg);
+      for (const svg of document.querySelectorAll(".scroll > svg")) letters(svg);
     }
     document.querySelectorAll(".figure").forEach(tools);
     const boxes = [...document.querySelectorAll(".scroll, pre")];

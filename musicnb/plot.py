@@ -314,7 +314,7 @@ def plot_ridgelines(
                 annotation_clip=False,
                 va="bottom",
                 color=MUTED,
-                fontsize=8,
+                fontsize=8.25,
             )
     ax.set_yticks([-r for r in range(len(names))], [str(g) for g in names])
     ax.set(
@@ -386,7 +386,7 @@ def plot_heatmap(
                 text,
                 ha="center",
                 va="center",
-                fontsize=7.5,
+                fontsize=8.25,
                 color=INK,
             )
     names = [label(c) for c in table.columns]

@@ -889,3 +889,29 @@ def test_figures_can_be_read_on_a_phone(browser, tmp_path, both):
     assert all(figure["scrolls"] == figure["told"] for figure in seen), seen
     if both:
         assert [figure["scrolls"] for figure in seen] == [False, False, True], seen
+
+
+def stated_findings():
+    "The ids of the findings that chapters state in their own cells."
+    import ast
+
+    from musicnb.book.chapter import chapter_stems
+
+    for stem in chapter_stems(ROOT / "nbs"):
+        for cell in nbformat.read(ROOT / "nbs" / f"{stem}.ipynb", 4).cells:
+            if cell.cell_type != "code":
+                continue
+            for call in ast.walk(ast.parse(cell.source)):
+                if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "finding":
+                    if call.args and isinstance(call.args[0], ast.Constant):
+                        yield stem.partition("_")[2], call.args[0].value
+
+
+def test_every_finding_has_a_label_of_five_words():
+    from musicnb.book.words import _labels
+
+    found = set(stated_findings())
+    assert len(found) > 150
+    missing = [f"{c}/{i}" for c, i in found if not {i, f"{c}/{i}"} & set(_labels())]
+    assert not missing, f"without a line in nbs/assets/labels.csv: {sorted(missing)}"
+    assert all(len(words.split()) <= 5 for words in _labels().values())

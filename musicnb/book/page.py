@@ -283,7 +283,7 @@ def _name_findings(soup: BeautifulSoup, findings: list[dict]) -> set[str]:
             given.add(found["id"])
             box["id"] = f"finding-{found['id']}"
             place = box.find("small") or box
-            place.append(_anchor(soup, box["id"], card_label(found["id"])))
+            place.append(_anchor(soup, box["id"], card_label(found)))
     return given
 
 

@@ -502,6 +502,7 @@ def show(
     caption: str,  # what to see, in one or two sentences
     alt: str = "",  # added to the description where that is not enough
     points: dict | None = None,  # of a map that one can search, from `map_points`
+    answer: str = "",  # id of the finding that this figure carries, where it is not the last before
 ) -> None:
     "Show a figure or table with its caption, and with its description for who cannot see it."
     if not caption.strip():
@@ -523,7 +524,8 @@ def show(
         typographic_minus(caption),
         " ".join(filter(None, (describe(obj), typographic_minus(alt).strip()))),
     )
-    told = {"caption": caption, "alt": alt} | ({"points": points} if points else {})
+    told = {"caption": caption, "alt": alt}
+    told |= {name: x for name, x in (("points", points), ("answer", answer)) if x}
     if isinstance(obj, Figure):
         svg = to_svg(obj, caption + alt)
         if len(svg) < _HEAVY and to_narrow(obj):

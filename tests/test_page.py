@@ -746,6 +746,21 @@ def test_the_answer_has_its_chart(executed):
     assert len(ids) == len(set(ids)), "the chart stands twice, its ids do not"
 
 
+def test_a_chapter_names_the_chart_of_its_answer(executed, tmp_path):
+    from musicnb.book.reference import Question, chart_before
+
+    nb = copy.deepcopy(executed)
+    later = next(c for c in nb.cells if "'second'" in c.source)  # after the finding
+    later.outputs[0].metadata["musicnb"]["answer"] = "a"
+    page = BeautifulSoup(render_chapter(nb, make_cover()), "html.parser")
+    assert page.select_one(".answer-chart svg text").get_text() == "second"
+    assert page.select_one(".answer-chart .note a")["href"] == "#figure-2"
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(nb, tmp_path / "notebooks" / "20_popularity_test.ipynb")
+    kept = chart_before(tmp_path, Question("popularity", "?", "20_popularity_test", "a"))
+    assert ">second</text>" in kept and 'fill="#fff"' in kept
+
+
 def test_a_finding_is_linked_where_it_stands(executed):
     claim = "The track 1 is " + EVIL
     cover = make_cover()

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['INK', 'MUTED', 'GRID', 'ON_LIGHT', 'ON_DARK', 'BLUE', 'ORANGE', 'GREEN', 'VERMILLION', 'PURPLE', 'SKY', 'PALETTE',
-           'SEQUENTIAL', 'AMOUNT', 'DIVERGING', 'STYLE', 'use_style', 'plain_ticks', 'log_axis', 'legend_above',
-           'add_diagonal', 'panels', 'to_svg', 'to_narrow', 'show']
+           'SEQUENTIAL', 'AMOUNT', 'DIVERGING', 'STYLE', 'use_style', 'plain_ticks', 'log_axis', 'legible_marks',
+           'legend_above', 'add_diagonal', 'panels', 'to_svg', 'to_narrow', 'show']
 
 # %% ../nbs/01b_display.ipynb #6544b10e
 import copy
@@ -22,11 +22,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.collections import PathCollection
 from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.legend import Legend
 from matplotlib.text import Text
+from matplotlib.ticker import ScalarFormatter
 
 from .core import typographic_minus
 from .describe import describe, format_number, format_p, format_year, label, tick_names
@@ -125,9 +127,13 @@ def use_style() -> None:
 
 # %% ../nbs/01b_display.ipynb #6a860164
 def _plain(v: float) -> str:
-    if v >= 1_000_000:
-        return f"{v / 1_000_000:,.6g} M"
-    return f"{v:,.0f}" if v >= 1 else f"{v:.6g}"
+    if abs(v) >= 1_000_000:
+        said = f"{v / 1_000_000:,.6g} M"
+    elif abs(v) >= 1:
+        said = f"{v:,.0f}"
+    else:
+        said = f"{v:.12f}".rstrip("0").rstrip(".")
+    return typographic_minus(said)
 
 
 def plain_ticks(
@@ -152,6 +158,13 @@ def log_axis(
     return axis
 
 
+def legible_marks(legend: Legend) -> None:
+    "Points of a scatter plot in a legend: large enough that their colour can be told."
+    for part in legend.legend_handles:
+        if isinstance(part, PathCollection):
+            part.set(sizes=[30], alpha=1)
+
+
 def legend_above(
     axes,  # Axes, or an array of Axes that share one legend
     **options,  # of Axes.legend
@@ -164,10 +177,11 @@ def legend_above(
             ax.get_legend().remove()
     options = {"ncols": max(len(names), 1), "handletextpad": 0.4} | options
     if isinstance(axes, np.ndarray):
-        panels_[0].figure.legend(handles, names, loc="outside upper left", **options)
+        where = {"loc": "outside upper left"}
+        legible_marks(panels_[0].figure.legend(handles, names, **where | options))
     else:
         where = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
-        panels_[0].legend(handles, names, **where | options)
+        legible_marks(panels_[0].legend(handles, names, **where | options))
 
 
 def add_diagonal(
@@ -247,7 +261,9 @@ def _panels(fig: Figure) -> list[Axes]:
 
 
 def _wrap(text: Text, inches: float) -> None:
-    text.set_text(textwrap.fill(" ".join(text.get_text().split()), max(int(inches / _LETTER), 12)))
+    letters = max(int(inches / _LETTER), 12)
+    if any(len(line) > letters for line in text.get_text().splitlines()):
+        text.set_text(textwrap.fill(" ".join(text.get_text().split()), letters))
 
 
 def _label_alone(panels: list[Axes]) -> None:
@@ -297,6 +313,7 @@ def _narrow_legend(legend: Legend, panels: list[Axes]) -> None:
     legend.remove()
     for columns in range(len(names), 0, -1):
         made = fig.legend(parts, names, ncols=columns, **look)
+        legible_marks(made)
         if columns == 1 or made.get_window_extent().width <= _PHONE * fig.dpi:
             return
         made.remove()
@@ -316,15 +333,29 @@ def _thin_ticks(axis: Axis) -> None:
     for _ in range(3):
         texts = _tick_texts(axis)
         boxes = sorted((text.get_window_extent() for text in texts), key=lambda box: box.x0)
-        if not any(a.x1 + 5 > b.x0 for a, b in pairwise(boxes)) or texts[0].get_rotation():
+        if not any(a.x1 + 4 > b.x0 for a, b in pairwise(boxes)) or texts[0].get_rotation():
             return
-        if tick_names(axis):
+        if any(len(re.findall("[A-Za-z]", name)) > 2 for name in tick_names(axis).values()):
             axis.set_tick_params(labelrotation=40)
             return
         low, high = sorted(axis.get_view_interval())
         places = [at for at in axis.get_majorticklocs() if low <= at <= high]
         names = axis.get_major_formatter().format_ticks(places)
         axis.set_ticks(places[::2], names[::2])
+
+
+def _fit_texts(fig: Figure) -> None:
+    "Break what is written around a panel so that it stays beside the panel; thin its numbers."
+    fig.draw_without_rendering()  # so that the places of everything are known
+    width = fig.get_figwidth()
+    for ax in _panels(fig):
+        left, right = ax.bbox.x0 / fig.dpi, ax.bbox.x1 / fig.dpi
+        alone = ax.get_subplotspec() is None or ax.get_gridspec().ncols == 1
+        room = min(left + right, 2 * width - left - right) if alone else right - left
+        _wrap(ax._left_title, width - left if alone else room)
+        _wrap(ax.xaxis.label, room)
+        _wrap(ax.yaxis.label, ax.bbox.height / fig.dpi)
+        _thin_ticks(ax.xaxis)
 
 
 def _touching(fig: Figure) -> int:
@@ -351,17 +382,11 @@ def to_narrow(
     grid = GridSpec(len(panels), 1, figure=fig, height_ratios=heights)
     for ax, cell in zip(panels, grid, strict=True):
         ax.set_subplotspec(cell)
-        _wrap(ax._left_title, _PHONE - 0.4)
     for legend in legends:
         _narrow_legend(legend, panels)
     above = sum(legend.get_window_extent().height for legend in fig.legends) / fig.dpi
     fig.set_size_inches(_PHONE, sum(heights) + above + 0.1)
-    fig.draw_without_rendering()
-    for ax in panels:
-        left, right = ax.bbox.x0 / fig.dpi, ax.bbox.x1 / fig.dpi
-        _wrap(ax.xaxis.label, min(left + right, 2 * _PHONE - left - right))
-        _wrap(ax.yaxis.label, ax.bbox.height / fig.dpi)
-        _thin_ticks(ax.xaxis)
+    _fit_texts(fig)
     fig.draw_without_rendering()
     thin = min(ax.bbox.width for ax in panels) / fig.dpi < _LEAST
     wide = fig.get_tightbbox().width > _PHONE + 0.1
@@ -390,6 +415,11 @@ def _figure_html(svg: str, caption: str, alt: str) -> str:
     return f'<figure class="musicnb-figure" style="{_CARD}">{picture}{below}</figure>'
 
 
+def _is_large(axis: Axis) -> bool:
+    "Does a linear axis count by thousands? Years do not."
+    return np.abs(axis.get_view_interval()).max() >= 10_000 and axis.get_scale() == "linear"
+
+
 def _name_axes(fig: Figure) -> None:
     "Axis labels, titles, ticks and legends as a reader sees them."
     for ax in fig.axes:
@@ -398,6 +428,8 @@ def _name_axes(fig: Figure) -> None:
             names = tick_names(axis)
             if any(label(text) != text for text in names.values()):
                 axis.set_ticks(list(names), [label(text) for text in names.values()])
+            if type(axis.get_major_formatter()) is ScalarFormatter and _is_large(axis):
+                axis.set_major_formatter(lambda v, _: _plain(v))
         for artist in (*ax.lines, *ax.collections, *ax.containers):
             artist.set_label(label(artist.get_label()))
         for text in (
@@ -527,6 +559,7 @@ def show(
     told = {"caption": caption, "alt": alt}
     told |= {name: x for name, x in (("points", points), ("answer", answer)) if x}
     if isinstance(obj, Figure):
+        _fit_texts(obj)
         svg = to_svg(obj, caption + alt)
         if len(svg) < _HEAVY and to_narrow(obj):
             told["narrow"] = to_svg(obj, caption + alt + " narrow")

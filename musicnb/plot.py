@@ -531,7 +531,9 @@ def plot_hexbin(
     "A scatter plot of up to 5,000 points; of more, their counts in hexagons."
     ax = _axes(ax, figsize=(7.2, 4.2))
     if len(x) <= 5_000:
-        ax.scatter(x, y, s=9, alpha=0.4, linewidth=0, color=BLUE, rasterized=len(x) > 1_000)
+        size, alpha = (9, 0.4) if len(x) > 300 else (22, 0.8)
+        look = {"s": size, "alpha": alpha, "lw": 0, "color": BLUE}
+        ax.scatter(x, y, rasterized=len(x) > 1_000, **look)
     else:
         cells = ax.hexbin(
             x,

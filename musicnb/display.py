@@ -344,6 +344,23 @@ def _thin_ticks(axis: Axis) -> None:
         axis.set_ticks(places[::2], names[::2])
 
 
+def _label_once(panels: list[Axes]) -> None:
+    "Panels that share an axis write its label once: at the left of a row, below a column."
+    place = {ax: ax.get_subplotspec() for ax in panels if ax.get_subplotspec()}
+    twice = []
+    for ax, at in place.items():
+        for other in set(ax.get_shared_y_axes().get_siblings(ax)) & set(place):
+            beside = place[other].rowspan == at.rowspan
+            if beside and place[other].colspan.start < at.colspan.start:
+                twice += [ax.yaxis] * (other.get_ylabel() == ax.get_ylabel())
+        for other in set(ax.get_shared_x_axes().get_siblings(ax)) & set(place):
+            below = place[other].rowspan.start > at.rowspan.start
+            if below and place[other].colspan == at.colspan:
+                twice += [ax.xaxis] * (other.get_xlabel() == ax.get_xlabel())
+    for axis in twice:
+        axis.set_label_text("")
+
+
 def _fit_texts(fig: Figure) -> None:
     "Break what is written around a panel so that it stays beside the panel; thin its numbers."
     fig.draw_without_rendering()  # so that the places of everything are known
@@ -424,6 +441,8 @@ def _name_axes(fig: Figure) -> None:
     "Axis labels, titles, ticks and legends as a reader sees them."
     for ax in fig.axes:
         ax.set(xlabel=label(ax.get_xlabel()), ylabel=label(ax.get_ylabel()))
+        if hasattr(ax, "zaxis"):
+            ax.set_zlabel(label(ax.get_zlabel()))
         for axis in (ax.xaxis, ax.yaxis):
             names = tick_names(axis)
             if any(label(text) != text for text in names.values()):
@@ -559,6 +578,7 @@ def show(
     told = {"caption": caption, "alt": alt}
     told |= {name: x for name, x in (("points", points), ("answer", answer)) if x}
     if isinstance(obj, Figure):
+        _label_once(_panels(obj))
         _fit_texts(obj)
         svg = to_svg(obj, caption + alt)
         if len(svg) < _HEAVY and to_narrow(obj):

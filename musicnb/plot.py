@@ -168,7 +168,21 @@ def plot_panels(
             ax.set_ylabel(ylabel)
     if any(ax.get_legend() for ax in axes):
         legend_above(axes)
+    _share_scale(axes)
     return axes
+
+
+def _share_scale(axes: np.ndarray) -> None:
+    "One scale of colours beside all panels where each has brought the same."
+    coloured = [part for ax in axes for part in ax.collections if part.colorbar]
+    scales = {(part.colorbar.ax.get_ylabel(), *part.get_clim()) for part in coloured}
+    if len(scales) != 1 or len(coloured) == 1:
+        return
+    name = coloured[0].colorbar.ax.get_ylabel()
+    for part in coloured:
+        part.colorbar.remove()
+    bar = axes[0].figure.colorbar(coloured[-1], ax=list(axes), label=name, pad=0.01)
+    bar.outline.set_visible(False)
 
 # %% ../nbs/01c_plot.ipynb #9173cca0
 def plot_learning_curves(

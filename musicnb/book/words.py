@@ -15,12 +15,9 @@ from ..describe import LABELS, label
 
 # %% ../../nbs/08g_words.ipynb #136bf632
 WORDS = LABELS | {
-    # feature sets
-    "published-13": "13 published features", "published-14": "14 published features",
-    "published-21": "21 published features", "sound-12": "12 features of sound",
-    "audio-11": "11 features of sound", "audio": "sound", "streams": "streams", "size": "size",
-    "followers": "followers", "genres": "genres", "likes": "likes", "comments": "comments",
-    "licensed": "licence", "kinds": "kind of video",
+    # parts of feature sets
+    "streams": "streams", "size": "size", "followers": "followers", "genres": "genres",
+    "likes": "likes", "comments": "comments", "licensed": "licence", "kinds": "kind of video",
     # metrics of earlier work
     "auroc_macro": "macro AUROC",
 }  # fmt: skip

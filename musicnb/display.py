@@ -27,6 +27,7 @@ from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import ScalarFormatter
 
@@ -159,10 +160,12 @@ def log_axis(
 
 
 def legible_marks(legend: Legend) -> None:
-    "Points of a scatter plot in a legend: large enough that their colour can be told."
+    "Points in a legend: large enough that their colour can be told."
     for part in legend.legend_handles:
         if isinstance(part, PathCollection):
             part.set(sizes=[30], alpha=1)
+        elif isinstance(part, Line2D) and part.get_linestyle() == "None":
+            part.set(markersize=max(part.get_markersize(), 5.5), alpha=1)
 
 
 def legend_above(
@@ -382,7 +385,8 @@ def _touching(fig: Figure) -> int:
         texts += [ax.title, ax._left_title, *ax.texts, ax.xaxis.label, ax.yaxis.label]
         texts += _tick_texts(ax.xaxis) + _tick_texts(ax.yaxis)
         texts += ax.get_legend().get_texts() if ax.get_legend() else []
-    boxes = [text.get_window_extent().padded(-1.5) for text in texts if text.get_text()]
+    level = [text for text in texts if text.get_text() and not text.get_rotation() % 90]
+    boxes = [text.get_window_extent().padded(-1.5) for text in level]
     return sum(a.overlaps(b) for a, b in combinations(boxes, 2))
 
 # %% ../nbs/01b_display.ipynb #f16a0005

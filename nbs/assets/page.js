@@ -303,6 +303,7 @@
       for (const svg of document.querySelectorAll(".scroll:not(.wide, .narrow) > svg")) stack(svg);
       for (const svg of document.querySelectorAll(".scroll > svg")) letters(svg);
     }
+    for (const svg of document.querySelectorAll(".study .chart > svg")) letters(svg);
     document.querySelectorAll(".figure").forEach(tools);
     const boxes = [...document.querySelectorAll(".scroll, pre")];
     const watch = new ResizeObserver((seen) => seen.forEach((one) => scroller(one.target)));

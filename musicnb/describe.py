@@ -127,7 +127,10 @@ LABELS = {
     "spotifyPopularity": "artist's popularity", "spotifyFollowers": "artist's followers",
     "is_children": "children's song", "publishedYear": "year of publication",
     "published_year": "year of publication",
-    "audio": "sound",  # of a feature set
+    # sets of features
+    "audio": "sound", "audio-11": "11 features of sound", "sound-12": "12 features of sound",
+    "published-13": "13 published features", "published-14": "14 published features",
+    "published-21": "21 published features",
 }  # fmt: skip
 _UNITS = {"ms": "ms", "db": "dB", "bpm": "BPM", "seconds": "s", "mb": "MB"}
 
@@ -144,6 +147,9 @@ def label(
         return LABELS[name]
     if " · " in name:
         return " · ".join(map(label, name.split(" · ")))
+    first, _, rest = name.partition(" ")
+    if rest and "-" in first and first in LABELS:
+        return f"{LABELS[first]} {rest}"
     if re.fullmatch(r"[\w-]+(\+[\w-]+)+", name):
         return ", ".join(map(label, name.split("+")))
     if re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)+", name):

@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['INK', 'MUTED', 'GRID', 'ON_LIGHT', 'ON_DARK', 'BLUE', 'ORANGE', 'GREEN', 'VERMILLION', 'PURPLE', 'SKY', 'PALETTE',
-           'SEQUENTIAL', 'AMOUNT', 'DIVERGING', 'STYLE', 'use_style', 'plain_ticks', 'log_axis', 'legend_above',
-           'add_diagonal', 'panels', 'to_svg', 'show']
+           'SEQUENTIAL', 'AMOUNT', 'DIVERGING', 'STYLE', 'use_style', 'plain_ticks', 'log_axis', 'legible_marks',
+           'legend_above', 'add_diagonal', 'panels', 'to_svg', 'to_narrow', 'show']
 
 # %% ../nbs/01b_display.ipynb #6544b10e
 import copy
 import html
 import io
 import re
+import textwrap
+from itertools import combinations, pairwise
 from urllib.parse import quote
 
 import matplotlib
@@ -20,8 +22,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.collections import PathCollection
 from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import ScalarFormatter
 
 from .core import typographic_minus
 from .describe import describe, format_number, format_p, format_year, label, tick_names
@@ -120,9 +128,13 @@ def use_style() -> None:
 
 # %% ../nbs/01b_display.ipynb #6a860164
 def _plain(v: float) -> str:
-    if v >= 1_000_000:
-        return f"{v / 1_000_000:,.6g} M"
-    return f"{v:,.0f}" if v >= 1 else f"{v:.6g}"
+    if abs(v) >= 1_000_000:
+        said = f"{v / 1_000_000:,.6g} M"
+    elif abs(v) >= 1:
+        said = f"{v:,.0f}"
+    else:
+        said = f"{v:.12f}".rstrip("0").rstrip(".")
+    return typographic_minus(said)
 
 
 def plain_ticks(
@@ -147,6 +159,15 @@ def log_axis(
     return axis
 
 
+def legible_marks(legend: Legend) -> None:
+    "Points in a legend: large enough that their colour can be told."
+    for part in legend.legend_handles:
+        if isinstance(part, PathCollection):
+            part.set(sizes=[30], alpha=1)
+        elif isinstance(part, Line2D) and part.get_linestyle() == "None":
+            part.set(markersize=max(part.get_markersize(), 5.5), alpha=1)
+
+
 def legend_above(
     axes,  # Axes, or an array of Axes that share one legend
     **options,  # of Axes.legend
@@ -159,10 +180,11 @@ def legend_above(
             ax.get_legend().remove()
     options = {"ncols": max(len(names), 1), "handletextpad": 0.4} | options
     if isinstance(axes, np.ndarray):
-        panels_[0].figure.legend(handles, names, loc="outside upper left", **options)
+        where = {"loc": "outside upper left"}
+        legible_marks(panels_[0].figure.legend(handles, names, **where | options))
     else:
         where = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
-        panels_[0].legend(handles, names, **where | options)
+        legible_marks(panels_[0].legend(handles, names, **where | options))
 
 
 def add_diagonal(
@@ -230,7 +252,169 @@ def to_svg(
     svg = re.sub(r'<g id="[^"]*"', "<g", svg[svg.index("<svg") :])  # the same in every figure
     return svg.replace("'DejaVu Sans', sans-serif", _FONT).rstrip()
 
+# %% ../nbs/01b_display.ipynb #f16a0002
+_PHONE = 3.62  # inches: what a screen of 390 pixels leaves for a figure
+_LEAST = 1.3  # inches between the axes of a panel that can still be read
+_LETTER = 0.076  # inches, of a letter in the mean
+
+
+def _panels(fig: Figure) -> list[Axes]:
+    "The panels in reading order, without the scales of colours beside them."
+    return [ax for ax in fig.axes if not hasattr(ax, "_colorbar")]
+
+
+def _wrap(text: Text, inches: float) -> None:
+    letters = max(int(inches / _LETTER), 12)
+    if any(len(line) > letters for line in text.get_text().splitlines()):
+        text.set_text(textwrap.fill(" ".join(text.get_text().split()), letters))
+
+
+def _label_alone(panels: list[Axes]) -> None:
+    "Write at each panel what a row or a column of panels shares."
+    rows = {ax: ax.get_subplotspec().rowspan.start for ax in panels}
+    for ax in panels:
+        at_left = next(other for other in panels if rows[other] == rows[ax])
+        ax.set_ylabel(ax.get_ylabel() or at_left.get_ylabel())
+        column = [other for other in ax.get_shared_x_axes().get_siblings(ax) if other in rows]
+        ax.set_xlabel(ax.get_xlabel() or "".join({other.get_xlabel() for other in column}))
+        if len(column) > 1:
+            ax.xaxis.set_tick_params(labelbottom=True)
+        if len(ax.get_shared_y_axes().get_siblings(ax)) > 1:
+            ax.yaxis.set_tick_params(labelleft=True)
+
+
+def _height(ax: Axes) -> float:
+    "Inches for a panel and what is written around it, long names of its rows broken into lines."
+    around = ax.get_tightbbox().height - ax.bbox.height
+    around, inside = around / ax.figure.dpi, ax.bbox.height / ax.figure.dpi
+    names = {at: textwrap.fill(name, 20) for at, name in tick_names(ax.yaxis).items()}
+    if not names:
+        return around + min(inside, 2.4)
+    ax.set_yticks(list(names), list(names.values()))
+    lines = 1 + max(name.count("\n") for name in names.values())
+    return around + max(inside, len(names) * (0.05 + 0.135 * lines))
+
+# %% ../nbs/01b_display.ipynb #f16a0004
+def _legends_above(fig: Figure, panels: list[Axes]) -> list[Legend]:
+    "The legends that stand above a panel or above all."
+    own = [ax.get_legend() for ax in panels if ax.get_legend()]
+    return fig.legends + [
+        legend for legend in own if legend.get_window_extent().y0 >= legend.axes.bbox.y1 - 3
+    ]
+
+
+def _narrow_legend(legend: Legend, panels: list[Axes]) -> None:
+    "The legend above the figure, in as few rows as its width allows."
+    fig, names = legend.figure, [text.get_text() for text in legend.get_texts()]
+    drawn = {}
+    for ax in panels:
+        handles, labels = ax.get_legend_handles_labels()
+        drawn |= dict(zip(labels, handles, strict=True))
+    parts = [drawn.get(*pair) for pair in zip(names, legend.legend_handles, strict=True)]
+    look = {"title": legend.get_title().get_text() or None, "loc": "outside upper left"}
+    look |= {"handletextpad": 0.4, "columnspacing": 1.2}
+    legend.remove()
+    for columns in range(len(names), 0, -1):
+        made = fig.legend(parts, names, ncols=columns, **look)
+        legible_marks(made)
+        if columns == 1 or made.get_window_extent().width <= _PHONE * fig.dpi:
+            return
+        made.remove()
+
+
+def _tick_texts(axis: Axis) -> list[Text]:
+    "What is written at the ticks within sight."
+    low, high = sorted(axis.get_view_interval())
+    beyond = 1e-6 * (high - low)
+    seen = [t for t in axis.get_major_ticks() if low - beyond <= t.get_loc() <= high + beyond]
+    texts = [text for tick in seen for text in (tick.label1, tick.label2)]
+    return [text for text in texts if text.get_visible() and text.get_text()]
+
+
+def _thin_ticks(axis: Axis) -> None:
+    "Every second number where numbers touch, until none do; names are turned."
+    for _ in range(3):
+        texts = _tick_texts(axis)
+        boxes = sorted((text.get_window_extent() for text in texts), key=lambda box: box.x0)
+        if not any(a.x1 + 4 > b.x0 for a, b in pairwise(boxes)) or texts[0].get_rotation():
+            return
+        if any(len(re.findall("[A-Za-z]", name)) > 2 for name in tick_names(axis).values()):
+            axis.set_tick_params(labelrotation=40)
+            return
+        low, high = sorted(axis.get_view_interval())
+        places = [at for at in axis.get_majorticklocs() if low <= at <= high]
+        names = axis.get_major_formatter().format_ticks(places)
+        axis.set_ticks(places[::2], names[::2])
+
+
+def _label_once(panels: list[Axes]) -> None:
+    "Panels that share an axis write its label once: at the left of a row, below a column."
+    place = {ax: ax.get_subplotspec() for ax in panels if ax.get_subplotspec()}
+    twice = []
+    for ax, at in place.items():
+        for other in set(ax.get_shared_y_axes().get_siblings(ax)) & set(place):
+            beside = place[other].rowspan == at.rowspan
+            if beside and place[other].colspan.start < at.colspan.start:
+                twice += [ax.yaxis] * (other.get_ylabel() == ax.get_ylabel())
+        for other in set(ax.get_shared_x_axes().get_siblings(ax)) & set(place):
+            below = place[other].rowspan.start > at.rowspan.start
+            if below and place[other].colspan == at.colspan:
+                twice += [ax.xaxis] * (other.get_xlabel() == ax.get_xlabel())
+    for axis in twice:
+        axis.set_label_text("")
+
+
+def _fit_texts(fig: Figure) -> None:
+    "Break what is written around a panel so that it stays beside the panel; thin its numbers."
+    fig.draw_without_rendering()  # so that the places of everything are known
+    width = fig.get_figwidth()
+    for ax in _panels(fig):
+        left, right = ax.bbox.x0 / fig.dpi, ax.bbox.x1 / fig.dpi
+        alone = ax.get_subplotspec() is None or ax.get_gridspec().ncols == 1
+        room = min(left + right, 2 * width - left - right) if alone else right - left
+        _wrap(ax._left_title, width - left if alone else room)
+        _wrap(ax.xaxis.label, room)
+        _wrap(ax.yaxis.label, ax.bbox.height / fig.dpi)
+        _thin_ticks(ax.xaxis)
+
+
+def _touching(fig: Figure) -> int:
+    "How many pairs of texts lie on each other."
+    texts = [text for legend in fig.legends for text in legend.get_texts()]
+    for ax in fig.axes:
+        texts += [ax.title, ax._left_title, *ax.texts, ax.xaxis.label, ax.yaxis.label]
+        texts += _tick_texts(ax.xaxis) + _tick_texts(ax.yaxis)
+        texts += ax.get_legend().get_texts() if ax.get_legend() else []
+    level = [text for text in texts if text.get_text() and not text.get_rotation() % 90]
+    boxes = [text.get_window_extent().padded(-1.5) for text in level]
+    return sum(a.overlaps(b) for a, b in combinations(boxes, 2))
+
+# %% ../nbs/01b_display.ipynb #f16a0005
+def to_narrow(
+    fig: Figure,  # drawn; it is laid out anew
+) -> bool:  # can it be read on a phone?
+    "Lay a figure out as wide as a phone, its panels below each other."
+    panels = _panels(fig)
+    if fig.get_figwidth() <= _PHONE or any(ax.get_subplotspec() is None for ax in panels):
+        return False
+    touched, legends = _touching(fig), _legends_above(fig, panels)
+    _label_alone(panels)
+    heights = [_height(ax) for ax in panels]
+    grid = GridSpec(len(panels), 1, figure=fig, height_ratios=heights)
+    for ax, cell in zip(panels, grid, strict=True):
+        ax.set_subplotspec(cell)
+    for legend in legends:
+        _narrow_legend(legend, panels)
+    above = sum(legend.get_window_extent().height for legend in fig.legends) / fig.dpi
+    fig.set_size_inches(_PHONE, sum(heights) + above + 0.1)
+    _fit_texts(fig)
+    fig.draw_without_rendering()
+    thin = min(ax.bbox.width for ax in panels) / fig.dpi < _LEAST
+    wide = fig.get_tightbbox().width > _PHONE + 0.1
+    return not thin and not wide and _touching(fig) <= touched
+
 # %% ../nbs/01b_display.ipynb #0e844bad
+_HEAVY = 600_000  # bytes of a drawing that is not made twice
 _CARD = (
     "margin: 0.5em 0 1em; padding: 12px 14px 10px; background: #ffffff; color: #1f2328; "
     "border-radius: 6px; display: inline-block; max-width: 100%; box-sizing: border-box"
@@ -252,14 +436,23 @@ def _figure_html(svg: str, caption: str, alt: str) -> str:
     return f'<figure class="musicnb-figure" style="{_CARD}">{picture}{below}</figure>'
 
 
+def _is_large(axis: Axis) -> bool:
+    "Does a linear axis count by thousands? Years do not."
+    return np.abs(axis.get_view_interval()).max() >= 10_000 and axis.get_scale() == "linear"
+
+
 def _name_axes(fig: Figure) -> None:
     "Axis labels, titles, ticks and legends as a reader sees them."
     for ax in fig.axes:
         ax.set(xlabel=label(ax.get_xlabel()), ylabel=label(ax.get_ylabel()))
+        if hasattr(ax, "zaxis"):
+            ax.set_zlabel(label(ax.get_zlabel()))
         for axis in (ax.xaxis, ax.yaxis):
             names = tick_names(axis)
             if any(label(text) != text for text in names.values()):
                 axis.set_ticks(list(names), [label(text) for text in names.values()])
+            if type(axis.get_major_formatter()) is ScalarFormatter and _is_large(axis):
+                axis.set_major_formatter(lambda v, _: _plain(v))
         for artist in (*ax.lines, *ax.collections, *ax.containers):
             artist.set_label(label(artist.get_label()))
         for text in (
@@ -364,6 +557,7 @@ def show(
     caption: str,  # what to see, in one or two sentences
     alt: str = "",  # added to the description where that is not enough
     points: dict | None = None,  # of a map that one can search, from `map_points`
+    answer: str = "",  # id of the finding that this figure carries, where it is not the last before
 ) -> None:
     "Show a figure or table with its caption, and with its description for who cannot see it."
     if not caption.strip():
@@ -385,8 +579,14 @@ def show(
         typographic_minus(caption),
         " ".join(filter(None, (describe(obj), typographic_minus(alt).strip()))),
     )
+    told = {"caption": caption, "alt": alt}
+    told |= {name: x for name, x in (("points", points), ("answer", answer)) if x}
     if isinstance(obj, Figure):
+        _label_once(_panels(obj))
+        _fit_texts(obj)
         svg = to_svg(obj, caption + alt)
+        if len(svg) < _HEAVY and to_narrow(obj):
+            told["narrow"] = to_svg(obj, caption + alt + " narrow")
         data = {
             "text/html": _figure_html(svg, caption, alt),
             "image/svg+xml": svg,
@@ -396,5 +596,4 @@ def show(
     else:
         plain = obj.to_string() if isinstance(obj, pd.DataFrame) else alt
         data = {"text/html": _table_html(obj, caption), "text/plain": plain}
-    told = {"caption": caption, "alt": alt} | ({"points": points} if points else {})
     display(data, metadata={"musicnb": told}, raw=True)

@@ -99,7 +99,7 @@ def _write_beside(ax: Axes, at, name: str, dx: float, dy: float) -> tuple[Text, 
         at,
         (dx, dy),
         textcoords="offset points",
-        fontsize=8,
+        fontsize=8.25,
         arrowprops=line if max(abs(dx), abs(dy)) > 6 else None,
         bbox=_GROUND,  # white, which a page shows as its own ground
         ha="left" if dx > 0 else "right" if dx < 0 else "center",

@@ -168,7 +168,21 @@ def plot_panels(
             ax.set_ylabel(ylabel)
     if any(ax.get_legend() for ax in axes):
         legend_above(axes)
+    _share_scale(axes)
     return axes
+
+
+def _share_scale(axes: np.ndarray) -> None:
+    "One scale of colours beside all panels where each has brought the same."
+    coloured = [part for ax in axes for part in ax.collections if part.colorbar]
+    scales = {(part.colorbar.ax.get_ylabel(), *part.get_clim()) for part in coloured}
+    if len(scales) != 1 or len(coloured) == 1:
+        return
+    name = coloured[0].colorbar.ax.get_ylabel()
+    for part in coloured:
+        part.colorbar.remove()
+    bar = axes[0].figure.colorbar(coloured[-1], ax=list(axes), label=name, pad=0.01)
+    bar.outline.set_visible(False)
 
 # %% ../nbs/01c_plot.ipynb #9173cca0
 def plot_learning_curves(
@@ -314,7 +328,7 @@ def plot_ridgelines(
                 annotation_clip=False,
                 va="bottom",
                 color=MUTED,
-                fontsize=8,
+                fontsize=8.25,
             )
     ax.set_yticks([-r for r in range(len(names))], [str(g) for g in names])
     ax.set(
@@ -386,7 +400,7 @@ def plot_heatmap(
                 text,
                 ha="center",
                 va="center",
-                fontsize=7.5,
+                fontsize=8.25,
                 color=INK,
             )
     names = [label(c) for c in table.columns]
@@ -531,7 +545,9 @@ def plot_hexbin(
     "A scatter plot of up to 5,000 points; of more, their counts in hexagons."
     ax = _axes(ax, figsize=(7.2, 4.2))
     if len(x) <= 5_000:
-        ax.scatter(x, y, s=9, alpha=0.4, linewidth=0, color=BLUE, rasterized=len(x) > 1_000)
+        size, alpha = (9, 0.4) if len(x) > 300 else (22, 0.8)
+        look = {"s": size, "alpha": alpha, "lw": 0, "color": BLUE}
+        ax.scatter(x, y, rasterized=len(x) > 1_000, **look)
     else:
         cells = ax.hexbin(
             x,

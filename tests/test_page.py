@@ -746,6 +746,21 @@ def test_the_answer_has_its_chart(executed):
     assert len(ids) == len(set(ids)), "the chart stands twice, its ids do not"
 
 
+def test_a_chapter_names_the_chart_of_its_answer(executed, tmp_path):
+    from musicnb.book.reference import Question, chart_before
+
+    nb = copy.deepcopy(executed)
+    later = next(c for c in nb.cells if "'second'" in c.source)  # after the finding
+    later.outputs[0].metadata["musicnb"]["answer"] = "a"
+    page = BeautifulSoup(render_chapter(nb, make_cover()), "html.parser")
+    assert page.select_one(".answer-chart svg text").get_text() == "second"
+    assert page.select_one(".answer-chart .note a")["href"] == "#figure-2"
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(nb, tmp_path / "notebooks" / "20_popularity_test.ipynb")
+    kept = chart_before(tmp_path, Question("popularity", "?", "20_popularity_test", "a"))
+    assert ">second</text>" in kept and 'fill="#fff"' in kept
+
+
 def test_a_finding_is_linked_where_it_stands(executed):
     claim = "The track 1 is " + EVIL
     cover = make_cover()
@@ -814,3 +829,104 @@ def test_the_index_finds_words(browser, tmp_path):
     browser.execute_script(choose)
     assert browser.execute_script(shown) == ["Loudness rose"]
     assert browser.execute_script("return window.hacked") is None
+
+
+def shown_output(axes, caption):
+    "What `show` hands over, as the output of a cell."
+    from unittest import mock
+
+    from IPython import display as ipython
+
+    from musicnb.plot import show
+
+    with mock.patch.object(ipython, "display") as seen:
+        show(axes, caption)
+    return new_output(
+        "display_data", data=seen.call_args.args[0], metadata=seen.call_args.kwargs["metadata"]
+    )
+
+
+def drawn_chapter():
+    "A chapter with a chart, with panels that share a legend, and with a table wider than a phone."
+    import pandas as pd
+
+    from musicnb.plot import plot_forest, plot_heatmap, plot_panels, use_style
+
+    use_style()
+    names = ["followers of the artist on Spotify", "number of comments"]
+    found = pd.DataFrame({"value": [0.2, 0.4], "low": [0.1, 0.3], "high": [0.3, 0.5]}, names)
+    both = {"all songs of the table": found, "songs with an official video": found / 2}
+    wide = pd.DataFrame({f"feature {i}": [0.123, 0.456] for i in range(14)}, names)
+    charts = (
+        plot_forest(both, xlabel="correlation with the views (95 % interval by artist)"),
+        plot_panels({"views": both, "streams": both}, plot_forest, columns=2, sharey=True),
+        plot_heatmap(wide, "{:.3f}"),
+    )
+    cells = [
+        new_code_cell("show(…)", outputs=[shown_output(chart, f"Chart {k}.")])
+        for k, chart in enumerate(charts, 1)
+    ]
+    return new_notebook(cells=[new_markdown_cell("# Figures\n\n> Of all widths."), *cells])
+
+
+LETTERS = """
+return [...document.querySelectorAll('.figure')].map((figure) => {
+  const drawn = [...figure.querySelectorAll('.scroll > svg')];
+  const svg = drawn.find((one) => one.getClientRects().length);
+  const box = svg.parentElement, frame = svg.getBoundingClientRect();
+  const texts = [...svg.querySelectorAll('text')];
+  return {
+    least: svg.getScreenCTM().a *
+      Math.min(...texts.map((text) => parseFloat(getComputedStyle(text).fontSize))),
+    cut: texts.map((text) => text.getBoundingClientRect())
+      .filter((one) => one.left < frame.left - 2 || one.right > frame.right + 2).length,
+    scrolls: box.scrollWidth > box.clientWidth + 1,
+    told: box.classList.contains('scrolls'),
+  };
+});
+"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("both", [True, False], ids=["two drawings", "one drawing"])
+def test_figures_can_be_read_on_a_phone(browser, tmp_path, both):
+    nb = drawn_chapter()
+    for cell in nb.cells[1:] if not both else ():
+        cell.outputs[0].metadata["musicnb"].pop("narrow", None)
+    (tmp_path / "page.html").write_text(render_chapter(nb, make_cover(findings=[])), "utf-8")
+    resize(browser, 390, 800)
+    browser.get((tmp_path / "page.html").as_uri())
+    assert wait_for(browser, "return document.querySelector('.scrolls')")
+    seen = browser.execute_script(LETTERS)
+    assert len(seen) == 3
+    assert all(figure["least"] >= 11 for figure in seen), seen
+    assert not any(figure["cut"] for figure in seen), seen
+    assert all(figure["scrolls"] == figure["told"] for figure in seen), seen
+    if both:
+        assert [figure["scrolls"] for figure in seen] == [False, False, True], seen
+
+
+def stated_findings():
+    "The ids of the findings that chapters state in their own cells."
+    import ast
+
+    from musicnb.book.chapter import chapter_stems
+
+    for stem in chapter_stems(ROOT / "nbs"):
+        for cell in nbformat.read(ROOT / "nbs" / f"{stem}.ipynb", 4).cells:
+            if cell.cell_type != "code":
+                continue
+            for call in ast.walk(ast.parse(cell.source)):
+                if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "finding":
+                    if call.args and isinstance(call.args[0], ast.Constant):
+                        yield stem.partition("_")[2], call.args[0].value
+
+
+def test_every_finding_has_a_label_of_five_words():
+    from musicnb.book.words import _labels
+
+    found = set(stated_findings())
+    assert len(found) > 150
+    missing = [f"{c}/{i}" for c, i in found if not {i, f"{c}/{i}"} & set(_labels())]
+    assert not missing, f"without a line in nbs/assets/labels.csv: {sorted(missing)}"
+    assert all(len(words.split()) <= 5 for words in _labels().values())

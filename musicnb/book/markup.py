@@ -281,17 +281,22 @@ def short_alt(
     return " ".join([*sentences[0].split()[: words - 1], "…"])
 
 
-def _drawing(data: dict, alt: str, salt: str) -> str:
-    "The drawing or picture of an output. Raises `ParseError` for what is not well-formed."
+def _drawing(data: dict, alt: str, salt: str, narrow: str = "") -> str:
+    """The drawing or picture of an output, and the one for a narrow screen where it has one.
+    Raises `ParseError` for what is not well-formed."""
     if "image/svg+xml" in data:
-        return f'<div class="scroll">{inline_svg(data["image/svg+xml"], alt, salt)}</div>'
+        wide = inline_svg(data["image/svg+xml"], alt, salt)
+        if not narrow:
+            return f'<div class="scroll">{wide}</div>'
+        small = inline_svg(narrow, alt, salt + " narrow")
+        return f'<div class="scroll wide">{wide}</div><div class="scroll narrow">{small}</div>'
     kind = next(kind for kind in ("image/png", "image/jpeg") if kind in data)
     pixels = re.sub(r"[^A-Za-z0-9+/=]", "", data[kind])
     return f'<div><img src="data:{kind};base64,{pixels}" alt="{html.escape(alt)}"></div>'
 
 
 def figure_html(
-    output: dict,  # of an executed cell, perhaps with metadata {"musicnb": {"caption", "alt"}}
+    output: dict,  # of an executed cell; its metadata "musicnb" has caption, alt, narrow, points
     name: str = "",  # the figure's id on its page, such as "figure-3"
 ) -> str | None:  # None when there is nothing to draw
     """One output as a `<figure>`: its drawing, picture or table, with its caption, and what is
@@ -311,7 +316,7 @@ def figure_html(
         table = dress_tables(undress(clean_html(data["text/html"])))
         return f'<figure class="figure of-rows"{head}>{below}{table}</figure>'
     try:
-        drawing = _drawing(data, short_alt(caption, told), name)
+        drawing = _drawing(data, short_alt(caption, told), name, meta.get("narrow") or "")
     except ET.ParseError as e:
         drawing = f"<p>This drawing is not well-formed SVG ({html.escape(str(e))}).</p>"
     found = _song_map(meta["points"]) if meta.get("points") else ""

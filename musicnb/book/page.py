@@ -283,7 +283,7 @@ def _name_findings(soup: BeautifulSoup, findings: list[dict]) -> set[str]:
             given.add(found["id"])
             box["id"] = f"finding-{found['id']}"
             place = box.find("small") or box
-            place.append(_anchor(soup, box["id"], card_label(found["id"])))
+            place.append(_anchor(soup, box["id"], card_label(found)))
     return given
 
 
@@ -390,20 +390,31 @@ def _error(cover: dict, failed, of: int) -> dict:
 _CHART_LIMIT = 600_000  # bytes of a drawing that a page may hold twice
 
 
-def _answer_chart(soup: BeautifulSoup, page, answer: dict, outputs: list[dict]) -> Markup | str:
-    "The figure before the answer, for the cover; nothing where there is none or a very large one."
+def _is_drawn(output: dict) -> bool:
+    return "image/svg+xml" in output.get("data", {})
+
+
+def _last_before(soup: BeautifulSoup, page, answer: dict, outputs: list[dict]) -> int | None:
+    "Which output is the last figure before the cell that states the answer."
     says = [c for c in page.cells if c.cell_type == "code" and f'"{answer["id"]}"' in c.source]
     at = says and soup.find(id=f"cell-{says[0].metadata.page['number']}")
     before = at.find_all_previous(string=lambda s: isinstance(s, Comment)) if at else []
     numbers = [int(c.split()[-1]) for c in before if re.fullmatch(r"figure \d+", c)]
-    drawn = [i for i in numbers if "image/svg+xml" in outputs[i].get("data", {})]
-    if not drawn or len(outputs[drawn[0]]["data"]["image/svg+xml"]) > _CHART_LIMIT:
+    return next((i for i in numbers if _is_drawn(outputs[i])), None)
+
+
+def _answer_chart(soup: BeautifulSoup, page, answer: dict, outputs: list[dict]) -> Markup | str:
+    "The figure that carries the answer, for the cover; nothing in place of a very large one."
+    carries = [
+        i
+        for i, output in enumerate(outputs)
+        if output.get("metadata", {}).get("musicnb", {}).get("answer") == answer["id"]
+    ]
+    chosen = carries[0] if carries else _last_before(soup, page, answer, outputs)
+    if chosen is None or len(outputs[chosen]["data"].get("image/svg+xml", "")) > _CHART_LIMIT:
         return ""
-    number = sum(
-        "image/svg+xml" in o.get("data", {}) or "image/png" in o.get("data", {})
-        for o in outputs[: drawn[0] + 1]
-    )
-    made = figure_html(outputs[drawn[0]], "answer-chart")
+    number = sum(_is_drawn(o) or "image/png" in o.get("data", {}) for o in outputs[: chosen + 1])
+    made = figure_html(outputs[chosen], "answer-chart")
     link = f'<a href="#figure-{number}">Figure {number} in the text</a>'
     return Markup(f'<div class="answer-chart">{made}<p class="note">{link}</p></div>')
 

@@ -6,20 +6,18 @@
 __all__ = ['WORDS', 'SPLITS', 'KINDS', 'word', 'read_out', 'tidy_numbers', 'write_count', 'card_label']
 
 # %% ../../nbs/08g_words.ipynb #b641ad2e
+import csv
 import functools
 import re
 
-from ..core import read_published
+from ..core import need_root, read_published
 from ..describe import LABELS, label
 
 # %% ../../nbs/08g_words.ipynb #136bf632
 WORDS = LABELS | {
-    # feature sets
-    "published-13": "13 published features", "published-14": "14 published features",
-    "published-21": "21 published features", "sound-12": "12 features of sound",
-    "audio-11": "11 features of sound", "audio": "sound", "streams": "streams", "size": "size",
-    "followers": "followers", "genres": "genres", "likes": "likes", "comments": "comments",
-    "licensed": "licence", "kinds": "kind of video",
+    # parts of feature sets
+    "streams": "streams", "size": "size", "followers": "followers", "genres": "genres",
+    "likes": "likes", "comments": "comments", "licensed": "licence", "kinds": "kind of video",
     # metrics of earlier work
     "auroc_macro": "macro AUROC",
 }  # fmt: skip
@@ -88,22 +86,24 @@ def write_count(
     return f"{n:,} {one}{'' if n == 1 else 's'}" if one else f"{n:,}"
 
 # %% ../../nbs/08g_words.ipynb #e22fefe8
-_SHORT = {"r2": "R²", "auroc": "AUROC", "knn": "KNN", "eda": "EDA", "lda": "LDA", "f1": "F1"}
-_SHORT |= {"mae": "MAE", "mse": "MSE", "pca": "PCA", "svm": "SVM", "ndcg": "NDCG", "vae": "VAE"}
-_SHORT |= {
-    "mlp": "MLP",
-    "tabnet": "TabNet",
-    "tabpfn": "TabPFN",
-    "kmeans": "k-means",
-    "bn": "batch norm",
-}
-_SHORT |= {"lightgbm": "LightGBM", "xgboost": "XGBoost", "dbscan": "DBSCAN", "youtube": "YouTube"}
+_WORDS = 5  # of a label, at most
+
+
+@functools.cache
+def _labels() -> dict[str, str]:
+    "The labels of findings, by id or by chapter and id."
+    text = (need_root() / "nbs" / "assets" / "labels.csv").read_text(encoding="utf-8")
+    return {row["finding"]: row["label"] for row in csv.DictReader(text.splitlines())}
 
 
 def card_label(
-    id: str,  # of a finding
+    finding: dict,  # its id, chapter and metric
 ) -> str:
-    "An id as the label of a card."
-    words = [_SHORT.get(part, part) for part in id.split("-")]
-    first = words[0] if words[0] in _SHORT.values() else words[0][:1].upper() + words[0][1:]
-    return " ".join([first, *words[1:]])
+    "What a finding measures, in five words at most."
+    id, chapter = finding["id"], finding.get("chapter", "").partition("_")[2]
+    known = _labels().get(f"{chapter}/{id}") or _labels().get(id)
+    if known:
+        return known
+    metric = read_out(finding.get("metric", ""))
+    said = metric if 1 < len(metric.split()) <= _WORDS else id.replace("-", " ")
+    return said[:1].upper() + said[1:]

@@ -41,7 +41,7 @@ from musicnb.models.estimators import (
     select_top_k,
 )
 from ..models.tabular import TabNetClassifier, TabPFNClassifier, find_tabpfn_weights
-from ..plot import BLUE, LABELS, MUTED, ORANGE, VERMILLION
+from ..plot import BLUE, LABELS, MUTED, ORANGE, VERMILLION, legend_above
 from ..splits import InnerFolds, Split, deduplicate, draw_splits, split_random
 from musicnb.studies.youtube import (
     CLASS_TARGETS,
@@ -499,7 +499,7 @@ def plot_planes(
     _dots(ax, at, y, sides)
     ends = (-_WIDTH, _WIDTH)
     ax.set(xlabel=at.columns[0], ylabel=at.columns[1], xlim=ends, ylim=ends)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    legend_above(ax)
     at = _see(deep, X)
     cube = fig.add_subplot(1, 2, 2, projection="3d")
     _dots(cube, at, y, sides)

@@ -302,7 +302,8 @@ def plot_company(
     "The second prediction over the first, in million views; on the diagonal both agree."
     axes = panels(twice, columns=2, height=3)
     for ax, both in zip(axes, twice.values(), strict=True):
-        first, second = (pd.Series(p / 1e6, name="million views") for p in both)
+        named = zip(both, ("first", "second"), strict=True)
+        first, second = (pd.Series(p / 1e6, name=f"{k} batch (million views)") for p, k in named)
         add_diagonal(plot_hexbin(first, second, ax=ax))
     return axes
 

@@ -155,7 +155,7 @@
     });
 
     box.hidden = false;
-    box.closest("figure").querySelector(".scroll").hidden = true;
+    for (const drawn of box.closest("figure").querySelectorAll(".scroll")) drawn.hidden = true;
     new ResizeObserver(draw).observe(canvas);
     new MutationObserver(draw).observe(root, { attributes: true, attributeFilter: ["data-theme"] });
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
@@ -227,31 +227,46 @@
     figure.insertBefore(bar, figure.querySelector(".words"));
   }
 
-  // On a narrow screen the panels of a figure stand below each other.
+  // On a narrow screen the panels of a figure that has no narrow drawing stand below each other. What stands beside a panel goes with it (the scale of
+  // its colours), what stands above or below all panels stays there (a legend).
   function stack(svg) {
-    const panels = svg.querySelector(":scope > g");
-    if (!panels || svg.classList.contains("stacked")) return;
-    const parts = [...panels.children].filter((part) => part.tagName === "g").slice(1);
-    const boxes = parts.map((part) => part.getBBox());
-    const wide = svg.viewBox.baseVal.width;
-    const is = boxes.map((box) => box.width > 60 && box.height > 50 && box.width < 0.62 * wide);
-    if (is.filter(Boolean).length < 2) return;
-    const gap = 8, last = boxes.length - 1;
-    let width = 0;
-    boxes.forEach((box, i) => { if (is[i]) width = Math.max(width, box.width); });
-    const above = boxes.flatMap((box, i) => (is[i] ? [] : [box]));
-    const first = Math.min(...boxes.filter((_, i) => is[i]).map((box) => box.y));
-    const head = above.filter((box) => box.y + box.height <= first + 2);
-    let y = head.length ? Math.max(...head.map((box) => box.y + box.height)) + gap : 0;
-    for (let i = 0; i <= last; i += 1) {
-      if (!is[i]) continue;
-      parts[i].setAttribute("transform", `translate(${-boxes[i].x} ${y - boxes[i].y})`);
-      y += boxes[i].height + gap;
+    const drawn = svg.querySelector(":scope > g");
+    if (!drawn || svg.classList.contains("stacked")) return;
+    const parts = [...drawn.children].filter((part) => part.tagName === "g").slice(1);
+    const boxes = parts.map((part) => part.getBBox()), wide = svg.viewBox.baseVal.width;
+    const panels = boxes.filter((box) => box.width > 60 && box.height > 50 && box.width < 0.62 * wide);
+    if (panels.length < 2) return;
+    const top = Math.min(...panels.map((box) => box.y)), end = (box) => box.y + box.height;
+    const bottom = Math.max(...panels.map(end));
+    const beside = (box) => panels.findLast((one) => one.x < box.x && one.y < end(box) && box.y < end(one));
+    const rows = new Map();  // from a box to the parts that move as one: head, panels, foot
+    boxes.forEach((box, i) => {
+      const lead = panels.includes(box) ? box : end(box) <= top + 2 || box.y >= bottom - 2 ? box : beside(box) || box;
+      rows.set(lead, [...(rows.get(lead) || []), i]);
+    });
+    const order = (box) => (end(box) <= top + 2 ? 0 : panels.includes(box) ? 1 : 2);
+    const gap = 8;
+    let y = 2, width = 0;
+    for (const [lead, members] of [...rows].sort(([a], [b]) => order(a) - order(b))) {
+      const all = members.map((i) => boxes[i]), up = Math.min(...all.map((box) => box.y));
+      for (const i of members) parts[i].setAttribute("transform", `translate(${-lead.x} ${y - up})`);
+      width = Math.max(width, ...all.map((box) => box.x + box.width - lead.x));
+      y += Math.max(...all.map(end)) - up + gap;
     }
-    width = Math.max(width, ...head.map((box) => box.x + box.width));
     svg.setAttribute("viewBox", `-2 0 ${width + 4} ${y}`);
     svg.setAttribute("width", (width + 4) * 4 / 3);
     svg.classList.add("stacked");
+  }
+
+  // A drawing shrinks to the screen as far as its letters stay at 11 pixels; what is wider scrolls.
+  function letters(svg) {
+    const sizes = [...svg.querySelectorAll("text")].map((text) => {
+      const { a, b } = text.getCTM();
+      return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(a, b);
+    });
+    const shown = svg.getBoundingClientRect().width;
+    if (sizes.length && shown) svg.style.minWidth = `${Math.ceil(shown * 11.02 / Math.min(...sizes))}px`;
+    svg.classList.add("fitted");
   }
 
   // The index: headings, findings and published figures by word and by filter.
@@ -284,7 +299,11 @@
     find(".toc", contents);
     find("#search", search);
     document.querySelectorAll(".song-map").forEach(songMap);
-    if (window.matchMedia("(max-width: 40rem)").matches) document.querySelectorAll(".scroll > svg").forEach(stack);
+    if (window.matchMedia("(max-width: 40rem)").matches) {
+      for (const svg of document.querySelectorAll(".scroll:not(.wide, .narrow) > svg")) stack(svg);
+      for (const svg of document.querySelectorAll(".scroll > svg")) letters(svg);
+    }
+    for (const svg of document.querySelectorAll(".study .chart > svg")) letters(svg);
     document.querySelectorAll(".figure").forEach(tools);
     const boxes = [...document.querySelectorAll(".scroll, pre")];
     const watch = new ResizeObserver((seen) => seen.forEach((one) => scroller(one.target)));

@@ -74,6 +74,7 @@ QUESTIONS = (
         "36b_genre_errors",
         "sound-auroc",
         matters=False,
+        chart=True,
     ),
     Question("genre", "And with artist and title?", "37_genre_words", "names-and-sound"),
     Question("genre", "Does that hold in another table?", "38_genre_elsewhere", "elsewhere-auroc"),
@@ -88,6 +89,7 @@ QUESTIONS = (
         "How much more can be found than by counting pairs of songs?",
         "43_playlists_better",
         "better-headline",
+        chart=True,
     ),
 )
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 
 from musicnb.book.chapter import chapter_stems, code_of, imported, module_files, read_chapter
-from musicnb.book.report import cores, usual_jobs
+from musicnb.book.execute import cores, usual_jobs
 from musicnb.studies.registry import data_cards
 
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").glob("*.ipynb"))

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['select_stems', 'read_selection', 'needs', 'Order', 'Plan', 'run_or_reuse', 'run_anew', 'is_current', 'has_moved',
            'unsound', 'is_whole', 'without_seconds', 'run_plan', 'Watch', 'versions', 'commit', 'write_results',
-           'compare_book', 'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index', 'cores',
-           'usual_jobs', 'make_plan', 'read_order', 'order_values', 'open_book', 'find_data', 'why_twins', 'run_report']
+           'compare_book', 'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index', 'make_plan',
+           'read_order', 'order_values', 'open_book', 'find_data', 'why_twins', 'run_report']
 
 # %% ../../nbs/08d_report.ipynb #a4bb939b
 import hashlib
@@ -43,7 +43,14 @@ from musicnb.book.chapter import (
     resolve,
     study_data,
 )
-from .execute import QUIET, Interrupted, Launcher, run_chapter
+from musicnb.book.execute import (
+    QUIET,
+    Interrupted,
+    Launcher,
+    cores,
+    run_chapter,
+    usual_jobs,
+)
 from .folder import BATCH, Book, Result, no_results
 from musicnb.book.reference import (
     QUESTIONS,
@@ -610,20 +617,6 @@ def _index_row(plan: Plan, stem: str, result: Result) -> dict:
         "data": weakest_kind({d["kind"] for d in said["data"]}),
         "reason": result.reason,
     }
-
-# %% ../../nbs/08d_report.ipynb #59c45a62
-def cores() -> int:
-    """The processor cores that this process may use: in a container, or under taskset, fewer than
-    the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def usual_jobs() -> int:
-    """Chapters at a time where nobody says how many: one for each core, two at most for the sake
-    of memory. For seconds of a chapter alone, ask for one."""
-    return min(2, cores())
 
 # %% ../../nbs/08d_report.ipynb #47fe55ee
 def make_plan(order: Order) -> Plan:

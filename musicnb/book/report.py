@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['select_stems', 'read_selection', 'needs', 'Order', 'Plan', 'run_or_reuse', 'run_anew', 'is_current', 'has_moved',
            'unsound', 'is_whole', 'without_seconds', 'run_plan', 'Watch', 'versions', 'commit', 'write_results',
-           'compare_book', 'cover', 'relative_href', 'write_page', 'page_or_failure', 'write_index', 'make_plan',
-           'read_order', 'order_values', 'open_book', 'find_data', 'why_twins', 'run_report']
+           'compare_book', 'cover', 'write_page', 'page_or_failure', 'write_index', 'make_plan', 'read_order',
+           'order_values', 'open_book', 'find_data', 'why_twins', 'run_report']
 
 # %% ../../nbs/08d_report.ipynb #a4bb939b
 import hashlib
@@ -51,7 +51,7 @@ from musicnb.book.execute import (
     run_chapter,
     usual_jobs,
 )
-from .folder import BATCH, Book, Result, no_results
+from .folder import BATCH, Book, Result, no_results, relative_href
 from musicnb.book.reference import (
     QUESTIONS,
     Reference,
@@ -508,11 +508,6 @@ def _parameter_row(parameter: Parameter, value) -> dict:
 
     row = {"name": parameter.name, "value": hide_folders(repr(value)), "default": repr(default)}
     return row | {"meaning": parameter.meaning, "changed": changed}
-
-
-def relative_href(target: Path, folder: Path) -> str:
-    "The way from a folder to a file, as a link writes it."
-    return Path(os.path.relpath(target, folder)).as_posix()
 
 # %% ../../nbs/08d_report.ipynb #2ac85f47
 def write_page(plan: Plan, stem: str, result: Result, facts: dict, docs: Path | None) -> None:

@@ -54,6 +54,6 @@ def test_the_runner_keeps_what_it_was_asked_for(clone):
 
 def test_values_of_both_profiles_are_within_their_comments_ranges():
     for made in read_selection([], need_root() / "nbs").values():
-        values = {name: p.default for name, p in made.parameters.items()}
-        for name, value in (values | made.value("full", {})).items():
+        quick = {name: p.default for name, p in made.parameters.items()}
+        for name, value in [*quick.items(), *made.value("full", {}).items()]:
             assert in_range(value, made.parameters[name]), f"{made.stem}: {name} = {value}"

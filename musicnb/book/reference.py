@@ -54,13 +54,13 @@ QUESTIONS = (
         "What can be told of a video's views before its own counts are known?",
         "15_youtube_regression",
         "what-carries-views",
+        chart=True,
     ),
     Question(
         "youtube",
         "What does sound still explain among the songs of one artist?",
         "19_youtube_meaning",
         "answer",
-        chart=True,
     ),
     Question(
         "youtube",
@@ -83,13 +83,13 @@ QUESTIONS = (
         "How much of a playlist follows from one song?",
         "41_playlists_ruler",
         "ruler-cooccurrence",
+        chart=True,
     ),
     Question(
         "playlists",
         "How much more can be found than by counting pairs of songs?",
         "43_playlists_better",
         "better-headline",
-        chart=True,
     ),
 )
 

@@ -264,7 +264,7 @@
       const { a, b } = text.getCTM();
       return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(a, b);
     });
-    const shown = svg.getBoundingClientRect().width;
+    const box = svg.viewBox.baseVal, shown = (box && box.width) * svg.getScreenCTM().a;  // without empty margins
     if (sizes.length && shown) svg.style.minWidth = `${Math.ceil(shown * 11.02 / Math.min(...sizes))}px`;
     svg.classList.add("fitted");
   }
@@ -303,7 +303,7 @@
       for (const svg of document.querySelectorAll(".scroll:not(.wide, .narrow) > svg")) stack(svg);
       for (const svg of document.querySelectorAll(".scroll > svg")) letters(svg);
     }
-    for (const svg of document.querySelectorAll(".study .chart > svg")) letters(svg);
+    if (window.innerWidth < 640) for (const svg of document.querySelectorAll(".study .chart > svg")) letters(svg);
     document.querySelectorAll(".figure").forEach(tools);
     const boxes = [...document.querySelectorAll(".scroll, pre")];
     const watch = new ResizeObserver((seen) => seen.forEach((one) => scroller(one.target)));

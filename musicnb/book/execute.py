@@ -248,8 +248,9 @@ def execute_job() -> None:
 
     job, last = json.loads(sys.stdin.readline()), {}
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    # what a kernel writes for itself, and the user's own start-up files, stay out of it
-    os.environ |= {"IPYTHONDIR": job["folder"], "JUPYTER_RUNTIME_DIR": job["folder"]}
+    # what a kernel writes for itself goes with it, however it ends; the user's own start-up files
+    # stay out of it
+    os.environ |= dict.fromkeys(("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "TMPDIR"), job["folder"])
 
     def tell(message: dict) -> None:
         last.update(message)

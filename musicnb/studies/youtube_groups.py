@@ -39,7 +39,7 @@ from statsmodels.stats.multitest import multipletests
 from threadpoolctl import threadpool_limits
 
 from ..core import Interval, NotRun, Run, UserError, typographic_minus
-from ..evaluate import Experiment, evaluate_models
+from ..evaluate import Experiment, draw_splits, evaluate_models
 from ..intervals import bootstrap_mean
 from ..maps import plot_map, plot_names
 from ..models.cluster import DensityGroups, cluster_resamples, pairwise_ari, scan_kmeans
@@ -596,21 +596,23 @@ def explain_apart(
     models: dict[str, BaseEstimator],  # of the features alone
     X: pd.DataFrame,  # features of all songs
     features: str,  # name of the feature set
-    splits: list,  # further ones with artists apart
-    random_state: int = 1,
+    seeds,  # one further split with artists apart for each
+    *keys: pd.Series,  # as for `drop_shared`
 ) -> None:
     "Score a grouping and its features on further splits, and join them to the experiments."
-    if not splits:
+    if not len(seeds):
         return
-    parts, seeds = [train for train, _ in splits], range(random_state, random_state + len(splits))
-    learned = learn_groups({name: clusterer}, X, parts, seeds)
+    exp = next(iter(asked.values()))
+    artist = pd.Series(np.asarray(exp.groups)[: len(X)])
+    splits = draw_splits(len(X), exp.test_share, seeds, artist, *keys)["artist-apart"]
+    learned = learn_groups({name: clusterer}, X, [train for train, _ in splits], seeds)
     stacked = stack_groups(X, features, {"artist-apart": splits}, {"artist-apart": learned})
     sets = {name: {"OLS": LinearRegression()}, features: models}
     for exp in (e for e in asked.values() if not isinstance(e.splits["artist-apart"], NotRun)):
-        y, artist = (np.asarray(part)[: len(X)][stacked.rows] for part in (exp.y, exp.groups))
+        y = np.asarray(exp.y)[: len(X)][stacked.rows]
         known = keep_known(stacked.splits, y)["artist-apart"]
         for what, some in sets.items():
-            same = dict(groups=artist, n_jobs=exp.n_jobs, permuted=False)
+            same = dict(groups=artist[stacked.rows], n_jobs=exp.n_jobs, permuted=False)
             made = evaluate_models(some, stacked.tables[what], y, known, exp.random_state, **same)
             join_repeats(exp, made, what)
 

@@ -2988,6 +2988,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                       'musicnb/studies/youtube_published.py'),
                                                    'musicnb.studies.youtube_published.table_order': ( 'youtube_published.html#table_order',
                                                                                                       'musicnb/studies/youtube_published.py'),
+                                                   'musicnb.studies.youtube_published.table_pools': ( 'youtube_published.html#table_pools',
+                                                                                                      'musicnb/studies/youtube_published.py'),
                                                    'musicnb.studies.youtube_published.table_published': ( 'youtube_published.html#table_published',
                                                                                                           'musicnb/studies/youtube_published.py'),
                                                    'musicnb.studies.youtube_published.table_share_steps': ( 'youtube_published.html#table_share_steps',

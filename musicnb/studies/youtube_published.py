@@ -6,7 +6,7 @@
 __all__ = ['SHARES', 'TREE_IDS', 'RANKS', 'TOP_IDS', 'MIXED', 'GRID', 'FEWER', 'LEVEL', 'ADDED', 'published_shares',
            'table_share_steps', 'table_published', 'widest_step', 'pool_imputations', 'table_order', 'order_steps',
            'published_losses', 'top_differences', 'table_tops', 'table_level', 'fit_imputed', 'pool_scores',
-           'judge_imputed', 'enter_beside']
+           'table_pools', 'judge_imputed', 'enter_beside']
 
 # %% ../../nbs/10k_youtube_published.ipynb #c96b4911
 import re
@@ -202,6 +202,15 @@ def pool_scores(
     "The range of a single split's score over all imputations."
     found = [exp.one_split(model, metric, split) for exp in imputed.values()]
     return pool_imputations(found) if found else NotRun("no later count of views to impute from")
+
+
+def table_pools(
+    imputed: dict[str, Experiment],  # from `fit_imputed`
+    models,  # names
+) -> pd.Series:  # index: model; in words
+    "Accuracies of a single split over all imputations, beside that of the majority."
+    pools = {model: str(pool_scores(imputed, model)) for model in ("Majority", *models)}
+    return pd.Series(pools, name="accuracy of one split").rename_axis("model")
 
 
 def judge_imputed(

@@ -86,8 +86,8 @@ def test_every_file_in_the_folder_is_whole(real_data):
 
 @pytest.fixture(scope="module")
 def book(real_data, tmp_path_factory):
-    """The study's first chapters and the ledger, full profile, real rows. The others would take a
-    quarter of an hour."""
+    """The study's first chapters and the ledger, full profile but for the number of splits, real
+    rows. The others would take half an hour."""
     out = tmp_path_factory.mktemp("full")
     with pytest.raises(SystemExit) as stop:
         main(
@@ -97,6 +97,8 @@ def book(real_data, tmp_path_factory):
                 "21_popularity_linear",
                 "--profile",
                 "full",
+                "-p",
+                "apart=5",
                 "--data-dir",
                 str(real_data),
                 "--out",

@@ -10,7 +10,8 @@ from musicnb.core import DataError, UserError
 from musicnb.studies import playlists as room
 from musicnb.studies import playlists_published as published
 from musicnb.studies.playlists import add_sound, draw_playlists, load_playlists
-from musicnb.studies.playlists_ruler import CoOccurrence, score_lists
+from musicnb.studies.playlists_models import CoOccurrence, make_catalogue
+from musicnb.studies.playlists_ruler import score_lists
 from musicnb.tasks import MostPopular
 
 PAIRS = pd.DataFrame({"playlist_id": [7, 7, 9, 9], "track_id": ["a", "b", "b", "c"]})
@@ -159,7 +160,7 @@ def test_counting_beats_popular_tracks(drawn):
     train, test = questions.iloc[:500], questions.iloc[500:]
     means = [
         score_lists(model.fit(train, train["truth"]).predict(test), test["truth"]).mean()
-        for model in (MostPopular(), CoOccurrence())
+        for model in (MostPopular(), CoOccurrence(make_catalogue(drawn)))
     ]
     assert means[1]["r_precision"] > 1.5 * means[0]["r_precision"] > 0
     assert means[1]["clicks"] < means[0]["clicks"]

@@ -2194,6 +2194,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                              'musicnb/studies/playlists_tables.py'),
                                                   'musicnb.studies.playlists_tables.Playlists.matrix': ( 'playlists_tables.html#playlists.matrix',
                                                                                                          'musicnb/studies/playlists_tables.py'),
+                                                  'musicnb.studies.playlists_tables.Playlists.titles': ( 'playlists_tables.html#playlists.titles',
+                                                                                                         'musicnb/studies/playlists_tables.py'),
                                                   'musicnb.studies.playlists_tables.Playlists.track_lists': ( 'playlists_tables.html#playlists.track_lists',
                                                                                                               'musicnb/studies/playlists_tables.py'),
                                                   'musicnb.studies.playlists_tables._Codes': ( 'playlists_tables.html#_codes',

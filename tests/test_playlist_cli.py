@@ -69,6 +69,24 @@ def test_make_writes_each_form(obey, home, song):
     assert title not in [row["title"] for row in rows]
 
 
+def test_make_loads_nothing_that_is_slow(home, song, obey):
+    """With a ready index it answers within a second, so the libraries of the chapters stay out."""
+    title, artist = song
+    command = ["playlist", "make", title, "--by", artist, "--data-dir", "mine"]
+    assert obey(*command[1:]).returncode == 0  # now there is an index
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *COMMAND[1:], *command],
+        cwd=home,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "MUSICNB_CACHE": str(home / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert (done.returncode, "numpy" in loaded) == (0, True)
+    assert not loaded & {"pandas", "matplotlib", "scipy", "sklearn", "lightgbm"}
+
+
 def test_make_from_several_songs_in_other_spelling(obey, song):
     title, artist = song
     twice = obey("make", title.upper(), title, "--by", artist, "--n", "3", "--data-dir", "mine")

@@ -1,6 +1,7 @@
 """The playlists study: files of every form, what is left out, the ruler, the published way."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,9 @@ from musicnb.core import DataError, UserError
 from musicnb.studies import playlists as room
 from musicnb.studies import playlists_published as published
 from musicnb.studies.playlists import add_sound, draw_playlists, load_playlists
-from musicnb.studies.playlists_ruler import CoOccurrence, score_lists
+from musicnb.studies.playlists_evaluate import evaluate_playlists
+from musicnb.studies.playlists_models import CoOccurrence, make_catalogue
+from musicnb.studies.playlists_ruler import score_lists
 from musicnb.tasks import MostPopular
 
 PAIRS = pd.DataFrame({"playlist_id": [7, 7, 9, 9], "track_id": ["a", "b", "b", "c"]})
@@ -112,6 +115,25 @@ def test_what_is_missing_is_said(tmp_path):
     assert add_sound(p, str(tmp_path)).tracks["tempo_bpm"].isna().all()
 
 
+def test_a_track_that_stands_twice_counts_once(tmp_path):
+    lists = slice_of({"pid": 1, "tracks": [entry("x"), entry("y"), entry("x")]})
+    (tmp_path / "mpd.slice.0-0.json").write_text(lists)
+    p = load_playlists(str(tmp_path))
+    assert [codes.tolist() for codes in p.track_lists()] == [[0, 1]]
+    assert "1 tracks that stand in a playlist a second time count once" in p.notes
+    question = room.draw_queries(p).iloc[0]
+    assert (question["given"].tolist(), question["truth"].tolist()) == ([0], [1])
+
+
+def test_of_playlists_of_one_track_nothing_is_asked(tmp_path):
+    PAIRS.iloc[[0, 2]].to_csv(tmp_path / "playlist_tracks.csv", index=False)
+    p = load_playlists(str(tmp_path))
+    assert "2 playlists of one track: nothing can be asked of them" in p.notes
+    assert len(room.draw_queries(p)) == 0
+    with pytest.raises(UserError, match="no playlist is long enough to be asked with --given fir"):
+        evaluate_playlists(str(tmp_path), tmp_path / "out", ["first"], say=lambda line: None)
+
+
 # -- the twin
 
 
@@ -159,7 +181,7 @@ def test_counting_beats_popular_tracks(drawn):
     train, test = questions.iloc[:500], questions.iloc[500:]
     means = [
         score_lists(model.fit(train, train["truth"]).predict(test), test["truth"]).mean()
-        for model in (MostPopular(), CoOccurrence())
+        for model in (MostPopular(), CoOccurrence(make_catalogue(drawn)))
     ]
     assert means[1]["r_precision"] > 1.5 * means[0]["r_precision"] > 0
     assert means[1]["clicks"] < means[0]["clicks"]
@@ -208,6 +230,23 @@ def test_a_playlist_may_donate_its_own_songs(method):
     made = method.make(int(top), leaky, groups)
     real = method.lists[top]
     assert published.score_made(made, real, method.sound, False)["found"] > 0.9
+
+
+def test_tracks_without_features_and_lists_without_followers(drawn):
+    sounds = [c for c in drawn.tracks if c in room.SOUND_NAMES]
+    bare = replace(
+        drawn,
+        tracks=drawn.tracks.assign(**dict.fromkeys(sounds, np.nan)),
+        playlists=drawn.playlists.assign(followers=np.nan),
+    )
+    split = room.split_playlists(bare, 0.2, 0.1)
+    method = published.PublishedMethod(bare, split, room.draw_queries(bare))
+    longest = bare.playlists["length"].to_numpy()
+    np.testing.assert_array_equal(method.followers, longest)  # they stand in for the most followed
+    assert not method.sound.known.any() and np.isfinite(method.sound.default).all()
+    groups = method.groups(split.train, published.MENDED)
+    made = method.make(int(split.test[0]), published.MENDED, groups)
+    assert len(made) == longest[split.test[0]]
 
 
 def test_more_than_a_thousand_playlists_a_second(method):

@@ -13,7 +13,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from .words import SPLITS
 from ..core import UserError, need_root, write_text
 
 # %% ../../nbs/08f_reference.ipynb #refa0007
@@ -260,10 +259,10 @@ def answers_markdown(
 
 
 def _answer(finding: dict) -> str:
-    said = f"**{_plain(finding['claim'])}** n = {finding['n']:,}"
-    return said + (
-        "" if finding["split"] == "none" else f", {SPLITS.get(finding['split'], finding['split'])}"
-    )
+    from musicnb.book.words import SPLITS  # slow to import: it can describe what is drawn
+
+    said, split = f"**{_plain(finding['claim'])}** n = {finding['n']:,}", finding["split"]
+    return said if split == "none" else f"{said}, {SPLITS.get(split, split)}"
 
 
 def _picture(answer: dict, charts: str) -> str:

@@ -424,7 +424,7 @@ def draw_queries(
         raise UserError(f"the playlists of {p.name} have no titles", "a title to ask by")
     codes = np.arange(len(p)) if codes is None else np.asarray(codes)
     tracks = _shuffled_lists(p, random_state) if not p.ordered else p.track_lists()
-    title = p.playlists["title"].fillna("").to_numpy(object)
+    title = p.titles
     asked = [c for c in codes if len(tracks[c]) > count and (title[c] or not titled)]
     return pd.DataFrame(
         {

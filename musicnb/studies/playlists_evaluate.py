@@ -64,7 +64,7 @@ def question_rows(
     rows and of the questions."""
     known, asked = (draw_queries(p, codes, given, random_state) for codes in (train, test))
     short = np.setdiff1d(train, known["playlist"])
-    tracks, title = p.track_lists(), p.playlists["title"].fillna("").to_numpy(object)
+    tracks, title = p.track_lists(), p.titles
     whole = pd.DataFrame(
         {
             "playlist": short,

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['Catalogue', 'make_catalogue', 'Counts', 'given_matrix', 'best_tracks', 'Recommender', 'leave_out', 'track_weights',
-           'CoOccurrence', 'keep_largest', 'UserKNN', 'artist_weights', 'ArtistCoOccurrence', 'TitleNeighbours', 'ALS',
-           'Embedding', 'positive_pmi', 'SoundNeighbours', 'WeightedCounts', 'same_artist']
+           'CoOccurrence', 'keep_largest', 'UserKNN', 'artist_weights', 'ArtistCoOccurrence', 'album_weights',
+           'row_shares', 'SmoothedCoOccurrence', 'TitleNeighbours', 'ALS', 'Embedding', 'positive_pmi',
+           'SoundNeighbours', 'WeightedCounts', 'same_artist']
 
 # %% ../../nbs/40c_playlists_models.ipynb #pm40c004
 from dataclasses import dataclass
@@ -105,6 +106,11 @@ class Counts:
     def by_artist(self) -> sparse.csr_matrix:  # artists × playlists
         "The root of the number of the artist's tracks: a second track counts less than the first."
         return self.artists.sqrt().T.tocsr()
+
+    @cached_property
+    def by_album(self) -> sparse.csr_matrix:  # albums × playlists
+        "Likewise, of the album's tracks."
+        return (self.tracks @ self.catalogue.albums).sqrt().T.tocsr()
 
     @cached_property
     def order(self) -> np.ndarray:
@@ -272,6 +278,41 @@ class ArtistCoOccurrence(Recommender):
 
     def score_tracks(self, X: pd.DataFrame) -> sparse.csr_matrix:
         return artist_weights(self.counts_, X["given"]) @ self.counts_.tracks
+
+# %% ../../nbs/40c_playlists_models.ipynb #40f4da59
+def album_weights(counts: Counts, given, own=None) -> sparse.csr_matrix:
+    "How much each training playlist has of the given tracks' albums."
+    asked = given_matrix(given, counts.catalogue) @ counts.catalogue.albums
+    return leave_out(asked @ counts.by_album @ counts.shorter, own)
+
+
+def row_shares(weights: sparse.csr_matrix) -> sparse.csr_matrix:
+    "Each row divided by its sum; empty rows stay empty."
+    total = np.asarray(weights.sum(axis=1)).ravel()
+    return sparse.diags(1 / np.where(total > 0, total, 1)) @ weights
+
+
+class SmoothedCoOccurrence(Recommender):
+    "Co-occurrence with pseudo-counts of the given tracks' artists and albums."
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        artist: float = 15.0,  # playlists that the artists count as, 0 or more
+        album: float = 15.0,  # playlists that the albums count as, 0 or more
+    ):
+        self.catalogue, self.artist, self.album = catalogue, artist, album
+
+    def score_tracks(self, X: pd.DataFrame) -> sparse.csr_matrix:
+        counts, given = self.counts_, X["given"]
+        together = track_weights(counts, given)
+        playlists = sparse.diags(np.asarray(together.sum(axis=1)).ravel())
+        weights = (
+            playlists @ row_shares(together @ counts.shorter)
+            + self.artist * row_shares(artist_weights(counts, given))
+            + self.album * row_shares(album_weights(counts, given))
+        )
+        return weights @ counts.tracks
 
 # %% ../../nbs/40c_playlists_models.ipynb #pm40c030
 class TitleNeighbours(Recommender):

@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['TOP', 'score_lists', 'table_means', 'compare_lists', 'ndcg_variants', 'whole_lists', 'lists_matrix', 'fill_up',
-           'RandomTracks', 'SameArtist', 'CoOccurrence', 'describe_lists', 'catalogue_coverage', 'gini',
-           'table_character', 'track_popularity', 'table_truth', 'known_truth', 'table_by_length', 'playlists_needed',
-           'rank_of_models']
+           'RandomTracks', 'SameArtist', 'describe_lists', 'catalogue_coverage', 'gini', 'table_character',
+           'track_popularity', 'table_truth', 'known_truth', 'table_by_length', 'playlists_needed', 'rank_of_models']
 
 # %% ../../nbs/40a_playlists_ruler.ipynb #4e441279
 import numpy as np
@@ -150,29 +149,6 @@ class SameArtist(_Ranker):
         ends = [np.searchsorted(named, [a, a + 1]) for a in artists if a >= 0]
         places = np.concatenate([order[low:high] for low, high in ends] or [order[:0]])
         return self.popular_[np.sort(places)]
-
-# %% ../../nbs/40a_playlists_ruler.ipynb #8a2e7465
-class CoOccurrence(_Ranker):
-    "Tracks that stand in most training playlists together with the given ones."
-
-    def fit(self, X: pd.DataFrame, y) -> "CoOccurrence":
-        super().fit(X, y)
-        self.matrix_ = lists_matrix(self.lists_, len(self.count_))
-        return self
-
-    def rank(self, given: list[np.ndarray]) -> list[np.ndarray]:
-        size = self.matrix_.shape[1]
-        asked = lists_matrix([g[g < size] for g in given], size)
-        shared = (asked @ self.matrix_.T).tocsr() @ self.matrix_
-        place = np.empty(size, dtype="int64")
-        place[np.argsort(-self.count_, kind="stable")] = np.arange(size)
-        return [_best(shared.getrow(i), place) for i in range(len(given))]
-
-
-def _best(row: sparse.csr_matrix, place: np.ndarray) -> np.ndarray:
-    "The columns of a sparse row with the largest values, ties by popularity."
-    order = np.lexsort((place[row.indices], -row.data))
-    return row.indices[order[: 2 * LENGTH]]
 
 # %% ../../nbs/40a_playlists_ruler.ipynb #26c610cd
 TOP = 50  # tracks of a list that somebody looks at

@@ -54,6 +54,12 @@ class Playlists:
         return pd.factorize(self.tracks["artist_id"])[0]
 
     @property
+    def titles(self) -> np.ndarray:
+        "The title of each playlist, an empty text where there is none."
+        title = self.playlists["title"].astype(object)
+        return title.where(title.notna(), "").to_numpy()
+
+    @property
     def has_titles(self) -> bool:
         return bool(self.playlists["title"].notna().any())
 

@@ -8,9 +8,10 @@ __all__ = ['plot_map', 'map_points', 'show_map', 'plot_names']
 # %% ../nbs/01d_maps.ipynb #maps0003
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
+from matplotlib.path import Path
+from matplotlib.text import Annotation, Text
 
 from musicnb.plot import (
     _ORDER,
@@ -86,28 +87,118 @@ def show_map(
     show(plot_map(place, groups), caption, points=map_points(place, groups, names, neighbors))
 
 # %% ../nbs/01d_maps.ipynb #6c17429f
-_AROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8))
-_PLACES = [(x * r, y * r) for r in (5, 16, 28) for x, y in _AROUND]  # points from the named point
+_ANGLES = np.arange(0, 2 * np.pi, np.pi / 8)
+_AROUND = np.column_stack([np.cos(_ANGLES), np.sin(_ANGLES)]).round(6)
+_STEPS = np.array([5, 14, 26, 42, 62, 86, 114])  # points from the named point
+_PLACES = (_STEPS[:, None, None] * _AROUND).reshape(-1, 2)
+_CROWD = 14  # points that a name may cover; one that covers more is left out
 _GROUND = {"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.7}
+_LINE = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}
 
 
-def _write_beside(ax: Axes, at, name: str, dx: float, dy: float) -> tuple[Text, Bbox]:
-    "A name at one place beside its point, and the box of its words without the line."
-    line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": 2}
-    text = ax.annotate(
-        name,
-        at,
-        (dx, dy),
-        textcoords="offset points",
-        fontsize=8.25,
-        arrowprops=line if max(abs(dx), abs(dy)) > 6 else None,
-        bbox=_GROUND,  # white, which a page shows as its own ground
-        ha="left" if dx > 0 else "right" if dx < 0 else "center",
-        va="bottom" if dy > 0 else "top" if dy < 0 else "center",
-    )
-    renderer = ax.figure.canvas.get_renderer()
-    text.update_positions(renderer)
-    return text, Text.get_window_extent(text, renderer)
+def _drawn_points(
+    ax: Axes,
+) -> np.ndarray:  # (points, 2) in pixels
+    "Where something is drawn that a name should not cover: points, cells, and along lines."
+    found = [np.ma.filled(np.ma.asarray(c.get_offsets(), float), np.nan) for c in ax.collections]
+    for line in ax.lines:
+        xy = np.asarray(line.get_xydata(), float)
+        joined = line.get_linestyle() != "None" and 1 < len(xy) < 50
+        found.append(Path(xy).interpolated(100).vertices if joined else xy)
+    at = ax.transData.transform(np.vstack([np.empty((0, 2)), *found]))
+    return at[np.isfinite(at).all(axis=1)]
+
+
+def _boxes(
+    point: np.ndarray,  # in pixels
+    offsets: np.ndarray,  # (places, 2), from the point, in pixels
+    size: tuple[float, float],  # of the words
+) -> np.ndarray:  # (places, 4): left, bottom, right, top
+    "The words at each place, on the side of the place that is away from the point."
+    low = point + offsets + (np.sign(offsets) - 1) / 2 * size
+    return np.hstack([low, low + size])
+
+
+def _inside(
+    boxes: np.ndarray,  # (boxes, 4)
+    points: np.ndarray,  # (points, 2)
+    margin: float = 0,
+) -> np.ndarray:  # (boxes, points), true or false
+    "Which points lie in which boxes."
+    x, y = points.T
+    left, bottom, right, top = (side[:, None] for side in boxes.T)
+    across = (x > left - margin) & (x < right + margin)
+    return across & (y > bottom - margin) & (y < top + margin)
+
+
+def _overlap(
+    boxes: np.ndarray,  # (boxes, 4)
+    others: np.ndarray,  # (others, 4)
+) -> np.ndarray:  # (boxes, others), true or false
+    "Which boxes lie on which others."
+    a, b = boxes[:, None], others[None]
+    return ((a[..., :2] < b[..., 2:]) & (a[..., 2:] > b[..., :2])).all(axis=-1)
+
+
+def _leads(
+    point: np.ndarray,  # in pixels
+    boxes: np.ndarray,  # (places, 4)
+) -> np.ndarray:  # (places, 12, 2)
+    "Points along the line from the named point to the words at each place."
+    ends = np.clip(point, boxes[:, :2], boxes[:, 2:])
+    return point + np.linspace(0, 1, 12)[:, None] * (ends - point)[:, None]
+
+
+def _crossed(
+    leads: np.ndarray,  # (places, 12, 2)
+    words: np.ndarray,  # (names, 4)
+) -> np.ndarray:  # (places,), true or false
+    "Which lines run through the words of another name."
+    through = _inside(words, leads.reshape(-1, 2), 1).any(axis=0)
+    return through.reshape(len(leads), -1).any(axis=1)
+
+# %% ../nbs/01d_maps.ipynb #names005
+class _Names(Artist):
+    "Names of points, placed anew whenever their figure is drawn."
+
+    def __init__(
+        self,
+        at: np.ndarray,  # (names, 2), in data coordinates
+        names: list[str],
+        texts: list[Annotation],  # one for each name
+    ):
+        super().__init__()
+        self.at, self.names, self.texts = at, names, texts
+        self.set(zorder=-1, in_layout=False)  # drawn before the texts
+
+    def draw(self, renderer):
+        "Find a place for each name, the first first; empty the texts without one."
+        points, marks = self.axes.transData.transform(self.at), _drawn_points(self.axes)
+        spots, words, ways = np.hstack([points - 3, points + 3]), np.empty((0, 4)), np.empty((0, 2))
+        for k, text in enumerate(self.texts):
+            text.set(text=self.names[k], visible=True)
+            size = Text.get_window_extent(text, renderer).size
+            boxes = _boxes(points[k], _PLACES * renderer.points_to_pixels(1), size)
+            leads, frame = _leads(points[k], boxes), self.axes.bbox
+            free = ((boxes[:, :2] > frame.min) & (boxes[:, 2:] < frame.max)).all(axis=1)
+            free &= ~_overlap(boxes, np.vstack([spots, words])).any(axis=1)
+            free &= ~_inside(boxes, ways, 1).any(axis=1) & ~_crossed(leads, words)
+            cost = _inside(boxes, marks, 3).sum(axis=1) + (np.hypot(*_PLACES.T) / 25) ** 2
+            chosen = np.where(free, cost, np.inf).argmin()
+            if not free[chosen] or cost[chosen] > _CROWD:
+                text.set(text="", visible=False)
+                continue
+            _move(text, _PLACES[chosen])
+            words = np.vstack([words, boxes[chosen] + (-4, -1, 4, 1)])
+            ways = np.vstack([ways, leads[chosen]])
+
+
+def _move(text: Annotation, offset: np.ndarray) -> None:
+    "Put a text at a place beside its point, with a line where it is not close by."
+    (dx, dy), far = offset, np.hypot(*offset) > 6
+    sides = {-1: ("right", "top"), 0: ("center", "center"), 1: ("left", "bottom")}
+    text.set(position=(dx, dy), ha=sides[np.sign(dx)][0], va=sides[np.sign(dy)][1])
+    text.arrow_patch.set_visible(far)
 
 
 def plot_names(
@@ -118,23 +209,12 @@ def plot_names(
 ) -> Axes:
     """Write names beside points where they cover no other name, no named point and as few other
     points as can be; a name without room is left out."""
-    ax.figure.draw_without_rendering()  # so that the places of everything are known
-    frame, places = ax.get_window_extent(), ax.transData.transform
-    drawn = places(np.vstack([c.get_offsets() for c in ax.collections] or [np.empty((0, 2))]))
-    named = np.column_stack([x, y])
-    taken = [Bbox.from_extents(*(at - 3), *(at + 3)) for at in places(named)]
-    for at, name in zip(named, map(str, names), strict=True):
-        name = name if len(name) <= 32 else f"{name[:31].rstrip()}…"
-        free = []  # for each place without a name: other points covered, order, box, text
-        for dx, dy in _PLACES:
-            text, box = _write_beside(ax, at, name, dx, dy)
-            inside = frame.contains(*box.min) and frame.contains(*box.max)
-            if inside and not box.count_overlaps(taken):
-                free.append((box.padded(5).count_contains(drawn), len(free), box, text))
-            else:
-                text.remove()
-        free.sort(key=lambda place: place[:2])
-        for *_, text in free[1:]:
-            text.remove()
-        taken += [box for *_, box, _ in free[:1]]
+    at = np.column_stack([x, y]).astype(float)
+    short = [n if len(n) <= 32 else f"{n[:31].rstrip()}…" for n in map(str, names)]
+    look = {"textcoords": "offset points", "fontsize": 8.25, "bbox": _GROUND, "arrowprops": _LINE}
+    texts = [ax.annotate(name, xy, (0, 0), **look) for xy, name in zip(at, short, strict=True)]
+    for text in texts:
+        text.set_in_layout(False)
+    ax.add_artist(_Names(at, short, texts))
+    ax.figure.draw_without_rendering()
     return ax

@@ -2675,6 +2675,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'musicnb/studies/youtube_eda.py'),
                                              'musicnb.studies.youtube_eda._rows_to_name': ( 'youtube_eda.html#_rows_to_name',
                                                                                             'musicnb/studies/youtube_eda.py'),
+                                             'musicnb.studies.youtube_eda._songs_to_find': ( 'youtube_eda.html#_songs_to_find',
+                                                                                             'musicnb/studies/youtube_eda.py'),
                                              'musicnb.studies.youtube_eda._sums': ( 'youtube_eda.html#_sums',
                                                                                     'musicnb/studies/youtube_eda.py'),
                                              'musicnb.studies.youtube_eda._three_digits': ( 'youtube_eda.html#_three_digits',

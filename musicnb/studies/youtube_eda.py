@@ -161,13 +161,12 @@ def plays_points(
     songs: pd.DataFrame,  # the same songs
     named: int = 12,  # songs that carry their names
     most: int = 5_000,  # songs
+    random_state: int = 1,
 ) -> dict:  # for `show`
-    "Songs that one can find by name: the most played ones and those furthest from equal plays."
-    played = songs[["Stream", "Views"]].max(axis=1).rank(ascending=False)
-    apart = songs["log views_per_stream"].abs().rank(ascending=False)
-    rows = np.minimum(played, apart).nsmallest(most).index
-    kept = songs.loc[rows]
-    marked = rows.get_indexer(_rows_to_name(songs, True, named))
+    "Songs that one can find by name, those for children on top."
+    rows = _rows_to_name(songs, True, named)
+    kept = _songs_to_find(songs, rows, most, random_state)
+    kept = kept.sort_values("is_children", kind="stable")
     return scatter_points(
         ax,
         kept["log Stream"],
@@ -178,16 +177,29 @@ def plays_points(
             for v, s in kept[["Views", "Stream"]].to_numpy()
         ],
         groups=kept["is_children"].map({True: "songs for children", False: "songs"}),
-        marked=marked[marked >= 0],
+        marked=kept.index.get_indexer(rows),
         note=_which_songs(len(kept), len(songs)),
     )
+
+
+def _songs_to_find(
+    songs: pd.DataFrame, rows: pd.Index, most: int, random_state: int
+) -> pd.DataFrame:
+    "These rows, the most played songs, those furthest from equal plays, and others by chance."
+    played = songs[["Stream", "Views"]].max(axis=1).rank(ascending=False)
+    apart = songs["log views_per_stream"].abs().rank(ascending=False)
+    first = rows.union(np.minimum(played, apart).nsmallest(most // 4).index)
+    others = songs.drop(first)
+    chance = others.sample(min(most - len(first), len(others)), random_state=random_state)
+    return pd.concat([songs.loc[first], chance])
 
 
 def _which_songs(shown: int, n: int) -> str:
     "Which songs one can find."
     if shown == n:
         return f"All {n:,} songs."
-    return f"{shown:,} of {n:,} songs: the most played, and those furthest from equal plays."
+    which = "the most played, those furthest from equal plays, and others by chance"
+    return f"{shown:,} of {n:,} songs: {which}."
 
 
 def _rows_to_name(songs: pd.DataFrame, log: bool, k: int) -> pd.Index:

@@ -186,7 +186,7 @@
         pen.stroke();
       }
       const taken = [];
-      for (const i of new Set([...told, ...(points.marked || [])])) write(pen, look, i, taken);
+      for (const i of new Set([...told, ...(wide < 560 ? [] : points.marked || [])])) write(pen, look, i, taken);
     }
 
     const about = (i) => (points.said ? points.said[i] : points.groups[points.group[i]]);

@@ -397,7 +397,7 @@ def _touching(fig: Figure) -> int:
         texts += _tick_texts(ax.xaxis) + _tick_texts(ax.yaxis)
         texts += ax.get_legend().get_texts() if ax.get_legend() else []
     level = [text for text in texts if text.get_text() and not text.get_rotation() % 90]
-    boxes = [text.get_window_extent().padded(-1.5) for text in level]
+    boxes = [Text.get_window_extent(text).padded(-1.5) for text in level]  # not their lines
     return sum(a.overlaps(b) for a, b in combinations(boxes, 2))
 
 # %% ../nbs/01b_display.ipynb #f16a0005

@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
-from .core import Interval, NotRun
+from .core import Interval, NotRun, UserError
 from musicnb.describe import (  # noqa: F401
     LABELS,
     describe,
@@ -71,6 +71,10 @@ def _look(k: int) -> dict:
 
 def _as_tables(tables) -> dict[str, pd.DataFrame]:
     "Each series as a table with the column value, and low and high where it has an interval."
+    if not isinstance(tables, pd.Series) and not list(tables):
+        raise UserError(
+            "there is nothing to draw", "one table or more", "fill it before it is drawn"
+        )
     if _one_table(tables):
         return {"": _as_table(tables)}
     return {name: _as_table(tables[name]) for name in tables}

@@ -18,7 +18,14 @@ from markupsafe import Markup
 
 from .markup import inline_svg, short_alt
 from .page import face, frame, page_assets
-from .reference import PAPER, QUESTIONS, Question, Reference, chart_name
+from musicnb.book.reference import (
+    PAPER,
+    QUESTIONS,
+    Question,
+    Reference,
+    chart_before,
+    chart_name,
+)
 from .words import read_out, word
 from ..core import read_published
 
@@ -102,8 +109,8 @@ def answer_cards(
     stems: list[str],  # chapters of this run
     findings: list[dict],  # of this run, in its order
     reference: Reference,
-    draw: Callable = lambda answer: "",  # gives an answer's chart as an SVG document, or ""
-) -> list[dict]:  # study, title, lead (an answer or None), more (further ones), chart
+    draw: Callable = lambda answer, narrow: "",  # an answer's chart, or its drawing for a phone
+) -> list[dict]:  # study, title, lead (an answer or None), more (further ones), chart, narrow
     "What each study of this run has found."
     own = {(f["chapter"], f["id"]): f for f in findings if f["data"] != "twin"}
     parts = [study_of(s) for s in stems]
@@ -112,14 +119,15 @@ def answer_cards(
         asked = [q for q in QUESTIONS if q.study == study]
         told = [a for a in (_answered(q, own, reference) for q in asked) if a]
         lead = told[0] if told else _first_headline(study, own)
-        chart = _drawn(draw(lead), lead) if lead else ""
+        charts = [_drawn(draw(lead, narrow), lead) if lead else "" for narrow in (False, True)]
         cards.append(
             {
                 "study": study,
                 "title": study_title(study),
                 "lead": lead,
                 "more": told[1:],
-                "chart": chart,
+                "chart": charts[0],
+                "narrow": charts[1] if charts[0] else "",
             }
         )
     return cards
@@ -141,13 +149,14 @@ def _drawn(svg: str, answer: dict) -> Markup | str:
 
 def find_chart(
     answer: dict,  # from `answer_cards`
+    out: Path,  # folder of this run
     folder: Path,  # of the reference run
-    draw: Callable,  # gives the chart of a question in this run
+    narrow: bool = False,  # the drawing for a phone
 ) -> str:  # an SVG document or ""
     "The chart of an answer, from the run that the answer is from."
     if answer["own"]:
-        return draw(answer["question"])
-    kept = folder / chart_name(answer["question"])
+        return chart_before(out, answer["question"], narrow)
+    kept = folder / chart_name(answer["question"], narrow)
     return kept.read_text(encoding="utf-8") if kept.is_file() else ""
 
 # %% ../../nbs/08i_index.ipynb #7fa50fec

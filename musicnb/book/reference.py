@@ -110,8 +110,9 @@ def write_reference(
         write_text(folder / name, text)
     write_text(folder / "run.json", dump_reference(run))
     for question in QUESTIONS:
-        if question.chart and (drawn := chart_before(out, question)):
-            write_text(folder / chart_name(question), drawn)
+        for narrow in (False, True):
+            if question.chart and (drawn := chart_before(out, question, narrow)):
+                write_text(folder / chart_name(question, narrow), drawn)
     return folder
 
 
@@ -151,6 +152,7 @@ PAPER = '<rect width="100%" height="100%" fill="#fff"/>'  # below a drawing that
 def chart_before(
     out: Path,  # folder of a run
     question: Question,
+    narrow: bool = False,  # the drawing for a phone
 ) -> str:  # an SVG document, or "" if there is none
     "The figure that carries a question's finding, as `show` was told; else the last before it."
     executed, drawn, stated = out / "notebooks" / f"{question.chapter}.ipynb", "", False
@@ -159,10 +161,12 @@ def chart_before(
     for cell in json.loads(executed.read_text(encoding="utf-8"))["cells"]:
         stated = stated or f'"{question.finding}"' in "".join(cell["source"])
         for output in cell.get("outputs", []):
-            svg = "".join(output.get("data", {}).get("image/svg+xml", ""))
-            if output.get("metadata", {}).get("musicnb", {}).get("answer") == question.finding:
+            about = output.get("metadata", {}).get("musicnb", {})
+            wide = "".join(output.get("data", {}).get("image/svg+xml", ""))
+            svg = about.get("narrow", "") if narrow else wide
+            if about.get("answer") == question.finding:
                 return _on_paper(svg)
-            drawn = drawn if stated else svg or drawn
+            drawn = svg if wide and not stated else drawn
     return _on_paper(drawn)
 
 
@@ -170,9 +174,12 @@ def _on_paper(svg: str) -> str:
     return re.sub(r"(<svg\b[^>]*>)", rf"\1{PAPER}", svg, count=1)
 
 
-def chart_name(question: Question) -> str:
+def chart_name(
+    question: Question,
+    narrow: bool = False,  # the drawing for a phone
+) -> str:
     "The file of a question's chart in the reference's folder."
-    return f"{question.chapter}-{question.finding}.svg"
+    return f"{question.chapter}-{question.finding}{'-narrow' * narrow}.svg"
 
 # %% ../../nbs/08f_reference.ipynb #refa0013
 @dataclass

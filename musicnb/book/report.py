@@ -55,7 +55,6 @@ from .folder import BATCH, Book, Result, no_results, relative_href
 from musicnb.book.reference import (
     QUESTIONS,
     Reference,
-    chart_before,
     chart_name,
     compare_run,
     read_reference,
@@ -571,8 +570,8 @@ def write_index(
     kept = plan.root / "reports" / "reference"
     counts = Counter(row["verdict"] for row in ledger)
 
-    def draw(answer: dict) -> str:
-        return index.find_chart(answer, kept, lambda q: chart_before(plan.book.out, q))
+    def draw(answer: dict, narrow: bool) -> str:
+        return index.find_chart(answer, plan.book.out, kept, narrow)
 
     book = {
         "title": "What makes a song popular?",

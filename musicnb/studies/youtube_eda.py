@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['AUDIO', 'COUNTS', 'SOUND', 'RATES', 'CORRELATIONS', 'PUBLISHED_FIT', 'complete_songs', 'first_copies',
-           'counted_twice', 'share_of_top', 'distance_from_line', 'furthest', 'plot_plays', 'table_agreement',
-           'correlate', 'correct_p_values', 'correlate_with_ratio', 'correlate_pair', 'judge_correlations', 'by_blocks',
-           'flagged_rows', 'table_medians', 'ratio_by_flag', 'table_ratios', 'variance_between', 'table_demand',
-           'artist_means', 'explained_by_sound', 'table_ends', 'fit_line', 'table_fits', 'table_slopes',
-           'plot_diagnostics', 'most_influential', 'spread_ratio', 'describe_residuals', 'table_neighbours',
-           'line_by_artist', 'table_lines', 'interpolated_line', 'judge_line']
+           'counted_twice', 'share_of_top', 'distance_from_line', 'furthest', 'plot_plays', 'plays_points',
+           'table_agreement', 'correlate', 'correct_p_values', 'correlate_with_ratio', 'correlate_pair',
+           'judge_correlations', 'by_blocks', 'flagged_rows', 'table_medians', 'ratio_by_flag', 'table_ratios',
+           'variance_between', 'table_demand', 'artist_means', 'explained_by_sound', 'table_ends', 'fit_line',
+           'table_fits', 'table_slopes', 'plot_diagnostics', 'most_influential', 'spread_ratio', 'describe_residuals',
+           'table_neighbours', 'line_by_artist', 'table_lines', 'interpolated_line', 'judge_line']
 
 # %% ../../nbs/10d_youtube_eda.ipynb #79becffb
 import numpy as np
@@ -27,7 +27,7 @@ from musicnb.intervals import (
     r2_interval,
     table_correlations,
 )
-from ..maps import plot_names
+from ..maps import plot_names, scatter_points
 from ..models.inference import adjusted_r2, demean, fit_ols, table_standard_errors
 from musicnb.plot import (
     INK,
@@ -154,6 +154,52 @@ def plot_plays(
     rows = _rows_to_name(songs, log, named)
     plot_names(ax, x[rows], y[rows], songs["Track"][rows])
     return ax
+
+
+def plays_points(
+    ax: Axes,  # from `plot_plays` with log=True
+    songs: pd.DataFrame,  # the same songs
+    named: int = 12,  # songs that carry their names
+    most: int = 5_000,  # songs
+    random_state: int = 1,
+) -> dict:  # for `show`
+    "Songs that one can find by name, those for children on top."
+    rows = _rows_to_name(songs, True, named)
+    kept = _songs_to_find(songs, rows, most, random_state)
+    kept = kept.sort_values("is_children", kind="stable")
+    return scatter_points(
+        ax,
+        kept["log Stream"],
+        kept["log Views"],
+        names=[f"{t} · {a}" for t, a in kept[["Track", "Artist"]].to_numpy()],
+        said=[
+            f"{_count_in_words(v)} views, {_count_in_words(s)} streams"
+            for v, s in kept[["Views", "Stream"]].to_numpy()
+        ],
+        groups=kept["is_children"].map({True: "songs for children", False: "songs"}),
+        marked=kept.index.get_indexer(rows),
+        note=_which_songs(len(kept), len(songs)),
+    )
+
+
+def _songs_to_find(
+    songs: pd.DataFrame, rows: pd.Index, most: int, random_state: int
+) -> pd.DataFrame:
+    "These rows, the most played songs, those furthest from equal plays, and others by chance."
+    played = songs[["Stream", "Views"]].max(axis=1).rank(ascending=False)
+    apart = songs["log views_per_stream"].abs().rank(ascending=False)
+    first = rows.union(np.minimum(played, apart).nsmallest(most // 4).index)
+    others = songs.drop(first)
+    chance = others.sample(min(most - len(first), len(others)), random_state=random_state)
+    return pd.concat([songs.loc[first], chance])
+
+
+def _which_songs(shown: int, n: int) -> str:
+    "Which songs one can find."
+    if shown == n:
+        return f"All {n:,} songs."
+    which = "the most played, those furthest from equal plays, and others by chance"
+    return f"{shown:,} of {n:,} songs: {which}."
 
 
 def _rows_to_name(songs: pd.DataFrame, log: bool, k: int) -> pd.Index:

@@ -415,7 +415,9 @@ def plot_song_map(
     "A map with the names of the most viewed songs where there is room."
     ax = plot_map(place, groups.astype(str).rename("group"))
     ax.figure.set_size_inches(8.2, 6.2)
-    tops = _most_viewed(place, songs)
+    low, high = ax.get_xlim()
+    ax.set_xlim(low - 0.15 * (high - low), high + 0.15 * (high - low))  # names beside the songs
+    tops = _most_viewed(place, songs, 5)
     rows = songs.iloc[tops][["Track", "Artist"]].to_numpy()
     return plot_names(ax, *place[tops].T, [f"{short(t, 18)} · {a}" for t, a in rows])
 

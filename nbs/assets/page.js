@@ -68,90 +68,174 @@
     mark();
   }
 
-  // A map of named points: search, click, and the neighbours of the chosen one. The static drawing stays without a script.
+  // A map or scatter plot of named points: find one by name, point at it, click, or go from one to the next with the arrow keys.
+  // Paper and pages without a script show the drawing.
   const palette = ["blue", "vermillion", "green", "orange", "purple", "sky"];
   const make = (tag, parent, text = "") => { const made = document.createElement(tag); made.textContent = text; parent.append(made); return made; };
+  const short = (text, most) => (text.length > most ? `${text.slice(0, most - 1).trimEnd()}…` : text);
 
   function songMap(box) {
-    const points = JSON.parse(box.dataset.points), size = points.names.length;
+    const points = JSON.parse(box.dataset.points), size = points.names.length, axes = points.axes;
     delete box.dataset.points;
     const folded = points.names.map((name) => name.toLowerCase());
-    let chosen = -1;
+    const edge = axes ? { left: 58, right: 16, top: 12, bottom: 44 } : { left: 12, right: 12, top: 12, bottom: 12 };
+    let chosen = -1, pointed = -1;
 
     const search = make("input", make("label", box, "Find: "));
     search.type = "search";
     search.placeholder = "artist or title";
     const matches = make("ul", box), canvas = make("canvas", box), legend = make("ul", box), near = make("div", box);
+    box.classList.toggle("scatter", Boolean(axes));
     matches.className = "matches";
     legend.className = "groups";
     near.setAttribute("aria-live", "polite");
+    canvas.tabIndex = 0;
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `Map of ${size} points; the search above finds each of them by name`);
+    canvas.setAttribute("aria-label", `${axes ? "Scatter plot" : "Map"} of ${size} points; the search above finds each by name, arrow keys lead from one to the next`);
+    if (points.note) make("p", near, points.note);
 
-    const marks = points.groups.map((name, group) => {
-      const line = make("li", legend), mark = make("b", line, group < 6 ? "●" : "■");
-      mark.style.color = `var(--fig-${palette[group % 6]})`;
+    const entry = (sign, colour, name) => {
+      const line = make("li", legend), mark = make("b", line, sign);
+      mark.style.color = `var(--fig-${colour})`;
       line.append(` ${name}`);
       return mark;
-    });
-    const place = (i, side) => [12 + points.x[i] / 1000 * (side - 24), 12 + points.y[i] / 1000 * (side - 24)];
+    };
+    const marks = points.groups.map((name, group) => entry(group < 6 ? "●" : "■", palette[group % 6], name));
+    const lines = (points.lines || []).map((line) => ({ ...line, mark: entry(line.dashed ? "╌" : "━", line.colour, line.name) }));
+    const across = (x) => edge.left + x / 1000 * (canvas.clientWidth - edge.left - edge.right);
+    const down = (y) => edge.top + y / 1000 * (canvas.clientHeight - edge.top - edge.bottom);
+    const place = (i) => [across(points.x[i]), down(points.y[i])];
     const shape = (pen, group, x, y, r) => {
       pen.beginPath();
       if (group < 6) pen.arc(x, y, r, 0, 7); else pen.rect(x - r, y - r, 2 * r, 2 * r);
     };
 
-    function draw() {
-      const side = canvas.clientWidth, dense = window.devicePixelRatio || 1, pen = canvas.getContext("2d");
-      if (!side) return;
-      canvas.width = canvas.height = side * dense;
-      pen.scale(dense, dense);
-      const colours = marks.map((mark) => getComputedStyle(mark).color), around = chosen < 0 ? [] : points.near[chosen];
-      pen.globalAlpha = chosen < 0 ? 0.6 : 0.25;
-      for (let i = 0; i < size; i += 1) {
-        pen.fillStyle = colours[points.group[i]];
-        shape(pen, points.group[i], ...place(i, side), 2);
-        pen.fill();
+    function frame(pen, look) {
+      const [left, right, top, bottom] = [across(0), across(1000), down(0), down(1000)];
+      const stroke = (x0, y0, x1, y1) => { pen.beginPath(); pen.moveTo(x0, y0); pen.lineTo(x1, y1); pen.stroke(); };
+      pen.strokeStyle = look.borderTopColor;
+      pen.fillStyle = look.color;
+      pen.textBaseline = "top";
+      pen.textAlign = "center";
+      let free = -Infinity;
+      for (const [x, text] of axes.x.ticks) {
+        stroke(across(x), top, across(x), bottom);
+        const half = pen.measureText(text).width / 2;
+        if (across(x) - half < free) continue;
+        pen.fillText(text, across(x), bottom + 6);
+        free = across(x) + half + 8;
       }
-      pen.globalAlpha = 1;
-      pen.strokeStyle = getComputedStyle(canvas).color;
-      for (const i of around.concat(chosen < 0 ? [] : chosen)) {
-        pen.fillStyle = colours[points.group[i]];
-        shape(pen, points.group[i], ...place(i, side), i === chosen ? 7 : 4.5);
-        pen.fill();
-        pen.stroke();
+      pen.fillText(axes.x.label, (left + right) / 2, bottom + 24);
+      pen.textBaseline = "middle";
+      pen.textAlign = "right";
+      for (const [y, text] of axes.y.ticks) { stroke(left, down(y), right, down(y)); pen.fillText(text, left - 6, down(y)); }
+      pen.textAlign = "left";
+      pen.fillText(axes.y.label, left + 6, top + 2);
+      pen.lineWidth = 2;
+      for (const line of lines) {
+        pen.strokeStyle = getComputedStyle(line.mark).color;
+        pen.setLineDash(line.dashed ? [6, 4] : []);
+        stroke(across(line.x[0]), down(line.y[0]), across(line.x[1]), down(line.y[1]));
+      }
+      pen.setLineDash([]);
+      pen.lineWidth = 1;
+    }
+
+    // Names on the canvas, each where it covers no other.
+    function write(pen, look, i, taken) {
+      const text = short(points.names[i], 36), [x, y] = place(i), wide = pen.measureText(text).width + 8;
+      const left = x + 10 + wide > canvas.clientWidth ? Math.max(x - 10 - wide, 2) : x + 10;
+      for (const move of [0, -14, 14]) {
+        const put = { left, right: left + wide, top: y + move - 9, bottom: y + move + 9 };
+        if (taken.some((one) => one.left < put.right && put.left < one.right && one.top < put.bottom && put.top < one.bottom)) continue;
+        taken.push(put);
+        pen.globalAlpha = 0.85;
+        pen.fillStyle = look.backgroundColor;
+        pen.fillRect(put.left, put.top, wide, 18);
+        pen.globalAlpha = 1;
+        pen.fillStyle = look.color;
+        pen.textAlign = "left";
+        pen.textBaseline = "middle";
+        pen.fillText(text, put.left + 4, y + move);
+        return;
       }
     }
 
+    function draw() {
+      const { clientWidth: wide, clientHeight: high } = canvas, dense = window.devicePixelRatio || 1, pen = canvas.getContext("2d");
+      if (!wide) return;
+      canvas.width = wide * dense;
+      canvas.height = high * dense;
+      pen.scale(dense, dense);
+      const look = getComputedStyle(canvas), colours = marks.map((mark) => getComputedStyle(mark).color);
+      pen.font = `12px ${look.fontFamily}`;
+      if (axes) frame(pen, look);
+      pen.globalAlpha = chosen < 0 ? 0.6 : 0.3;
+      for (let i = 0; i < size; i += 1) {
+        pen.fillStyle = colours[points.group[i]];
+        shape(pen, points.group[i], ...place(i), 2);
+        pen.fill();
+      }
+      pen.globalAlpha = 1;
+      pen.strokeStyle = look.color;
+      const told = [pointed, chosen].filter((i) => i >= 0);
+      for (const i of [...(chosen < 0 || !points.near ? [] : points.near[chosen]), ...told]) {
+        pen.fillStyle = colours[points.group[i]];
+        shape(pen, points.group[i], ...place(i), told.includes(i) ? 7 : 4.5);
+        pen.fill();
+        pen.stroke();
+      }
+      const taken = [];
+      for (const i of new Set([...told, ...(wide < 560 ? [] : points.marked || [])])) write(pen, look, i, taken);
+    }
+
+    const about = (i) => (points.said ? points.said[i] : points.groups[points.group[i]]);
     const button = (list, i) => {
-      const made = make("button", make("li", list), `${points.names[i]} · ${points.groups[points.group[i]]}`);
+      const made = make("button", make("li", list), `${points.names[i]} · ${about(i)}`);
       made.type = "button";
       made.addEventListener("click", () => choose(i));
     };
     function choose(i) {
       chosen = i;
+      pointed = -1;
       near.replaceChildren();
       matches.replaceChildren();
-      make("p", near, `Nearest to ${points.names[i]} (${points.groups[points.group[i]]}) by all features:`);
-      const list = make("ol", near);
-      for (const j of points.near[i]) button(list, j);
+      make("p", near, points.near ? `Nearest to ${points.names[i]} (${about(i)}) by all features:` : `${points.names[i]}: ${about(i)}`);
+      if (points.near) { const list = make("ol", near); for (const j of points.near[i]) button(list, j); }
       draw();
     }
     search.addEventListener("input", () => {
-      const words = search.value.trim().toLowerCase();
+      const words = search.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
       matches.replaceChildren();
-      if (!words) return;
-      const found = folded.flatMap((name, i) => (name.includes(words) ? [i] : []));
+      if (!words.length) return;
+      const found = folded.flatMap((name, i) => (words.every((word) => name.includes(word)) ? [i] : []));
       for (const i of found.slice(0, 8)) button(matches, i);
-      make("li", matches, found.length > 8 ? `and ${found.length - 8} more` : found.length ? "" : "No song on this map has that in its name.");
+      make("li", matches, found.length > 8 ? `and ${found.length - 8} more` : found.length ? "" : "No song here has that in its name.");
     });
-    canvas.addEventListener("click", (event) => {
-      const side = canvas.clientWidth;
-      let best = 0, least = Infinity;
+    const nearest = (x, y, most, fits = () => true) => {
+      let best = -1, least = most ** 2;
       for (let i = 0; i < size; i += 1) {
-        const [x, y] = place(i, side), far = (x - event.offsetX) ** 2 + (y - event.offsetY) ** 2;
-        if (far < least) [best, least] = [i, far];
+        const [px, py] = place(i), far = (px - x) ** 2 + (py - y) ** 2;
+        if (far < least && fits(px - x, py - y)) [best, least] = [i, far];
       }
-      if (least < 400) choose(best);
+      return best;
+    };
+    canvas.addEventListener("click", (event) => {
+      const found = nearest(event.offsetX, event.offsetY, 20);
+      if (found >= 0) choose(found);
+    });
+    const point = (i) => { if (i !== pointed) { pointed = i; requestAnimationFrame(draw); } };
+    canvas.addEventListener("pointermove", (event) => { if (event.pointerType === "mouse") point(nearest(event.offsetX, event.offsetY, 14)); });
+    canvas.addEventListener("pointerleave", () => point(-1));
+    const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    canvas.addEventListener("keydown", (event) => {
+      const way = ways[event.key];
+      if (!way) return;
+      event.preventDefault();
+      const from = chosen >= 0 ? place(chosen) : [canvas.clientWidth / 2, canvas.clientHeight / 2];
+      const ahead = (dx, dy) => dx * way[0] + dy * way[1] > Math.max(1, Math.abs(dx * way[1] - dy * way[0]));
+      const next = nearest(...from, Infinity, ahead);
+      if (next >= 0) choose(next);
     });
 
     box.hidden = false;

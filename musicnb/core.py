@@ -321,6 +321,7 @@ class Run:
         self.data: list[Provenance] = []
         self.findings: list[Finding] = []
         self.scores: list[dict] = []
+        self._scored: set[tuple] = set()  # what makes each score unique
         self.ledger: list[dict] = []
         self.kept: list[str] = []  # files, relative to the folder of models
         self._target = os.environ.get("MUSICNB_RESULTS")
@@ -507,10 +508,11 @@ def score(
         data=self.kind,
         note=note,
     )
-    if any(all(row[k] == old[k] for k in _SCORE_KEY) for old in self.scores):
-        raise ValueError(
-            "this score was recorded before: " + ", ".join(f"{k}={row[k]}" for k in _SCORE_KEY)
-        )
+    key = tuple(row[k] for k in _SCORE_KEY)
+    if key in self._scored:
+        told = ", ".join(f"{k}={v}" for k, v in zip(_SCORE_KEY, key, strict=True))
+        raise ValueError(f"this score was recorded before: {told}")
+    self._scored.add(key)
     self._add("scores", row)
     return row
 

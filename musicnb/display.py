@@ -242,12 +242,17 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 
 def to_svg(
     fig: Figure,  # drawn figure
     salt: str = "",  # text from which the ids inside are made: two figures on one page need two
+    laid_out: bool = False,  # all places are known, and kept
 ) -> str:  # an <svg> element, without XML head
     "The figure as an SVG element: reproducible, its text in the reader's own font."
-    out = io.StringIO()
+    out, engine = io.StringIO(), fig.get_layout_engine()
+    if laid_out and engine:  # it takes half of the time of a drawing
+        fig.set_layout_engine("none")
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with matplotlib.rc_context({"svg.hashsalt": salt or "musicnb", "svg.fonttype": "none"}):
         fig.savefig(out, format="svg", bbox_inches="tight", pad_inches=0.04, metadata=nothing)
+    if engine:
+        fig.set_layout_engine(engine)
     svg = out.getvalue()
     svg = re.sub(r'<g id="[^"]*"', "<g", svg[svg.index("<svg") :])  # the same in every figure
     return svg.replace("'DejaVu Sans', sans-serif", _FONT).rstrip()
@@ -263,10 +268,13 @@ def _panels(fig: Figure) -> list[Axes]:
     return [ax for ax in fig.axes if not hasattr(ax, "_colorbar")]
 
 
-def _wrap(text: Text, inches: float) -> None:
+def _wrap(text: Text, inches: float) -> bool:  # was there anything to do?
+    "Break a text into lines of this width at most."
     letters = max(int(inches / _LETTER), 12)
-    if any(len(line) > letters for line in text.get_text().splitlines()):
+    long = any(len(line) > letters for line in text.get_text().splitlines())
+    if long:
         text.set_text(textwrap.fill(" ".join(text.get_text().split()), letters))
+    return long
 
 
 def _label_alone(panels: list[Axes]) -> None:
@@ -331,20 +339,21 @@ def _tick_texts(axis: Axis) -> list[Text]:
     return [text for text in texts if text.get_visible() and text.get_text()]
 
 
-def _thin_ticks(axis: Axis) -> None:
+def _thin_ticks(axis: Axis) -> bool:  # was there anything to do?
     "Every second number where numbers touch, until none do; names are turned."
-    for _ in range(3):
+    for tried in range(3):
         texts = _tick_texts(axis)
         boxes = sorted((text.get_window_extent() for text in texts), key=lambda box: box.x0)
         if not any(a.x1 + 4 > b.x0 for a, b in pairwise(boxes)) or texts[0].get_rotation():
-            return
+            return tried > 0
         if any(len(re.findall("[A-Za-z]", name)) > 2 for name in tick_names(axis).values()):
             axis.set_tick_params(labelrotation=40)
-            return
+            return True
         low, high = sorted(axis.get_view_interval())
         places = [at for at in axis.get_majorticklocs() if low <= at <= high]
         names = axis.get_major_formatter().format_ticks(places)
         axis.set_ticks(places[::2], names[::2])
+    return True
 
 
 def _label_once(panels: list[Axes]) -> None:
@@ -367,15 +376,17 @@ def _label_once(panels: list[Axes]) -> None:
 def _fit_texts(fig: Figure) -> None:
     "Break what is written around a panel so that it stays beside the panel; thin its numbers."
     fig.draw_without_rendering()  # so that the places of everything are known
-    width = fig.get_figwidth()
+    width, changed = fig.get_figwidth(), False
     for ax in _panels(fig):
         left, right = ax.bbox.x0 / fig.dpi, ax.bbox.x1 / fig.dpi
         alone = ax.get_subplotspec() is None or ax.get_gridspec().ncols == 1
         room = min(left + right, 2 * width - left - right) if alone else right - left
-        _wrap(ax._left_title, width - left if alone else room)
-        _wrap(ax.xaxis.label, room)
-        _wrap(ax.yaxis.label, ax.bbox.height / fig.dpi)
-        _thin_ticks(ax.xaxis)
+        changed |= _wrap(ax._left_title, width - left if alone else room)
+        changed |= _wrap(ax.xaxis.label, room)
+        changed |= _wrap(ax.yaxis.label, ax.bbox.height / fig.dpi)
+        changed |= _thin_ticks(ax.xaxis)
+    if changed:
+        fig.draw_without_rendering()
 
 
 def _touching(fig: Figure) -> int:
@@ -408,7 +419,6 @@ def to_narrow(
     above = sum(legend.get_window_extent().height for legend in fig.legends) / fig.dpi
     fig.set_size_inches(_PHONE, sum(heights) + above + 0.1)
     _fit_texts(fig)
-    fig.draw_without_rendering()
     thin = min(ax.bbox.width for ax in panels) / fig.dpi < _LEAST
     wide = fig.get_tightbbox().width > _PHONE + 0.1
     return not thin and not wide and _touching(fig) <= touched
@@ -584,9 +594,9 @@ def show(
     if isinstance(obj, Figure):
         _label_once(_panels(obj))
         _fit_texts(obj)
-        svg = to_svg(obj, caption + alt)
+        svg = to_svg(obj, caption + alt, laid_out=True)
         if len(svg) < _HEAVY and to_narrow(obj):
-            told["narrow"] = to_svg(obj, caption + alt + " narrow")
+            told["narrow"] = to_svg(obj, caption + alt + " narrow", laid_out=True)
         data = {
             "text/html": _figure_html(svg, caption, alt),
             "image/svg+xml": svg,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import joblib
@@ -70,6 +70,15 @@ class Evaluation:
     def repeats(self) -> int:
         return int(self.scores["repeat"].nunique())
 
+    @cached_property
+    def sizes(self) -> tuple[float, float]:
+        "Training and test rows, means over the repeats."
+        return tuple(self.scores[["n_train", "n_test"]].mean())
+
+    @cached_property
+    def _tables(self) -> dict[str, pd.DataFrame]:  # of each model
+        return dict(iter(self.scores.sort_values("repeat", kind="stable").groupby("model")))
+
     @property
     def method(self) -> str:
         "How the intervals are made, in words."
@@ -84,8 +93,7 @@ class Evaluation:
     def over_repeats(self, model: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
         "A model's score in each repeat, and in the draws of each repeat."
         if metric != "skill":
-            mine = self.scores[self.scores["model"] == model].sort_values("repeat")
-            return mine[metric].to_numpy(), self.drawn[model, metric]
+            return self._tables[model][metric].to_numpy(), self.drawn[model, metric]
         loss = _LOSS[self.task]
         ours, nothing = (self.over_repeats(m, loss) for m in (model, self.baseline))
         return tuple(1 - a / b for a, b in zip(ours, nothing, strict=True))
@@ -236,7 +244,7 @@ def _bootstrap(
 
 # %% ../nbs/05d_evaluate.ipynb #bb27353b
 def _interval(evaluation: Evaluation, values: np.ndarray, drawn: np.ndarray) -> Interval:
-    return wider_interval(values, drawn, *evaluation.scores[["n_train", "n_test"]].mean())
+    return wider_interval(values, drawn, *evaluation.sizes)
 
 
 def score_interval(
@@ -377,19 +385,8 @@ class Experiment:
                 for name in (self.task.baseline[0], "Permuted labels"):
                     self.found.setdefault((features, kind, name), missing)
             if able:
-                made = evaluate_models(
-                    able,
-                    X,
-                    self.y,
-                    parts[:repeats],
-                    self.random_state,
-                    self.groups,
-                    self.n_resamples,
-                    keep,
-                    self.task,
-                    self.n_jobs,
-                    permuted,
-                )
+                how = self.random_state, self.groups, self.n_resamples, keep, self.task, self.n_jobs
+                made = evaluate_models(able, X, self.y, parts[:repeats], *how, permuted)
                 self._record(features, kind, made, note)
 
 # %% ../nbs/05d_evaluate.ipynb #c3cb102e
@@ -443,7 +440,7 @@ def evaluation(
 def _about(
     self: Experiment, interval: Interval, made: Evaluation, split: str, metric: str
 ) -> Interval:
-    return Interval(*interval, n=round(made.scores["n_test"].mean()), split=split, metric=metric)
+    return Interval(*interval, n=round(made.sizes[1]), split=split, metric=metric)
 
 
 @patch

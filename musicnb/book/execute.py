@@ -178,6 +178,7 @@ def _papermill_engine(
         def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout, **_):
             options = {"kernel_name": kernel_name, "startup_timeout": start_timeout}
             options["extra_arguments"] = ["--IPKernelApp.capture_fd_output=False"]
+            options["shutdown_kernel"] = "immediate"  # all is said; its goodbye takes half a second
             return client(nb_man, **options, timeout=None, config=config).execute()
 
     return ChapterEngine
@@ -247,8 +248,9 @@ def execute_job() -> None:
 
     job, last = json.loads(sys.stdin.readline()), {}
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    # what a kernel writes for itself, and the user's own start-up files, stay out of it
-    os.environ |= {"IPYTHONDIR": job["folder"], "JUPYTER_RUNTIME_DIR": job["folder"]}
+    # what a kernel writes for itself goes with it, however it ends; the user's own start-up files
+    # stay out of it
+    os.environ |= dict.fromkeys(("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "TMPDIR"), job["folder"])
 
     def tell(message: dict) -> None:
         last.update(message)

@@ -31,6 +31,7 @@ from ..splits import split_artist_apart
 # %% ../../nbs/06f_networks.ipynb #6c0c9735
 def import_keras():  # the module
     "Keras, without TensorFlow's remarks on processors and on each new network."
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no remarks later on either
     with open(os.devnull, "w") as nowhere:
         stderr = os.dup(2)  # the remarks come from C++, past sys.stderr
         os.dup2(nowhere.fileno(), 2)

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PUBLISHED_EPOCHS', 'has_copy', 'baselines', 'networks_as_published', 'mended_networks', 'training_histories',
-           'plain_history', 'network_variants', 'table_variants', 'luck_of_seeds', 'state_variants', 'judge_network',
-           'TrackBlend', 'track_blend', 'fit_members', 'shuffled_gain', 'one_width', 'coverage_by', 'coverage_by_split',
-           'record_coverage', 'artist_shares', 'table_artists', 'score_locked', 'table_ends', 'card_scores',
-           'blend_card', 'invented_tracks', 'ask_predict']
+           'plain_history', 'network_variants', 'table_variants', 'luck_of_seeds', 'state_variants', 'fit_permuted',
+           'judge_network', 'TrackBlend', 'track_blend', 'fit_members', 'shuffled_gain', 'one_width', 'coverage_by',
+           'coverage_by_split', 'record_coverage', 'artist_shares', 'table_artists', 'score_locked', 'table_ends',
+           'card_scores', 'blend_card', 'invented_tracks', 'ask_predict']
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0004
 import subprocess
@@ -27,7 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 from ..core import Interval, NotRun, Provenance, Run
-from ..evaluate import Evaluation, Experiment, Split, paired_difference
+from ..evaluate import Evaluation, Experiment, Split, evaluate_models, paired_difference
 from ..features import select_features
 from ..intervals import bootstrap_mean, conformal_margin, move_ends, table_coverage
 from musicnb.models.estimators import (
@@ -202,6 +202,21 @@ def state_variants(
         for id, (change, metric) in asked.items()
         if change in effects.index
     ]
+
+# %% ../../nbs/20c_popularity_predict.ipynb #e5eef04d
+def fit_permuted(
+    exp: Experiment,  # with the baseline on the random split
+    model: BaseEstimator,  # unfitted
+    features: str,  # name of the feature set
+    share: float,  # of the training rows, above 0 and at most 1
+) -> None:
+    "Score a model that learned labels in a random order, on the first random split."
+    train, test = exp.splits["random"][0]
+    part = np.random.default_rng(exp.random_state).permutation(train)[: int(share * len(train))]
+    named, splits = {"Permuted labels": model}, [(np.sort(part), test)]
+    about = dict(groups=exp.groups, task=exp.task, permuted=False)
+    made = evaluate_models(named, exp.tables[features], exp.y, splits, exp.random_state, **about)
+    exp._record(features, "random", made, f"on {len(part):,} training rows")
 
 # %% ../../nbs/20c_popularity_predict.ipynb #ppre0028
 def judge_network(

@@ -6,21 +6,32 @@
 __all__ = ['FIRST', 'PUBLISHED', 'SECOND', 'ELAPSED', 'READ_IN', 'ADDED', 'table_dates', 'interpolate_counts', 'table_joined',
            'keep_like_first', 'table_first_rows', 'table_gaps', 'comments_closed', 'share_by_artist', 'table_children',
            'table_channels', 'plot_children', 'find_published_song', 'published_class_share', 'table_repeats',
-           'repeats_booster', 'drop_others', 'gain_without_copies', 'table_added', 'size_tenths', 'coverage_weights',
-           'weighted_median', 'coverage_gap', 'table_age_rates']
+           'repeats_booster', 'drop_others', 'gain_without_copies', 'join_repeats', 'add_apart', 'table_added',
+           'size_tenths', 'coverage_weights', 'weighted_median', 'coverage_gap', 'table_age_rates']
 
 # %% ../../nbs/10c_youtube_counts.ipynb #0eee5d8d
 import re
+from dataclasses import replace
 from datetime import date
 
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
 from scipy import stats
+from sklearn.base import BaseEstimator
 from sklearn.metrics import r2_score
 
 from ..core import Interval, NotRun, read_published
-from ..evaluate import Experiment, Split, drop_shared, share_of_copies
+from musicnb.evaluate import (
+    Evaluation,
+    Experiment,
+    Split,
+    draw_splits,
+    drop_shared,
+    evaluate_models,
+    record_scores,
+    share_of_copies,
+)
 from ..intervals import bootstrap_mean
 from musicnb.plot import (
     BLUE,
@@ -329,6 +340,53 @@ def gain_without_copies(
         with_copies, without = (r2_score(actual, m.predict(X.iloc[alone])) for m in pair)
         gains.append(with_copies - without)
     return float(np.mean(gains))
+
+# %% ../../nbs/10c_youtube_counts.ipynb #50befd9b
+def join_repeats(
+    exp: Experiment,
+    made: Evaluation,  # the same models on further splits with artists apart
+    features: str,  # name of the feature set
+) -> None:
+    "Add the further splits to those that an experiment has, and record the scores of all."
+    kind, models = "artist-apart", list(made.scores["model"].unique())
+    first = exp.found[features, kind, models[-1]]
+    later = made.scores.assign(repeat=made.scores["repeat"] + first.repeats)
+    earlier = first.scores[first.scores["model"].isin(models)]
+    drawn = {key: np.concatenate([first.drawn[key], made.drawn[key]]) for key in made.drawn}
+    scores = pd.concat([earlier, later], ignore_index=True)
+    both = replace(first, scores=scores, drawn=drawn)
+    exp.found |= {(features, kind, model): both for model in models}
+    record_scores(exp.run, both, features, kind, exp.test_share, exp.metrics, exp.target)
+
+
+def add_apart(
+    exp: Experiment,  # its splits have the seeds from its own on
+    models: dict[str, BaseEstimator],  # fitted already on the first splits
+    features: str,  # on this feature set
+    apart: int,  # splits with artists apart, in all
+    *keys: pd.Series,  # as for `drop_shared`
+    permuted: bool = False,  # permuted labels too?
+) -> None:
+    "Score models on more splits with artists apart. Rows whose target is unknown stay out."
+    first = exp.found[features, "artist-apart", list(models)[-1]]
+    if isinstance(first, NotRun) or apart <= first.repeats:
+        return
+    seeds = range(exp.random_state + first.repeats, exp.random_state + apart)
+    splits = draw_splits(len(exp.y), exp.test_share, seeds, pd.Series(exp.groups), *keys)
+    known = np.flatnonzero(pd.notna(exp.y))
+    parts = [tuple(np.intersect1d(p, known) for p in split) for split in splits["artist-apart"]]
+    made = evaluate_models(
+        models,
+        exp.tables[features],
+        exp.y,
+        parts,
+        exp.random_state,
+        exp.groups,
+        task=exp.task,
+        n_jobs=exp.n_jobs,
+        permuted=permuted,
+    )
+    join_repeats(exp, made, features)
 
 # %% ../../nbs/10c_youtube_counts.ipynb #ed2a6479
 ADDED = {

@@ -8,8 +8,8 @@ __all__ = ['MAPS', 'PAIRS', 'log_growth', 'cut_on_scales', 'variance_between', '
            'table_means', 'silhouette_interval', 'table_density', 'density_tables', 'cut_at_distances', 'kmeans_behind',
            'autoencoders', 'table_codes', 'plot_behind', 'table_restarts', 'draw_maps', 'kept_neighbours', 'short',
            'plot_song_map', 'table_landmarks', 'learn_groups', 'table_agreement', 'agree_over_seeds', 'share_ahead',
-           'record_silhouettes', 'record_agreement', 'StackedGroups', 'keep_known', 'stack_groups', 'holm_p_values',
-           'GrowthGroups', 'describe_growth']
+           'record_silhouettes', 'record_agreement', 'StackedGroups', 'keep_known', 'stack_groups', 'explain_apart',
+           'holm_p_values', 'GrowthGroups', 'describe_growth']
 
 # %% ../../nbs/10g_youtube_groups.ipynb #2e4efa00
 import warnings
@@ -24,6 +24,7 @@ from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LinearRegression
 from sklearn.manifold import TSNE
 from sklearn.metrics import adjusted_rand_score, silhouette_samples
 from sklearn.neighbors import NearestNeighbors
@@ -38,11 +39,13 @@ from statsmodels.stats.multitest import multipletests
 from threadpoolctl import threadpool_limits
 
 from ..core import Interval, NotRun, Run, UserError, typographic_minus
+from ..evaluate import Experiment, draw_splits, evaluate_models
 from ..intervals import bootstrap_mean
 from ..maps import plot_map, plot_names
 from ..models.cluster import DensityGroups, cluster_resamples, pairwise_ari, scan_kmeans
 from ..models.networks import KerasAutoencoder
 from ..plot import label, panels, table_intervals
+from .youtube_counts import join_repeats
 
 # %% ../../nbs/10g_youtube_groups.ipynb #f7ca43ab
 def log_growth(
@@ -584,6 +587,34 @@ def stack_groups(
         own = pd.get_dummies(labels, prefix="group", dtype="float32")
         tables |= {name: own, f"{features} + {name}": pd.concat([plain, own], axis=1)}
     return StackedGroups(rows, moved, tables)
+
+
+def explain_apart(
+    asked: dict[str, Experiment],  # of stacked rows, with the grouping and the features
+    name: str,  # of the grouping
+    clusterer: Pipeline,
+    models: dict[str, BaseEstimator],  # of the features alone
+    X: pd.DataFrame,  # features of all songs
+    features: str,  # name of the feature set
+    seeds,  # one further split with artists apart for each
+    *keys: pd.Series,  # as for `drop_shared`
+) -> None:
+    "Score a grouping and its features on further splits, and join them to the experiments."
+    if not len(seeds):
+        return
+    exp = next(iter(asked.values()))
+    artist = pd.Series(np.asarray(exp.groups)[: len(X)])
+    splits = draw_splits(len(X), exp.test_share, seeds, artist, *keys)["artist-apart"]
+    learned = learn_groups({name: clusterer}, X, [train for train, _ in splits], seeds)
+    stacked = stack_groups(X, features, {"artist-apart": splits}, {"artist-apart": learned})
+    sets = {name: {"OLS": LinearRegression()}, features: models}
+    for exp in (e for e in asked.values() if not isinstance(e.splits["artist-apart"], NotRun)):
+        y = np.asarray(exp.y)[: len(X)][stacked.rows]
+        known = keep_known(stacked.splits, y)["artist-apart"]
+        for what, some in sets.items():
+            same = dict(groups=artist[stacked.rows], n_jobs=exp.n_jobs, permuted=False)
+            made = evaluate_models(some, stacked.tables[what], y, known, exp.random_state, **same)
+            join_repeats(exp, made, what)
 
 
 def holm_p_values(

@@ -171,7 +171,7 @@ def split_scores(
     of_model = {
         name: t[t["model"] == model].set_index("repeat")[metric] for name, t in tables.items()
     }
-    return pd.DataFrame(of_model).rename_axis("split")
+    return pd.DataFrame(of_model).dropna().rename_axis("split")  # splits that all of them have
 
 
 def table_readings(

@@ -3,6 +3,7 @@ tables of one's own."""
 
 import dataclasses
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,29 @@ def test_what_a_table_lacks_is_said_in_one_line(raw, folder, tmp_path, change, l
     with pytest.raises(UserError, match=re.escape(line)) as told:
         ask(change(raw[COLUMNS].head(3)), folder, tmp_path)
     assert "\n" not in str(told.value)
+
+
+def test_pieces_do_not_depend_on_what_was_seen_before():
+    titles = pd.DataFrame({"track_name": ["Blue moon", "Blue train", "Night train", "1999", ""]})
+    first = genre_words.NameNgrams().fit(titles)
+    said = first.transform(titles).toarray()
+    genre_words._letters.cache_clear()
+    genre_words._words.cache_clear()
+    genre_words._letters(2, 4).count(["another text first"])
+    again = genre_words.NameNgrams().fit(titles)
+    assert [p.tolist() for p in again.pieces_] == [p.tolist() for p in first.pieces_]
+    assert (again.transform(titles).toarray() == said).all()
+    assert (first.transform(titles).toarray() == said).all(), "fitted in another process"
+
+
+def test_threads_share_the_pieces():
+    counter = genre_words.PieceCounts(analyzer="char_wb", ngram_range=(2, 4))
+    texts = [f"{i:x} song {i}" for i in range(2_000)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda k: counter.count(texts[k::4]).sum(), range(4)))
+    alone = genre_words.PieceCounts(analyzer="char_wb", ngram_range=(2, 4))
+    assert sum(found) == alone.count(texts).sum()
+    assert sorted(counter.numbers.values()) == list(range(len(counter.numbers)))
 
 
 @pytest.fixture

@@ -19,20 +19,21 @@ import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import cdist, squareform
+from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import AdaBoostClassifier, VotingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_curve
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import QuantileTransformer, SplineTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from ..core import NotRun, UserError
 from ..evaluate import Evaluation, Experiment, evaluate_models, paired_difference, take
-from ..intervals import bootstrap_statistic
+from ..intervals import bootstrap_interval, cluster_ids, resample_groups
 from ..models import estimators
 from musicnb.models.networks import (
     KerasClassifier,
@@ -277,14 +278,18 @@ def table_training(
     rows = {}
     for name in models:
         pairs = zip(exp.fitted(name, split, features), exp.splits[split], strict=False)
-        seen = [_score_rows(exp, model, train, metric, features) for model, (train, _) in pairs]
+        seen = [_score_learnt(exp, model, parts, metric, features) for model, parts in pairs]
         rows[name] = {"training rows": np.mean(seen)}
         rows[name]["test rows"] = exp.score(name, metric, split, features).value
     table = pd.DataFrame(rows).T.rename_axis("model")
     return table.assign(gap=table["training rows"] - table["test rows"])
 
 
-def _score_rows(exp: Experiment, model, rows: np.ndarray, metric: str, features: str) -> float:
+def _score_learnt(exp: Experiment, model, split: Split, metric: str, features: str) -> float:
+    "The score on some of the training rows."
+    train, test = split
+    size = min(len(train), len(test))
+    rows = np.random.default_rng(exp.random_state).choice(train, size, replace=False)
     said = exp.task.predict(model, take(exp.tables[features], rows))
     return exp.task.score(np.asarray(exp.y)[rows], said)[metric]
 
@@ -387,16 +392,19 @@ def table_members(
     return pd.DataFrame(rows).T[["auroc", "accuracy", "log_loss"]].rename_axis("member")
 
 # %% ../../nbs/30d_genre_models.ipynb #6676b2b8
-def _genre_auroc(said: pd.DataFrame, genre: str) -> float:
-    columns = [f"p_{k}" for k in range(len(GENRES))]
-    one = np.eye(len(GENRES))[said["actual"]]
-    p = said[columns].to_numpy()
-    if genre == "micro":
-        return roc_auc_score(one.ravel(), p.ravel())
-    if genre == "macro":
-        return float(np.mean([roc_auc_score(a, b) for a, b in zip(one.T, p.T, strict=True)]))
-    k = GENRES.index(genre)
-    return roc_auc_score(one[:, k], p[:, k])
+def _auroc(truth: np.ndarray, score: np.ndarray) -> np.ndarray:
+    "The AUROC of each column, by mean ranks."
+    ones = truth.sum(axis=0)
+    above = (rankdata(score, axis=0) * truth).sum(axis=0) - ones * (ones + 1) / 2
+    with np.errstate(invalid="ignore"):  # a draw can lack a rare genre
+        return above / (ones * (len(truth) - ones))
+
+
+def _genre_aurocs(actual: np.ndarray, p: np.ndarray) -> np.ndarray:
+    "The AUROC of each genre, their mean (macro), and that of all pairs in one list (micro)."
+    one = np.eye(len(GENRES))[actual]
+    each = _auroc(one, p)
+    return np.array([*each, each.mean(), *_auroc(one.reshape(-1, 1), p.reshape(-1, 1))])
 
 
 def table_auroc(
@@ -406,12 +414,12 @@ def table_auroc(
     random_state: int = 1,
 ) -> pd.DataFrame:  # index: genre, best first, then macro and micro; value, low, high
     "AUROC of each genre against the rest, and two averages, by bootstrap over artists."
-    rows = {
-        name: bootstrap_statistic(
-            partial(_genre_auroc, genre=name), said, groups, n_resamples, random_state
-        )
-        for name in (*GENRES, "macro", "micro")
-    }
+    p = said[[f"p_{k}" for k in range(len(GENRES))]].to_numpy()
+    actual, units = said["actual"].to_numpy(), cluster_ids(groups, len(said))
+    resamples = resample_groups(units, n_resamples, random_state)
+    draws = np.array([_genre_aurocs(actual[rows], p[rows]) for rows in resamples])
+    found = zip((*GENRES, "macro", "micro"), _genre_aurocs(actual, p), draws.T, strict=True)
+    rows = {name: bootstrap_interval(value, drawn) for name, value, drawn in found}
     table = table_intervals(rows).rename_axis("genre")
     ordered = table.loc[GENRES].sort_values("value", ascending=False)
     return pd.concat([ordered, table.loc[["macro", "micro"]]])

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['KEY_CODINGS', 'variance_between', 'table_feature_auroc', 'table_profiles', 'closest_genres', 'lda_space',
            'explained_shares', 'table_loadings', 'table_meaning', 'encode_key', 'principal_components', 'place_tsne',
-           'place_umap', 'neighbour_vote', 'genre_silhouette', 'linear_discriminant', 'smallest_gain', 'SortedKMeans',
-           'cluster_stability', 'table_cluster_genres', 'draw_map_songs', 'nearest_songs']
+           'place_tsne_twice', 'place_umap', 'neighbour_vote', 'genre_silhouette', 'linear_discriminant',
+           'smallest_gain', 'SortedKMeans', 'cluster_stability', 'table_cluster_genres', 'draw_map_songs',
+           'nearest_songs']
 
 # %% ../../nbs/30c_genre_space.ipynb #e264830f
 import warnings
@@ -203,6 +204,28 @@ def place_tsne(
 
     rounds = dict(early_exaggeration_iter=250, n_iter=max_iter - 250, neighbors="exact")
     return np.asarray(openTSNE.TSNE(2, **rounds, **settings).fit(Z))
+
+
+def place_tsne_twice(
+    Z: np.ndarray,  # from `principal_components`
+    perplexities: tuple[int, int] = (30, 50),  # the smaller one first
+    max_iter: int = 500,  # rounds of the first map, above 250
+    random_state: int = 1,
+) -> dict[int, np.ndarray]:  # perplexity -> (rows, 2)
+    """Two t-SNE maps of many rows in 2-D. Neighbours are looked for once, and the second map starts
+    where the first one ended."""
+    from openTSNE import TSNE, TSNEEmbedding, affinity, initialization
+
+    same, (small, large) = dict(n_jobs=1, random_state=random_state), perplexities
+    near = affinity.PerplexityBasedNN(Z, large, method="exact", **same)
+    near.set_perplexity(small)
+    start = initialization.pca(Z, random_state=random_state)
+    first = TSNE(early_exaggeration_iter=250, n_iter=max_iter - 250, **same).fit(
+        affinities=near, initialization=start
+    )
+    near.set_perplexity(large)
+    second = TSNEEmbedding(np.array(first), near, **same).optimize(max_iter - 250)
+    return {small: np.asarray(first), large: np.asarray(second)}
 
 
 def place_umap(

@@ -4,19 +4,21 @@
 
 # %% auto #0
 __all__ = ['NAMES', 'VECTORS', 'STACKED', 'PUBLISHED_UNITS', 'script_of', 'table_names', 'VectorSource', 'check_vectors',
-           'find_vectors', 'table_vectors', 'encode_texts', 'NameVectors', 'NameNgrams', 'ngram_model', 'table_words',
-           'ArtistGenres', 'ask_each', 'StackedClassifier', 'reduced_vectors', 'name_models', 'booster', 'words_model',
-           'narrowing_net', 'words_network', 'judge_words']
+           'find_vectors', 'table_vectors', 'encode_texts', 'NameVectors', 'PieceCounts', 'NameNgrams', 'ngram_model',
+           'table_words', 'ArtistGenres', 'ask_each', 'StackedClassifier', 'reduced_vectors', 'name_models', 'booster',
+           'words_model', 'narrowing_net', 'words_network', 'judge_words']
 
 # %% ../../nbs/30e_genre_words.ipynb #c8db2d29
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pandas as pd
@@ -26,7 +28,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import SGDClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -263,6 +265,49 @@ class NameVectors(TransformerMixin, BaseEstimator):
             parts |= {f"{column} {i}": vectors[:, i] for i in range(vectors.shape[1])}
         return pd.DataFrame(parts, X.index, dtype="float32")
 
+# %% ../../nbs/30e_genre_words.ipynb #aa9cd62c
+class PieceCounts:
+    "How often each piece stands in each text. A text is cut once, however often it is asked for."
+
+    def __init__(self, **settings):  # of `CountVectorizer`
+        self.cut = CountVectorizer(**settings).build_analyzer()
+        self.numbers: dict[str, int] = {}  # of each piece, in the order of first sight
+        self.known: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # text -> its pieces, how often
+        self.lock = Lock()  # splits can be fitted in threads
+
+    def _number(self, pieces) -> np.ndarray:
+        return np.array([self.numbers.setdefault(p, len(self.numbers)) for p in pieces], "int32")
+
+    def _look_at(self, text: str) -> None:
+        counts = Counter(self.cut(text))
+        self.known[text] = self._number(counts), np.array(list(counts.values()), "float32")
+
+    def count(
+        self,
+        texts,  # one or more
+        pieces: np.ndarray | None = None,  # the columns; None: all that were seen so far
+    ) -> csr_matrix:  # (texts, pieces)
+        "The counts of texts, one row each."
+        with self.lock:
+            for text in set(texts) - self.known.keys():
+                self._look_at(text)
+            columns = None if pieces is None else self._number(pieces)
+            shape = len(texts), len(self.numbers)
+        found, times = zip(*map(self.known.__getitem__, texts), strict=True)
+        ends = np.cumsum([0, *map(len, found)])
+        counts = csr_matrix((np.concatenate(times), np.concatenate(found), ends), shape)
+        return counts if columns is None else counts[:, columns]
+
+
+@lru_cache
+def _letters(shortest: int, longest: int) -> PieceCounts:
+    return PieceCounts(analyzer="char_wb", ngram_range=(shortest, longest))
+
+
+@lru_cache
+def _words(longest: int) -> PieceCounts:
+    return PieceCounts(token_pattern=r"\w+", ngram_range=(1, longest))
+
 # %% ../../nbs/30e_genre_words.ipynb #bec6f6fa
 class NameNgrams(TransformerMixin, BaseEstimator):
     """Words and pieces of words of one name, weighted by tf–idf: a sparse matrix.
@@ -279,21 +324,33 @@ class NameNgrams(TransformerMixin, BaseEstimator):
         self.column, self.letters, self.words, self.min_df = column, letters, words, min_df
 
     def fit(self, X: pd.DataFrame, y=None) -> "NameNgrams":
-        same = dict(min_df=self.min_df, sublinear_tf=True, dtype=np.float32)
-        pieces = TfidfVectorizer(analyzer="char_wb", ngram_range=self.letters, **same)
-        words = TfidfVectorizer(token_pattern=r"\w+", ngram_range=(1, self.words), **same)
-        try:
-            self.counts_ = [count.fit(X[self.column]) for count in (pieces, words)]
-        except ValueError as e:  # an empty vocabulary
-            raise UserError(
-                f"no word of {self.column!r} stands in {self.min_df} of {len(X):,} training rows",
-                "names that share words or letters",
-                "take more tracks, or leave the names out",
-            ) from e
+        self.pieces_ = [self._frequent(counter, X[self.column]) for counter in self._counters()]
+        rarity = TfidfTransformer(sublinear_tf=True)
+        self.rarity_ = [clone(rarity).fit(counts) for counts in self._counts(X)]
         return self
 
+    def _counters(self) -> tuple[PieceCounts, PieceCounts]:
+        return _letters(*self.letters), _words(self.words)
+
+    def _frequent(self, counter: PieceCounts, texts: pd.Series) -> np.ndarray:
+        rows = np.bincount(counter.count(texts).indices)  # that have each piece
+        kept = np.flatnonzero(rows >= self.min_df)
+        if not len(kept):
+            raise UserError(
+                f"no word of {self.column!r} stands in {self.min_df} of {len(texts):,} training"
+                " rows",
+                "names that share words or letters",
+                "take more tracks, or leave the names out",
+            )
+        return np.sort(np.array(list(counter.numbers))[kept])
+
+    def _counts(self, X: pd.DataFrame) -> list[csr_matrix]:  # of letters, of words
+        asked = zip(self._counters(), self.pieces_, strict=True)
+        return [counter.count(X[self.column], pieces) for counter, pieces in asked]
+
     def transform(self, X: pd.DataFrame) -> csr_matrix:  # (rows, pieces)
-        return hstack([count.transform(X[self.column]) for count in self.counts_], format="csr")
+        weighed = zip(self.rarity_, self._counts(X), strict=True)
+        return hstack([rarity.transform(counts) for rarity, counts in weighed], format="csr")
 
 
 def ngram_model(
@@ -313,7 +370,7 @@ def table_words(
     k: int = 8,  # words of each genre
 ) -> pd.DataFrame:  # index: genre; words
     "The words whose weights speak most for each genre."
-    words = model[0].counts_[1].get_feature_names_out()
+    words = model[0].pieces_[1]
     weights = model[-1].coef_[:, -len(words) :]
     top = {
         GENRES[code]: ", ".join(words[np.argsort(-row)[:k]])

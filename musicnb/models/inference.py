@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['fit_ols', 'table_standard_errors', 'demean', 'fit_fixed_effects', 'adjusted_r2', 'percent_per_step', 'wald_test',
            'intraclass_correlation', 'intraclass_interval', 'adjusted_r2_interval', 'format_intervals', 'interval_of',
-           'table_path', 'table_penalties', 'table_residuals', 'times_off', 'table_by_size']
+           'table_path', 'table_penalties', 'table_residuals', 'spread_ratio', 'describe_residuals', 'correct_p_values',
+           'times_off', 'table_by_size']
 
 # %% ../../nbs/06b_inference.ipynb #da8d9ece
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from sklearn.linear_model import lasso_path
 from sklearn.preprocessing import StandardScaler
 
 from ..core import Interval, UserError, typographic_minus
+from ..describe import format_number
 from ..intervals import _draw_sums, _unit_sums, bootstrap_interval, cluster_ids
 
 # %% ../../nbs/06b_inference.ipynb #ff5d6fec
@@ -330,6 +332,36 @@ def table_residuals(
         (f"share of predictions above {high:g}", np.mean(predicted > high), "0"),
     ]
     return pd.DataFrame(checks, columns=["check", "value", "harmless"]).set_index("check")
+
+# %% ../../nbs/06b_inference.ipynb #bde1fac3
+def spread_ratio(fit) -> float:
+    "The mean size of residuals in the highest tenth of fitted values over that in the lowest."
+    size = np.abs(fit.get_influence().resid_studentized_internal)
+    tenth = pd.qcut(fit.fittedvalues.rank(method="first"), 10, labels=False).to_numpy()
+    means = pd.Series(size).groupby(tenth).mean()
+    return float(means.iloc[-1] / means.iloc[0])
+
+
+def describe_residuals(fit) -> str:
+    "How far residuals are from normal, and how much their size grows with the fitted value."
+    kurtosis = stats.kurtosis(fit.resid, fisher=False)
+    return (
+        f"kurtosis {format_number(kurtosis)} (normal: 3); the highest tenth has residuals "
+        f"{spread_ratio(fit):.1f} times as large as the lowest"
+    )
+
+# %% ../../nbs/06b_inference.ipynb #92b821c4
+def correct_p_values(
+    table: pd.DataFrame,  # correlations: value, low, high
+) -> pd.DataFrame:  # with p
+    """p-values from the intervals (Fisher's z), corrected by Holm's method
+    (1979, Scandinavian Journal of Statistics 6, 65–70)."""
+    from statsmodels.stats.multitest import multipletests
+
+    z = np.arctanh(table[["value", "low", "high"]].astype(float))
+    error = (z["high"] - z["low"]) / (2 * stats.norm.ppf(0.975))
+    p = 2 * stats.norm.sf((z["value"] / error).abs())
+    return table.assign(p=multipletests(p, method="holm")[1])
 
 # %% ../../nbs/06b_inference.ipynb #29e6daee
 def times_off(

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['AUDIO', 'COUNTS', 'SOUND', 'RATES', 'CORRELATIONS', 'PUBLISHED_FIT', 'complete_songs', 'first_copies',
            'counted_twice', 'share_of_top', 'distance_from_line', 'furthest', 'plot_plays', 'plays_points',
-           'table_agreement', 'correlate', 'correct_p_values', 'correlate_with_ratio', 'correlate_pair',
-           'judge_correlations', 'by_blocks', 'flagged_rows', 'table_medians', 'ratio_by_flag', 'table_ratios',
-           'variance_between', 'table_demand', 'artist_means', 'explained_by_sound', 'table_ends', 'fit_line',
-           'table_fits', 'table_slopes', 'plot_diagnostics', 'most_influential', 'spread_ratio', 'describe_residuals',
-           'table_neighbours', 'line_by_artist', 'table_lines', 'interpolated_line', 'judge_line']
+           'table_agreement', 'correlate', 'correlate_with_ratio', 'correlate_pair', 'judge_correlations', 'by_blocks',
+           'flagged_rows', 'table_medians', 'ratio_by_flag', 'table_ratios', 'variance_between', 'table_demand',
+           'artist_means', 'explained_by_sound', 'table_ends', 'fit_line', 'table_fits', 'table_slopes',
+           'plot_diagnostics', 'most_influential', 'table_neighbours', 'line_by_artist', 'table_lines',
+           'interpolated_line', 'judge_line']
 
 # %% ../../nbs/10d_youtube_eda.ipynb #79becffb
 import numpy as np
@@ -28,14 +28,19 @@ from musicnb.intervals import (
     table_correlations,
 )
 from ..maps import plot_names, scatter_points
-from ..models.inference import adjusted_r2, demean, fit_ols, table_standard_errors
+from musicnb.models.inference import (
+    adjusted_r2,
+    correct_p_values,
+    demean,
+    fit_ols,
+    table_standard_errors,
+)
 from musicnb.plot import (
     INK,
     LABELS,
     MUTED,
     SEQUENTIAL,
     VERMILLION,
-    format_number,
     label,
     panels,
     plot_hexbin,
@@ -241,19 +246,6 @@ def correlate(
     return table.rename(columns={"r": "value"})[["value", "low", "high"]].loc[list(X)]
 
 # %% ../../nbs/10d_youtube_eda.ipynb #92b821c4
-def correct_p_values(
-    table: pd.DataFrame,  # correlations: value, low, high
-) -> pd.DataFrame:  # with p
-    """p-values from the intervals (Fisher's z), corrected by Holm's method
-    (1979, Scandinavian Journal of Statistics 6, 65–70)."""
-    from statsmodels.stats.multitest import multipletests
-
-    z = np.arctanh(table[["value", "low", "high"]].astype(float))
-    error = (z["high"] - z["low"]) / (2 * stats.norm.ppf(0.975))
-    p = 2 * stats.norm.sf((z["value"] / error).abs())
-    return table.assign(p=multipletests(p, method="holm")[1])
-
-
 def correlate_with_ratio(
     once: pd.DataFrame,  # each song once
     random_state: int = 1,
@@ -586,23 +578,6 @@ def most_influential(
 ) -> np.ndarray:  # positions, the most influential first
     "The rows with the largest Cook's distance."
     return np.argsort(fit.get_influence().cooks_distance[0])[::-1][:k]
-
-# %% ../../nbs/10d_youtube_eda.ipynb #bde1fac3
-def spread_ratio(fit) -> float:
-    "The mean size of residuals in the highest tenth of fitted values over that in the lowest."
-    size = np.abs(fit.get_influence().resid_studentized_internal)
-    tenth = pd.qcut(fit.fittedvalues.rank(method="first"), 10, labels=False).to_numpy()
-    means = pd.Series(size).groupby(tenth).mean()
-    return float(means.iloc[-1] / means.iloc[0])
-
-
-def describe_residuals(fit) -> str:
-    "How far residuals are from normal, and how much their size grows with the fitted value."
-    kurtosis = stats.kurtosis(fit.resid, fisher=False)
-    return (
-        f"kurtosis {format_number(kurtosis)} (normal: 3); the highest tenth has residuals "
-        f"{spread_ratio(fit):.1f} times as large as the lowest"
-    )
 
 # %% ../../nbs/10d_youtube_eda.ipynb #5aa22013
 def table_neighbours(

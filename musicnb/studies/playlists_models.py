@@ -9,6 +9,7 @@ __all__ = ['Catalogue', 'make_catalogue', 'Counts', 'given_matrix', 'best_tracks
            'SoundNeighbours', 'WeightedCounts', 'same_artist']
 
 # %% ../../nbs/40c_playlists_models.ipynb #pm40c004
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -364,7 +365,9 @@ class ALS(Recommender):
         self.random_state = random_state
 
     def fit(self, X: pd.DataFrame, y) -> "ALS":
-        from implicit.cpu.als import AlternatingLeastSquares  # slow to import
+        with warnings.catch_warnings():  # of a progress bar that is switched off below
+            warnings.filterwarnings("ignore", "IProgress not found")
+            from implicit.cpu.als import AlternatingLeastSquares  # slow to import
 
         super().fit(X, y)
         self.model_ = AlternatingLeastSquares(

@@ -906,6 +906,58 @@ def test_figures_can_be_read_on_a_phone(browser, tmp_path, both):
         assert [figure["scrolls"] for figure in seen] == [False, False, True], seen
 
 
+def scatter_page():
+    "A chapter with a scatter plot of three songs, one of which would like to be markup."
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    from musicnb.maps import scatter_points
+
+    fig, ax = plt.subplots()
+    x = y = [0, 5, 10]
+    ax.scatter(x, y)
+    about = {"names": ["Low", EVIL, "High"], "said": ["1 view", "5 views", "9 views"]}
+    points = scatter_points(ax, x, y, groups=pd.Series(["songs"] * 3), marked=[1], **about)
+    plt.close(fig)
+    drawing = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><path d="M0 0"/></svg>'
+    told = {"caption": "Songs.", "alt": "Songs.", "points": points}
+    data = {"image/svg+xml": drawing, "text/plain": ""}
+    output = new_output("display_data", data, metadata={"musicnb": told})
+    cells = [new_markdown_cell("# Songs\n\n> Two counts."), new_code_cell("1", outputs=[output])]
+    return render_chapter(new_notebook(cells=cells), make_cover(findings=[], parameters=[]))
+
+
+@pytest.mark.browser
+def test_a_song_of_a_scatter_plot_is_told(browser, tmp_path):
+    (tmp_path / "songs.html").write_text(scatter_page(), encoding="utf-8")
+    resize(browser, 1280, 900)
+    browser.get((tmp_path / "songs.html").as_uri())
+    say = browser.execute_script
+    say(
+        "const i = document.querySelector('.song-map input'); i.value = 'hig';"
+        "i.dispatchEvent(new Event('input'))"
+    )
+    found = "document.querySelector('.song-map .matches button')"
+    assert say(f"return {found}.textContent") == "High · 9 views"
+    say(f"{found}.click()")
+    told = "return document.querySelector('.song-map [aria-live]').textContent"
+    assert say(told) == "High: 9 views"
+    for name in (EVIL, "Low"):  # from High to the left, twice
+        say(
+            "document.querySelector('.song-map canvas')"
+            ".dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft'}))"
+        )
+        assert say(told).startswith(f"{name}: ")
+    assert say("return window.hacked === undefined")
+    shown = "return ['.song-map', '.figure .scroll'].map(n => getComputedStyle(document.querySelector(n)).display)"  # noqa: E501
+    assert say(shown) == ["block", "none"]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert say(shown) == ["none", "block"], "paper has the drawing"
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def stated_findings():
     "The ids of the findings that chapters state in their own cells."
     import ast

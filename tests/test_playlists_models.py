@@ -1,5 +1,7 @@
 """Recommenders of playlists: the sums, what is left out of them, and the quick way to the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from musicnb.studies.playlists_index import Index, follow, write_index
 from musicnb.studies.playlists_models import (
     ArtistCoOccurrence,
     CoOccurrence,
+    SmoothedCoOccurrence,
     TitleNeighbours,
     WeightedCounts,
     make_catalogue,
@@ -119,6 +122,31 @@ def test_the_index_answers_as_the_blend_does(lists, asked, tmp_path):
         quick, slow = follow(index, list(question["given"])[0], 20), blend.predict(question, 20)[0]
         assert scores[quick].sum() > 0.99 * scores[slow].sum()  # near ties go by popularity
         assert len(np.intersect1d(quick, slow)) >= 15
+
+
+def test_a_song_that_no_training_playlist_holds(lists, asked):
+    """Its artist and its album answer; of a song by nobody that is known, the popular tracks."""
+    catalogue = make_catalogue(lists)
+    counts = CoOccurrence(catalogue).fit(asked, asked["truth"]).counts_
+    album, popular = catalogue.album, counts.popularity
+    song = next(t for t in np.argsort(-popular) if (album == album[t]).sum() > 1)
+    holds = [song in whole for whole in lists.track_lists()]
+    rest = asked[~np.array(holds)[asked["playlist"]]]
+    question = asked.iloc[:1].assign(given=[np.array([song])], title="")
+    assert CoOccurrence(catalogue).fit(rest, rest["truth"]).score_tracks(question).nnz == 0
+    known = SmoothedCoOccurrence(catalogue).fit(rest, rest["truth"])
+    assert known.score_tracks(question).nnz > 0
+    by_album = SmoothedCoOccurrence(catalogue, artist=0).fit(rest, rest["truth"])
+    near = np.flatnonzero((album == album[song]) & (known.counts_.popularity > 0))
+    assert (by_album.score_tracks(question).toarray()[0][near] > 0).all()
+    stranger = replace(catalogue, artist=_without(catalogue.artist, song))
+    stranger = replace(stranger, album=_without(album, song))
+    unknown = SmoothedCoOccurrence(stranger).fit(rest, rest["truth"]).predict(question, 10)[0]
+    assert unknown.tolist() == known.counts_.order[:10].tolist()
+
+
+def _without(codes: np.ndarray, track: int) -> np.ndarray:
+    return np.where(np.arange(len(codes)) == track, -1, codes)
 
 
 def test_joined_playlists_keep_their_tracks(lists):

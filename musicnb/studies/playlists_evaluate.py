@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METRICS', 'question_rows', 'counting_models', 'latent_models', 'playlist_experiment', 'paired_ratio',
            'join_playlists', 'evaluate_playlists', 'build_index', 'ask_playlists', 'score_by_given', 'table_by_given',
-           'score_growth']
+           'score_growth', 'score_fewer']
 
 # %% ../../nbs/40e_playlists_evaluate.ipynb #pe40e004
 from collections.abc import Callable
@@ -33,18 +33,22 @@ from musicnb.studies.playlists_models import (
     ArtistCoOccurrence,
     Catalogue,
     CoOccurrence,
+    Counts,
     Embedding,
+    SmoothedCoOccurrence,
     SoundNeighbours,
     TitleNeighbours,
     UserKNN,
     WeightedCounts,
     make_catalogue,
+    rank_with_fewer,
 )
 from .playlists_rerank import Reranker
 from musicnb.studies.playlists_ruler import (
     RandomTracks,
     SameArtist,
     catalogue_coverage,
+    score_lists,
     whole_lists,
 )
 from ..tasks import MostPopular, ranking_task
@@ -100,6 +104,7 @@ def counting_models(
             "user-kNN": UserKNN(catalogue),
             "artist co-occurrence": ArtistCoOccurrence(catalogue),
             "blend": WeightedCounts(catalogue, both, same_artist=0.3),
+            "smoothed co-occurrence": SmoothedCoOccurrence(catalogue),
         }
     if given.startswith("title"):
         models["title"] = TitleNeighbours(catalogue)
@@ -367,3 +372,27 @@ def score_growth(
         m: pd.DataFrame({s: found[s][m] for s in sizes}, index=["value", "low", "high"]).T
         for m in models
     }
+
+# %% ../../nbs/40e_playlists_evaluate.ipynb #a7c4cd8c
+def score_fewer(
+    p: Playlists,
+    train: np.ndarray,  # codes of the training playlists
+    test: np.ndarray,  # codes of the playlists that are asked about
+    sizes: tuple[int, ...] = (1, 2, 5, 10, 20, 40, 80, 160),  # playlists of the song, rising
+    random_state: int = 1,  # draws them
+    least: int = 20,  # questions; sizes that fewer songs reach are left out
+) -> pd.DataFrame:  # index: question; column: playlists counted, the last one all (their median)
+    "R-precision of co-occurrence for frequent songs, when fewer of their playlists are counted."
+    rows, split = question_rows(p, train, test, "first", random_state)
+    known, asked = (rows.iloc[part] for part in split)
+    counts = Counts(whole_lists(known, known["truth"]), make_catalogue(p))
+    number = np.array([counts.popularity[given[0]] for given in asked["given"]], dtype="int64")
+    reached = [size for size in sizes if (number >= size).sum() >= least] or [0]
+    often = number >= reached[-1]
+    asked, median = asked[often], int(np.median(number[often]))
+    limits = {size: size for size in reached} | {max(median, reached[-1] + 1): len(known)}
+    found = {}
+    for size, limit in limits.items():
+        lists = rank_with_fewer(counts, asked["given"], limit, random_state)
+        found[size] = score_lists(lists, asked["truth"])["r_precision"].to_numpy()
+    return pd.DataFrame(found)

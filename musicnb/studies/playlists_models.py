@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Catalogue', 'make_catalogue', 'Counts', 'given_matrix', 'best_tracks', 'Recommender', 'leave_out', 'track_weights',
-           'CoOccurrence', 'keep_largest', 'UserKNN', 'artist_weights', 'ArtistCoOccurrence', 'album_weights',
-           'row_shares', 'SmoothedCoOccurrence', 'TitleNeighbours', 'ALS', 'Embedding', 'positive_pmi',
+           'CoOccurrence', 'rank_with_fewer', 'keep_largest', 'UserKNN', 'artist_weights', 'ArtistCoOccurrence',
+           'album_weights', 'row_shares', 'SmoothedCoOccurrence', 'TitleNeighbours', 'ALS', 'Embedding', 'positive_pmi',
            'SoundNeighbours', 'WeightedCounts', 'same_artist']
 
 # %% ../../nbs/40c_playlists_models.ipynb #pm40c004
@@ -241,6 +241,20 @@ class CoOccurrence(Recommender):
         return keep_largest(pairs, self.k) if self.k else pairs
 
 
+def rank_with_fewer(
+    counts: Counts,
+    given,  # track codes of each question
+    most: int,  # playlists that are counted for each question, drawn at random
+    random_state: int = 1,
+) -> np.ndarray:  # (questions, 500): from `best_tracks`
+    "Rankings by co-occurrence that know a part of the playlists with the given tracks."
+    weights = track_weights(counts, given)
+    drawn, rng = weights.copy(), np.random.default_rng(random_state)
+    drawn.data = 1 - rng.random(drawn.nnz)  # above 0
+    kept = weights.multiply(keep_largest(drawn, most) > 0).tocsr()
+    return best_tracks((kept @ counts.tracks).tocsr(), list(given), counts.order)
+
+
 def keep_largest(
     matrix: sparse.csr_matrix,
     k: int,  # values to keep in each row, 1 or more
@@ -280,7 +294,7 @@ class ArtistCoOccurrence(Recommender):
     def score_tracks(self, X: pd.DataFrame) -> sparse.csr_matrix:
         return artist_weights(self.counts_, X["given"]) @ self.counts_.tracks
 
-# %% ../../nbs/40c_playlists_models.ipynb #40f4da59
+# %% ../../nbs/40c_playlists_models.ipynb #bb3eae30
 def album_weights(counts: Counts, given, own=None) -> sparse.csr_matrix:
     "How much each training playlist has of the given tracks' albums."
     asked = given_matrix(given, counts.catalogue) @ counts.catalogue.albums

@@ -106,6 +106,9 @@ def report(
         "seconds to itself.",
         show_default=False,
     ),
+    scheduler: str = typer.Option(
+        "", metavar="tcp://HOST:PORT", help=_SCHEDULER, show_default=False
+    ),
     time_limit: int = typer.Option(
         None,
         metavar="SECONDS",
@@ -141,7 +144,17 @@ def report(
     recorded = read_record(record) if record and not (each or each_from) else None
     profile = profile or (recorded.profile if recorded else "quick")
     order = Order(
-        names or [], profile, data_dir, out, parameter, seed, jobs, force, time_limit, record
+        names or [],
+        profile,
+        data_dir,
+        out,
+        parameter,
+        seed,
+        jobs,
+        force,
+        time_limit,
+        record,
+        scheduler,
     )
     if each or each_from:
         code = run_batch(plan_batch(order, each, each_from), Console())

@@ -26,7 +26,6 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from .runners import LocalRunner, open_runner
 from rich.console import Console
 from rich.progress import TextColumn, TimeElapsedColumn
 
@@ -54,6 +53,7 @@ from musicnb.book.reference import (
     compare_run,
     read_reference,
 )
+from .runners import Runner, open_runner
 from musicnb.core import (
     LEDGER_COLUMNS,
     SCORE_COLUMNS,
@@ -135,7 +135,7 @@ class Order:
     out: str = ""  # folder of the book; reports/<profile> by default
     pairs: Sequence[str] = ()  # NAME=VALUE
     seed: int | None = None
-    jobs: int | None = None  # chapters at a time; None for as many as `usual_jobs` says
+    jobs: int | None = None  # chapters at a time; None for as many as is usual
     force: bool = False
     time_limit: int | None = None  # seconds for each chapter
     record: str = ""  # the run.json that is repeated
@@ -174,7 +174,7 @@ class Plan:
 
 # %% ../../nbs/08d_report.ipynb #9a5252c4
 def run_or_reuse(
-    plan: Plan, stem: str, done: dict[str, Result], tell: Callable, runner: LocalRunner
+    plan: Plan, stem: str, done: dict[str, Result], tell: Callable, runner: Runner
 ) -> Result:
     "Run a chapter, or take its last run if its key and its data are the same."
     waited = sorted(needs(plan.chapters[stem], plan.chapters))
@@ -207,7 +207,7 @@ def run_or_reuse(
 
 
 def run_anew(
-    plan: Plan, stem: str, upstream: list[dict], work: Path, tell: Callable, runner: LocalRunner
+    plan: Plan, stem: str, upstream: list[dict], work: Path, tell: Callable, runner: Runner
 ) -> tuple[dict, dict]:  # from run_chapter; what its Run has saved
     "Run a chapter, and put its executed notebook into the book."
     book = plan.book
@@ -295,7 +295,7 @@ def run_plan(
 
 
 def _run_in_order(
-    plan: Plan, watch: "Watch", finish: Callable, runner: LocalRunner, pool: ThreadPoolExecutor
+    plan: Plan, watch: "Watch", finish: Callable, runner: Runner, pool: ThreadPoolExecutor
 ) -> dict[str, Result]:
     done, finished, running = {}, {}, {}
     order = TopologicalSorter({s: needs(c, plan.chapters) for s, c in plan.chapters.items()})

@@ -540,6 +540,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'musicnb.executors._need_workers': ('executors.html#_need_workers', 'musicnb/executors.py'),
                                    'musicnb.executors._packages': ('executors.html#_packages', 'musicnb/executors.py'),
                                    'musicnb.executors._sees': ('executors.html#_sees', 'musicnb/executors.py'),
+                                   'musicnb.executors._silence': ('executors.html#_silence', 'musicnb/executors.py'),
                                    'musicnb.executors.connect': ('executors.html#connect', 'musicnb/executors.py'),
                                    'musicnb.executors.map_in_order': ('executors.html#map_in_order', 'musicnb/executors.py'),
                                    'musicnb.executors.need_shared': ('executors.html#need_shared', 'musicnb/executors.py'),

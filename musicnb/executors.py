@@ -67,7 +67,7 @@ def connect(
     except ImportError as e:
         seen = f"a cluster needs the package {e.name!r}"
         raise UserError(seen, "musicnb's extra `cluster`", "pip install 'musicnb[cluster]'") from e
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is told in one line
+    _silence("distributed")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # versions are compared below
@@ -83,6 +83,13 @@ def connect(
         client.close()
         raise
     return client
+
+
+def _silence(package: str) -> None:
+    "No lines of a package's own: what matters is told in one."
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == package:
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _need_workers(client, address: str) -> None:

@@ -44,7 +44,7 @@ $(STAMP): settings.ini setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "musicnb: $$($(PYTHON) --version) is too old; expected Python 3.11 or newer; name one with PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[dev,words]'
+	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[dev,words,cluster]'
 	touch $(STAMP)
 
 clean:  ## what a run made; never data/raw, nor a crawl, which may hold days of quota

@@ -19,6 +19,6 @@ setup(
     license=cfg["license"],
     keywords=cfg["keywords"],
     install_requires=lines("requirements"),
-    extras_require={"dev": lines("dev_requirements"), "words": lines("words_requirements")},
+    extras_require={extra: lines(f"{extra}_requirements") for extra in ("dev", "words", "cluster")},
     entry_points={"console_scripts": [cfg["console_scripts"]]},
 )

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -22,14 +23,17 @@ from musicnb.core import UserError, find_root, write_csv
 
 COLUMNS = "bench ours_seconds theirs_seconds ratio quality_metric ours_quality theirs_quality ours_calls theirs_calls peak_mb".split()  # noqa: E501
 BENCHES: dict[str, Callable[[], dict]] = {}
+BY_NAME: set[str] = set()  # benches that run only where they are named
 ROOT = find_root(__file__)
 
 
-def bench(name: str):
-    """Enter a bench into the registry."""
+def bench(name: str, by_name: bool = False):
+    """Enter a bench into the registry; one that takes long runs only where it is named."""
 
     def enter(function: Callable[[], dict]):
         BENCHES[name] = function
+        if by_name:
+            BY_NAME.add(name)
         return function
 
     return enter
@@ -393,14 +397,82 @@ def genre_words() -> dict:
     )
 
 
+# A folder of slices, read and indexed, and songs looked up in the index on the disk.
+SCALE_OURS = """
+from pathlib import Path
+from musicnb.book.execute import usual_jobs
+from musicnb.executors import open_executor
+from musicnb.studies.playlists_build import build_index
+from musicnb.studies.playlists_index import Index, follow
+folder = Path({cache!r}) / "index"
+"""
+SCALE_MADE = """
+with open_executor(usual_jobs()) as executor:
+    build_index({lists!r}, folder, executor)
+index = Index(folder)
+made = [follow(index, [int(code)], 30) for code in index.popular[:{asked}]]
+"""
+
+# The plain way: all slices as one table; the tracks that stand most often beside each song.
+SCALE_PLAIN = """
+import json
+from pathlib import Path
+import pandas as pd
+"""
+SCALE_TABLE = """
+slices = [json.loads(path.read_text()) for path in sorted(Path({lists!r}).glob("*.json"))]
+lists = [one for part in slices for one in part["playlists"]]
+rows = pd.json_normalize(lists, "tracks", ["pid", "name", "num_followers"])
+made = []
+for song in rows["track_uri"].value_counts().index[:{asked}]:
+    near = rows["pid"].isin(rows.loc[rows["track_uri"] == song, "pid"])
+    made.append(rows.loc[near, "track_uri"].value_counts().head(31))
+"""
+PLAIN_CAN = 100_000  # playlists that the plain way holds in memory
+
+
+def playlist_scale(count: int) -> dict:
+    """Slices of a twin read, checked and indexed on at most two cores, and twenty songs looked up,
+    against one table in pandas. Beyond a hundred thousand playlists that table does not fit, so
+    there is no ratio. The peak is that of one process."""
+    asked = 20
+    with tempfile.TemporaryDirectory() as folder:
+        lists, cache = str(Path(folder) / "lists"), str(Path(folder) / "cache")
+        write = "from musicnb.studies.playlists_twin import write_twin; "
+        python("-c", f"{write}print(sum(1 for _ in write_twin({lists!r}, {count})))")
+        where = dict(lists=lists, cache=cache, asked=asked)
+        seconds, peak, pairs = timed_part(
+            SCALE_OURS.format(**where),
+            SCALE_MADE.format(**where),
+            "index.facts['pairs']",
+            MUSICNB_CACHE=cache,
+        )
+        row = dict(ours_seconds=seconds, quality_metric="pairs", ours_quality=int(pairs))
+        row |= dict(ours_calls=asked, peak_mb=peak)
+        if count > PLAIN_CAN:
+            return row
+        plain_seconds, _, plain = timed_part(
+            SCALE_PLAIN,
+            SCALE_TABLE.format(**where),
+            "len(rows[['pid', 'track_uri']].drop_duplicates())",
+        )
+    return row | dict(theirs_seconds=plain_seconds, theirs_quality=int(plain), theirs_calls=asked)
+
+
+for _count, _by_name in ((10_000, False), (100_000, False), (1_000_000, True)):
+    bench(f"playlist-scale-{_count}", by_name=_by_name)(partial(playlist_scale, _count))
+
+
 def run(names: list[str]) -> list[dict]:
     """Rows of the named benches, all if none is named. Raises `UserError` for an unknown name."""
     if unknown := [n for n in names if n not in BENCHES]:
         raise UserError(f"there is no bench {unknown[0]!r}", f"one of {', '.join(BENCHES)}")
     rows = []
-    for name in names or BENCHES:
+    for name in names or [n for n in BENCHES if n not in BY_NAME]:
         row = BENCHES[name]()
-        rows.append(row | {"bench": name, "ratio": row["theirs_seconds"] / row["ours_seconds"]})
+        theirs = row.get("theirs_seconds")  # None where the plain way cannot run
+        ratio = theirs / row["ours_seconds"] if theirs else None
+        rows.append(row | {"bench": name, "ratio": ratio})
     return rows
 
 
@@ -412,8 +484,9 @@ def table(rows: list[dict]) -> Table:
     for row in rows:
         shown.add_row(
             row["bench"],
-            *(f"{row[c]:.3f}" for c in ("ours_seconds", "theirs_seconds")),
-            f"{row['ratio']:.2f}",
+            f"{row['ours_seconds']:.3f}",
+            f"{row['theirs_seconds']:.3f}" if row["ratio"] else "",
+            f"{row['ratio']:.2f}" if row["ratio"] else "",
             f"{row['peak_mb']:,.0f}" if "peak_mb" in row else "",
         )
     return shown

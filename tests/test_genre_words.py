@@ -169,4 +169,4 @@ def test_the_extra_is_pinned_and_installed_by_make():
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
     assert extra and all(any(p.startswith(f"{e}==") for p in pinned) for e in extra)
     assert {v.package for v in genre_words.VECTORS.values() if v.files} == set(extra)
-    assert "[dev,words]" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "[dev,words" in (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -177,9 +177,9 @@ def test_cards_are_in_sync():
 
 # -- the house: each room imports from those above it, and from no other
 
-ROOMS = """files core describe display plot maps copula twin columns data features intervals splits tasks evaluate
+ROOMS = """files executors core describe display plot maps copula twin columns data features intervals splits tasks evaluate
 models.estimators models.inference models.explain models.cluster models.tune models.networks
-models.tabular models.predict studies studies.registry book.chapter book.execute book.words book.markup book.page book.folder book.reference
+models.tabular models.predict studies studies.registry book.chapter book.execute book.runners book.words book.markup book.page book.folder book.reference
 book.index book.ledger book.report book.record book.compare book.batch book.cli""".split()  # noqa: E501
 
 

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from musicnb.studies.playlists import draw_playlists, keep_playlists, split_playlists
+from musicnb.studies.playlists_build import write_index
 from musicnb.studies.playlists_evaluate import join_playlists, question_rows
-from musicnb.studies.playlists_index import Index, follow, write_index
+from musicnb.studies.playlists_index import Index, follow
 from musicnb.studies.playlists_models import (
     ArtistCoOccurrence,
     CoOccurrence,

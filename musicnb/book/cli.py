@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'playlist_app', 'report', 'data_list', 'data_check', 'data_fetch', 'data_fit_twin', 'predict',
-           'playlist_make', 'playlist_evaluate', 'main']
+           'playlist_make', 'playlist_index', 'playlist_twin', 'playlist_evaluate', 'main']
 
 # %% ../../nbs/08e_cli.ipynb #dd447587
 import sys
@@ -59,6 +59,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(playlist_app, name="playlist")
 app.add_typer(crawl_app, name="crawl")
 _DATA_DIR = "Folder of the data files, or 'twin'. Default: $MUSICNB_DATA, else data/raw."
+_SCHEDULER = "Address of a Dask scheduler, whose workers share the folders and do the work."
 
 
 @app.callback(invoke_without_command=True)
@@ -105,6 +106,9 @@ def report(
         "seconds to itself.",
         show_default=False,
     ),
+    scheduler: str = typer.Option(
+        "", metavar="tcp://HOST:PORT", help=_SCHEDULER, show_default=False
+    ),
     time_limit: int = typer.Option(
         None,
         metavar="SECONDS",
@@ -140,7 +144,17 @@ def report(
     recorded = read_record(record) if record and not (each or each_from) else None
     profile = profile or (recorded.profile if recorded else "quick")
     order = Order(
-        names or [], profile, data_dir, out, parameter, seed, jobs, force, time_limit, record
+        names or [],
+        profile,
+        data_dir,
+        out,
+        parameter,
+        seed,
+        jobs,
+        force,
+        time_limit,
+        record,
+        scheduler,
     )
     if each or each_from:
         code = run_batch(plan_batch(order, each, each_from), Console())
@@ -324,11 +338,77 @@ def playlist_make(
 
 def _build_index(data_dir: str, folder: Path) -> None:
     from musicnb.data import data_home
-    from musicnb.studies.playlists_evaluate import build_index
 
     data_home(data_dir)  # a wrong folder is named before anything is said
-    print("musicnb: reading the playlists; the next call will be quick", file=sys.stderr)
-    build_index(data_dir, folder)
+    _say("reading the playlists; the next call will be quick")
+    _write_index(data_dir, folder)
+
+
+def _write_index(data_dir: str, folder: Path, jobs: int = 1, scheduler: str = "") -> None:
+    "Read the playlists and write their index, and tell how far it is."
+    from musicnb.executors import open_executor, show_progress
+    from musicnb.studies.playlists import find_playlists
+    from musicnb.studies.playlists_build import build_index
+
+    files = [path for _, paths in find_playlists(data_dir).values() for path in paths]
+    shared = {path.resolve().parent for path in files} | {folder.parent}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open_executor(jobs, scheduler, shared, _say) as executor:
+        with show_progress(Console(stderr=True)) as step:
+            build_index(data_dir, folder, executor, _say, step)
+
+
+def _say(line: str) -> None:
+    print(f"musicnb: {line}", file=sys.stderr)
+
+# %% ../../nbs/08e_cli.ipynb #830b89b8
+@playlist_app.command("index")
+def playlist_index(
+    data_dir: str = typer.Option("", help=_DATA_DIR, show_default=False),
+    jobs: int = typer.Option(
+        None, help="Processes. Default: one for each core, at most 2.", show_default=False
+    ),
+    scheduler: str = typer.Option(
+        "", metavar="tcp://HOST:PORT", help=_SCHEDULER, show_default=False
+    ),
+) -> None:
+    """Read playlists and write the index that `make` opens.
+
+    What an index has already is not read again: of added slices, only these.
+    """
+    from musicnb.book.execute import usual_jobs
+    from musicnb.data import data_home
+    from musicnb.studies.playlists_index import Index, index_folder
+
+    data_home(data_dir)
+    folder = index_folder(data_dir)
+    _write_index(data_dir, folder, usual_jobs() if jobs is None else jobs, scheduler)
+    facts = Index(folder).facts
+    held = (f"{facts[what]:,} {what}" for what in ("playlists", "tracks", "pairs"))
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    _say(f"{', '.join(held)}; {size:,.0f} MB")
+    print(folder)
+
+# %% ../../nbs/08e_cli.ipynb #825971e0
+@playlist_app.command("twin")
+def playlist_twin(
+    folder: Path = typer.Argument(..., metavar="DIR", help="A new or empty folder for the slices."),
+    playlists: int = typer.Option(
+        10_000, min=1, max=10_000_000, help="Playlists; a million are 16 GB of slices."
+    ),
+    seed: int = typer.Option(1, min=0, help="Seed of every random draw."),
+) -> None:
+    "Write a synthetic twin of the Million Playlist Dataset, in slices of its format."
+    from musicnb.executors import show_progress
+    from musicnb.studies.playlists_twin import write_twin
+
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"there are files in {str(folder)!r}", "a new folder, or an empty one")
+    slices = -(-playlists // 1_000)
+    with show_progress(Console(stderr=True)) as step:
+        for done, _ in enumerate(write_twin(folder, playlists, seed), 1):
+            step(done, slices, "slices written")
+    print(folder)
 
 # %% ../../nbs/08e_cli.ipynb #5d1a7c03
 @playlist_app.command("evaluate")

@@ -372,12 +372,13 @@ def run_chapter(
     tell: Callable,  # called with {"cell": i, "of": n}
     launcher: Launcher,  # starts the process
     time_limit: int | None = None,  # seconds; None lets it take its time
+    cwd: str | None = None,  # of the kernel; the working folder by default
 ) -> dict:  # seconds, peak_mb, error: None, or ename, evalue, traceback, and the cell's index
     """Run a chapter in a process of its own. Never raises for what fails inside; raises
     `Interrupted` if the run was stopped before the chapter began."""
     start, logged = time.monotonic(), target.with_suffix(".log")
     job = {"source": str(chapter.path), "target": str(target), "values": values}
-    job |= {"cwd": os.getcwd(), "time_limit": time_limit, "hang_minutes": HANG_MINUTES}
+    job |= {"cwd": cwd or os.getcwd(), "time_limit": time_limit, "hang_minutes": HANG_MINUTES}
     with tempfile.TemporaryDirectory(prefix="musicnb-", ignore_cleanup_errors=True) as folder:
         with logged.open("wb") as log:
             process = launcher.start(environment, log)

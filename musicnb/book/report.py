@@ -43,14 +43,7 @@ from musicnb.book.chapter import (
     resolve,
     study_data,
 )
-from musicnb.book.execute import (
-    QUIET,
-    Interrupted,
-    Launcher,
-    cores,
-    run_chapter,
-    usual_jobs,
-)
+from .execute import Interrupted
 from .folder import BATCH, Book, Result, no_results, relative_href
 from musicnb.book.reference import (
     QUESTIONS,
@@ -59,6 +52,7 @@ from musicnb.book.reference import (
     compare_run,
     read_reference,
 )
+from .runners import Runner, open_runner
 from musicnb.core import (
     LEDGER_COLUMNS,
     SCORE_COLUMNS,
@@ -140,10 +134,11 @@ class Order:
     out: str = ""  # folder of the book; reports/<profile> by default
     pairs: Sequence[str] = ()  # NAME=VALUE
     seed: int | None = None
-    jobs: int | None = None  # chapters at a time; None for as many as `usual_jobs` says
+    jobs: int | None = None  # chapters at a time; None for as many as is usual
     force: bool = False
     time_limit: int | None = None  # seconds for each chapter
     record: str = ""  # the run.json that is repeated
+    scheduler: str = ""  # address of a Dask cluster that runs the chapters; "" for this machine
 
     @property
     def command(self) -> str:
@@ -178,7 +173,7 @@ class Plan:
 
 # %% ../../nbs/08d_report.ipynb #9a5252c4
 def run_or_reuse(
-    plan: Plan, stem: str, done: dict[str, Result], tell: Callable, launcher: Launcher
+    plan: Plan, stem: str, done: dict[str, Result], tell: Callable, runner: Runner
 ) -> Result:
     "Run a chapter, or take its last run if its key and its data are the same."
     waited = sorted(needs(plan.chapters[stem], plan.chapters))
@@ -194,7 +189,7 @@ def run_or_reuse(
         return Result("cached", entry["seconds"], entry["peak_mb"], entry["results"])
     found = [{"chapter": s} | done[s].results for s in waited]
     work = plan.book.work(stem, [key, data], anew=plan.order.force)
-    outcome, said = run_anew(plan, stem, found, work, tell, launcher)
+    outcome, said = run_anew(plan, stem, found, work, tell, runner)
     seconds, peak_mb = outcome["seconds"], outcome["peak_mb"]
     after = plan.data(stem, {*data, *(d["name"] for d in said["data"])})
     changed = plan.key(stem, upstream) != key or has_moved(data, after, said["data"])
@@ -211,7 +206,7 @@ def run_or_reuse(
 
 
 def run_anew(
-    plan: Plan, stem: str, upstream: list[dict], work: Path, tell: Callable, launcher: Launcher
+    plan: Plan, stem: str, upstream: list[dict], work: Path, tell: Callable, runner: Runner
 ) -> tuple[dict, dict]:  # from run_chapter; what its Run has saved
     "Run a chapter, and put its executed notebook into the book."
     book = plan.book
@@ -228,7 +223,7 @@ def run_anew(
     }
     chapter, values = plan.chapters[stem], plan.values[stem]
     limit = plan.order.time_limit
-    outcome = run_chapter(chapter, values, running, environment, tell, launcher, limit)
+    outcome = runner.run(chapter, values, running, environment, tell, limit)
     if is_whole(running):
         os.replace(running, book.notebook(stem))
     return whole_text(outcome), whole_text(read_results(results))
@@ -283,30 +278,30 @@ def run_plan(
     finish: Callable,  # makes the page of a chapter that has run, while others run; its result
 ) -> dict[str, Result]:  # stem -> result, in the book's order
     "Run the chapters of a plan, each when what it waits for is done."
-    jobs = plan.order.jobs or usual_jobs()
-    launcher = Launcher(QUIET | {"OMP_NUM_THREADS": str(max(1, cores() // jobs))})
-    pool = ThreadPoolExecutor(jobs)
+    order = plan.order
+    runner = open_runner(order.jobs, order.scheduler, plan.book.state, watch.say)
+    pool = ThreadPoolExecutor(runner.jobs)
     try:
-        return _run_in_order(plan, watch, finish, launcher, pool)
+        return _run_in_order(plan, watch, finish, runner, pool)
     except BaseException as e:
-        launcher.stop()
         if not isinstance(e, KeyboardInterrupt):
             raise
         again = "run the same command again to finish what is left"
         raise Interrupted(f"interrupted; {again}") from None
     finally:  # without waiting for chapters that nobody will read
+        runner.stop()
         pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _run_in_order(
-    plan: Plan, watch: "Watch", finish: Callable, launcher: Launcher, pool: ThreadPoolExecutor
+    plan: Plan, watch: "Watch", finish: Callable, runner: Runner, pool: ThreadPoolExecutor
 ) -> dict[str, Result]:
     done, finished, running = {}, {}, {}
     order = TopologicalSorter({s: needs(c, plan.chapters) for s, c in plan.chapters.items()})
     order.prepare()
     while len(finished) < len(plan.chapters):
         for stem in sorted(order.get_ready()):
-            job = pool.submit(run_or_reuse, plan, stem, done, watch.teller(stem), launcher)
+            job = pool.submit(run_or_reuse, plan, stem, done, watch.teller(stem), runner)
             running[job] = stem
         for stem in sorted(done.keys() - finished.keys()):
             finished[stem] = finish(stem, done[stem])

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'question_rows', 'counting_models', 'latent_models', 'playlist_experiment', 'paired_ratio',
-           'join_playlists', 'evaluate_playlists', 'build_index', 'ask_playlists', 'score_by_given', 'table_by_given',
-           'score_growth', 'score_fewer']
+           'join_playlists', 'evaluate_playlists', 'ask_playlists', 'score_by_given', 'table_by_given', 'score_growth',
+           'score_fewer']
 
 # %% ../../nbs/40e_playlists_evaluate.ipynb #pe40e004
 from collections.abc import Callable
@@ -27,7 +27,6 @@ from musicnb.studies.playlists import (
     load_playlists,
     split_playlists,
 )
-from .playlists_index import write_index
 from musicnb.studies.playlists_models import (
     ALS,
     ArtistCoOccurrence,
@@ -276,16 +275,6 @@ def _table_measures(exp: Experiment, features: str) -> pd.DataFrame:  # a row a 
         ratios = {m: format(paired_ratio(exp, m, "co-occurrence"), ".2f") for m in made.index}
         made["times co-occurrence"] = pd.Series(ratios)
     return made
-
-# %% ../../nbs/40e_playlists_evaluate.ipynb #pe40e023
-def build_index(
-    data_dir: str,  # folder of playlists, "twin" or ""
-    folder: Path,  # of the index
-) -> None:
-    "Read the playlists of a folder and write their index."
-    found = find_playlists(data_dir)
-    p = load_playlists(data_dir)
-    write_index(p, folder, found[p.name][1] if p.name in found else ())
 
 # %% ../../nbs/40e_playlists_evaluate.ipynb #pe40e025
 def ask_playlists(

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['LIST_FIELDS', 'TWIN', 'fit_playlists', 'track_weights', 'draw_playlists', 'twin_provenance', 'slice_rows',
-           'write_slices', 'song_rows']
+           'write_slices', 'write_twin', 'song_rows']
 
 # %% ../../nbs/40i_playlists_twin.ipynb #add96cb8
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -277,25 +278,113 @@ def slice_rows(p: Playlists) -> pd.DataFrame:  # a track of a playlist a row
         }
     )
 
-# %% ../../nbs/40i_playlists_twin.ipynb #4e9a660c
+# %% ../../nbs/40i_playlists_twin.ipynb #5e47905a
+_INFO = {"generated_on": "made by musicnb", "version": "v1"}
+
+
+def _track_texts(tracks: pd.DataFrame) -> list[str]:
+    "Each track as JSON, without its position and its opening brace."
+    ms = tracks["duration_ms"] if "duration_ms" in tracks else pd.Series(np.nan, tracks.index)
+    fields = {
+        "artist_name": tracks["artist"],
+        "track_uri": "spotify:track:" + tracks["track_id"],
+        "artist_uri": "spotify:artist:" + tracks["artist_id"],
+        "track_name": tracks["title"],
+        "album_uri": "spotify:album:" + tracks["album"],
+        "duration_ms": ms.fillna(200_000).round().astype("int64"),
+        "album_name": tracks["album"],
+    }
+    return [
+        json.dumps(dict(zip(fields, row, strict=True)))[1:]
+        for row in zip(*fields.values(), strict=True)
+    ]
+
+
+def _list_text(facts: dict, tracks: list[int], texts: list[str]) -> str:
+    "A playlist as JSON."
+    held = ", ".join([f'{{"pos": {i}, {texts[t]}' for i, t in enumerate(tracks)])
+    return f'{json.dumps(facts)[:-1]}, "tracks": [{held}]}}'
+
+
+def _write_slice(
+    folder: Path,
+    first: int,  # number of the first playlist
+    lists: list[str],  # from `_list_text`
+) -> Path:
+    name = f"{first}-{first + len(lists) - 1}"
+    info = json.dumps(_INFO | {"slice": name})
+    text = f'{{"info": {info}, "playlists": [{", ".join(lists)}]}}'
+    return write_text(folder / f"mpd.slice.{name}.json", text)
+
+# %% ../../nbs/40i_playlists_twin.ipynb #254490be
+class _Tracks:
+    "What slices tell of tracks, ready to be written."
+
+    def __init__(self, tracks: pd.DataFrame):
+        self.texts = _track_texts(tracks)
+        self.artist = pd.factorize(tracks["artist_id"])[0]
+        self.album = pd.factorize(tracks["album"])[0]
+
+    def list_text(self, pid: int, title: str, followers: int, tracks: np.ndarray) -> str:
+        facts = {"name": title, "collaborative": "false", "pid": pid, "modified_at": 1_500_000_000}
+        facts |= {"num_tracks": len(tracks), "num_albums": len(set(self.album[tracks].tolist()))}
+        facts |= {"num_artists": len(set(self.artist[tracks].tolist()))}
+        facts |= {"num_followers": followers, "num_edits": 1}
+        return _list_text(facts, tracks.tolist(), self.texts)
+
+    def write(
+        self,
+        folder: Path,
+        first: int,  # number of the first playlist
+        lists: pd.DataFrame,  # title, followers
+        tracks: list[np.ndarray],  # of each playlist
+        size: int,  # playlists in a slice
+    ) -> Iterator[Path]:
+        "Write playlists as slices."
+        about = zip(
+            lists["title"], lists["followers"].astype("int64").tolist(), tracks, strict=True
+        )
+        texts = (self.list_text(pid, *one) for pid, one in enumerate(about, first))
+        while part := list(islice(texts, size)):
+            yield _write_slice(folder, first, part)
+            first += len(part)
+
+
 def write_slices(
     p: Playlists,  # with followers
     folder: Path | str,
     size: int = 1_000,  # playlists in a slice
 ) -> list[Path]:
     "Write playlists as slices of the Million Playlist Dataset, every field as in the original."
-    rows, paths = slice_rows(p), []
-    of_track = [c for c in rows if c not in LIST_FIELDS]
-    for start in range(0, len(p), size):
-        part, lists = rows[rows["pid"].between(start, start + size - 1)], []
-        for _, one in part.groupby("pid"):
-            facts = json.loads(one[LIST_FIELDS].iloc[0].to_json())
-            facts |= {"num_tracks": len(one), "num_artists": one["artist_uri"].nunique()}
-            lists.append(facts | {"tracks": one[of_track].to_dict("records")})
-        path = Path(folder) / f"mpd.slice.{start}-{start + len(lists) - 1}.json"
-        text = json.dumps({"info": {"slice": path.name[10:-5]}, "playlists": lists})
-        paths.append(write_text(path, text))
-    return paths
+    return list(_Tracks(p.tracks).write(Path(folder), 0, p.playlists, p.track_lists(), size))
+
+# %% ../../nbs/40i_playlists_twin.ipynb #e8464ba4
+_AT_A_TIME = 50_000  # playlists in memory
+
+
+def write_twin(
+    folder: Path | str,  # for the slices
+    count: int = 10_000,  # playlists, 1 or more; a million are 20 GB of slices
+    random_state: int = 1,  # the same seed gives the same slices
+    fitted: dict | None = None,  # from `fit_playlists`; the committed aggregates by default
+) -> Iterator[Path]:  # each slice, when it is written
+    "Draw a twin of playlists of any size and write its slices, one after the other."
+    if count < 1:
+        raise UserError(f"{count} playlists", "1 or more")
+    rng = np.random.default_rng(random_state)
+    world = _World(fitted or read_twin(TWIN), count, rng)
+    names = invent_names(rng, world.artist.max() + 1, 2)
+    ms = _draw_sound(world)["duration_ms"]
+    tracks = _Tracks(_name_tracks(world, names).assign(duration_ms=ms))
+    first = 0
+    for part in _chunks(count, _AT_A_TIME):
+        rows, about = world.draw(part)
+        length = np.bincount(rows["playlist"], minlength=part)
+        titles = _draw_titles(about, names, world)
+        lists = pd.DataFrame({"title": titles, "followers": _draw_followers(length, about, rng)})
+        held = np.split(rows["track"].to_numpy(), np.cumsum(length)[:-1])
+        yield from tracks.write(Path(folder), first, lists, held, 1_000)
+        first += part
 
 # %% ../../nbs/40i_playlists_twin.ipynb #fe53cd53
 def song_rows(p: Playlists, rng: np.random.Generator) -> pd.DataFrame:  # columns of SONGS

@@ -13,6 +13,7 @@ import html
 import io
 import re
 import textwrap
+import warnings
 from itertools import combinations, pairwise
 from urllib.parse import quote
 
@@ -418,7 +419,12 @@ def to_narrow(
         _narrow_legend(legend, panels)
     above = sum(legend.get_window_extent().height for legend in fig.legends) / fig.dpi
     fig.set_size_inches(_PHONE, sum(heights) + above + 0.1)
-    _fit_texts(fig)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "constrained_layout not applied")
+        try:
+            _fit_texts(fig)
+        except UserWarning:  # what stands around the panels leaves no room for them
+            return False
     thin = min(ax.bbox.width for ax in panels) / fig.dpi < _LEAST
     wide = fig.get_tightbbox().width > _PHONE + 0.1
     return not thin and not wide and _touching(fig) <= touched

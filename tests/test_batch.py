@@ -19,7 +19,7 @@ from bs4 import BeautifulSoup
 from conftest import Clone
 from test_report import bring, finding, one_line, until
 
-from musicnb.book import cli, report
+from musicnb.book import cli, report, runners
 from musicnb.book.record import read_record, repeat_plan
 
 PARAMETERS = """seed: int = 1  # of every random draw
@@ -209,7 +209,7 @@ def test_fifty_books_leave_nothing_behind(clone, monkeypatch, capsys):
         return {"seconds": 0.1, "peak_mb": 1.0, "error": None}
 
     monkeypatch.chdir(clone.root)
-    monkeypatch.setattr(report, "run_chapter", run_here)
+    monkeypatch.setattr(runners, "run_chapter", run_here)
     with pytest.raises(SystemExit) as stop:
         cli.main(["report", "--jobs", "1", "--each", "seed=" + ",".join(map(str, range(1, 51)))])
     assert stop.value.code == 0, capsys.readouterr().err

@@ -372,7 +372,7 @@ def playlist_index(
         "", metavar="tcp://HOST:PORT", help=_SCHEDULER, show_default=False
     ),
 ) -> None:
-    """Read playlists and write the index that `make` opens.
+    """Read playlists and write the index that playlist make opens.
 
     What an index has already is not read again: of added slices, only these.
     """

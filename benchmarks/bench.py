@@ -397,6 +397,52 @@ def genre_words() -> dict:
     )
 
 
+# The books of 24 seeds, some chapters at a time; each has one thread, however many run.
+BOOKS = """
+import sys
+from pathlib import Path
+from musicnb.book import runners
+from musicnb.book.cli import main
+runners.cores = lambda: {jobs}
+sys.argv = ["musicnb", "report", "41_playlists_ruler", "--data-dir", "twin", "--jobs", "{jobs}"]
+sys.argv += ["--out", {out!r}, "--each", "seed=" + ",".join(map(str, range(1, 25)))]
+"""
+BOOKS_MADE = """
+sys.stdout, shown = sys.stderr, sys.stdout
+try:
+    main()
+except SystemExit as end:
+    if end.code:
+        raise
+sys.stdout = shown
+"""
+
+
+@bench("book-jobs", by_name=True)
+def book_jobs() -> dict:
+    """Twenty-four books of one chapter, two chapters at a time, against one after the other. The
+    quality is the number of books whose findings are the same on both sides."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def books(jobs: int) -> float:
+            options = dict(jobs=jobs, out=str(Path(folder) / str(jobs)))
+            quality = f"len(list(Path({options['out']!r}).glob('*/findings.json')))"
+            return timed_part(BOOKS.format(**options), BOOKS_MADE, quality)[0]
+
+        seconds, plain_seconds = books(2), books(1)
+        mine, plain = (
+            {p.parent.name: p.read_bytes() for p in Path(folder).glob(f"{jobs}/*/findings.json")}
+            for jobs in (2, 1)
+        )
+    return dict(
+        ours_seconds=seconds,
+        theirs_seconds=plain_seconds,
+        quality_metric="books with the same findings",
+        ours_quality=sum(mine[name] == found for name, found in plain.items()),
+        theirs_quality=len(plain),
+    )
+
+
 # A folder of slices, read and indexed, and songs looked up in the index on the disk.
 SCALE_OURS = """
 from pathlib import Path

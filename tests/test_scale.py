@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -131,6 +132,7 @@ class Cluster:
     def __init__(self, folder: Path):
         self.env = os.environ | {"PYTHONPATH": str(ROOT), "MUSICNB_DATA": "twin"}
         self.env["MUSICNB_CACHE"] = str(folder / "cache")
+        self.env["DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"] = "1"  # workers lost by one task
         self.folder, self.workers = folder, []
         file = folder / "scheduler.json"
         self.scheduler = self.start("scheduler", "--port", "0", "--scheduler-file", str(file))
@@ -214,7 +216,13 @@ def test_a_lost_worker_costs_its_chapter_one_retry(cluster, clone):
     assert "10_test_one: the worker at tcp://" in done.stdout and "starts again" in done.stdout
     assert (clone.root / "tries").read_text() == ".."
     assert [f["chapter"] for f in clone.results()] == ["10_test_one"]
-    assert not [p for p in psutil.process_iter() if str(clone.root) in " ".join(words(p))]
+    assert not left_over(clone)
+    cluster.add_worker()
+
+
+def left_over(clone) -> list[psutil.Process]:
+    """Processes that still work for a book."""
+    return [p for p in psutil.process_iter() if str(clone.root) in " ".join(words(p))]
 
 
 def words(process: psutil.Process) -> list[str]:
@@ -222,6 +230,53 @@ def words(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.Error:
         return []
+
+
+def test_a_chapter_that_ends_all_its_workers_fails_alone(cluster, clone):
+    clone.add("10_test_one", KILLS_ITS_WORKER.replace('if tries.read_text() == "."', "if True"))
+    clone.add("11_test_two", finding("11_test_two"))
+    done = clone.run("report", "--scheduler", cluster.address, "--jobs", "1")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "several workers that ran it died" in done.stdout + done.stderr
+    assert (clone.root / "tries").read_text() == ".."
+    for _ in range(2):
+        cluster.add_worker()
+    clone.run("report", "11_test_two", "--scheduler", cluster.address)
+    assert clone.statuses()["11_test_two"] == "ok"
+
+
+def test_an_interrupt_ends_what_a_cluster_runs(cluster, clone):
+    """One line, no process on any worker; the next run has the second chapter left."""
+    clone.add("10_test_one", finding("10_test_one"))
+    wait = "import os, time\nopen('begun', 'w').close()\ntime.sleep(0 if os.path.exists('go') else 300)"
+    clone.add("11_test_two", wait, finding("11_test_two"))
+    process = clone.popen("report", "--scheduler", cluster.address, "--jobs", "1")
+    soon((clone.root / "begun").is_file)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.startswith("musicnb: interrupted; run the same")
+    assert len(err.splitlines()) == 1
+    assert soon(lambda: not left_over(clone))
+    (clone.root / "go").touch()
+    done = clone.run("report", "--scheduler", cluster.address, "--jobs", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert clone.statuses() == {"10_test_one": "cached", "11_test_two": "ok"}
+
+
+def test_an_interrupt_leaves_no_half_of_an_index(cluster, slices, tmp_path):
+    command = [*PROGRAM, "playlist", "index", "--data-dir", str(slices)]
+    process = subprocess.Popen(
+        [*command, "--scheduler", cluster.address],
+        env=cluster.env | {"MUSICNB_CACHE": str(tmp_path / "cache")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert "dashboard of the cluster" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.startswith("musicnb: interrupted")
+    assert not list((tmp_path / "cache").rglob("index.json"))
 
 
 def test_a_scheduler_that_is_lost_in_the_middle(cluster, clone):

@@ -166,6 +166,27 @@ def test_a_chapter_that_fails_in_one_book(clone):
     assert {row["outcome"] for row in compared(out).values()} == {"alone"}
 
 
+MEETS = """
+import time
+from pathlib import Path
+Path(f"here {seed}").touch()
+end = time.monotonic() + 120
+while len(list(Path().glob("here *"))) < 2:
+    assert time.monotonic() < end, "the other book does not run"
+    time.sleep(0.05)
+"""
+
+
+def test_books_run_at_a_time(clone):
+    """The only chapter of each book waits for that of the other one."""
+    clone.add("10_test_one", MEETS, finding("10_test_one"))
+    done = clone.run("report", "--each", "seed=1,2", "--jobs", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {"seed=1 [1/1] 10_test_one: ok", "seed=2 [1/1] 10_test_one: ok"} <= {
+        line.split(" in ")[0] for line in done.stdout.splitlines()
+    }
+
+
 # -- what is left of a batch
 
 
@@ -176,7 +197,8 @@ def test_interrupted_batch_goes_on(clone):
     command = ("report", "--each", "seed=1,2")
     out = clone.root / "reports" / "quick-each"
     process = clone.popen(*command)
-    until((out / "seed=2" / ".chapters" / "10_test_one.upstream.json").is_file)
+    begun = out / "seed=2" / ".chapters" / "10_test_one.upstream.json"
+    until(lambda: begun.is_file() and (out / "seed=1" / "run.json").is_file())
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)

@@ -248,7 +248,7 @@ def test_a_chapter_that_ends_all_its_workers_fails_alone(cluster, clone):
 def test_an_interrupt_ends_what_a_cluster_runs(cluster, clone):
     """One line, no process on any worker; the next run has the second chapter left."""
     clone.add("10_test_one", finding("10_test_one"))
-    wait = "import os, time\nopen('begun', 'w').close()\ntime.sleep(0 if os.path.exists('go') else 300)"
+    wait = "import os, time\nopen('begun', 'w')\ntime.sleep(0 if os.path.exists('go') else 300)"
     clone.add("11_test_two", wait, finding("11_test_two"))
     process = clone.popen("report", "--scheduler", cluster.address, "--jobs", "1")
     soon((clone.root / "begun").is_file)

@@ -13,6 +13,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
@@ -26,12 +27,13 @@ from musicnb.book.report import (
     Order,
     Plan,
     find_data,
+    make_book,
     open_book,
     order_values,
     read_order,
-    run_report,
     why_twins,
 )
+from .runners import Crew, open_crew
 from ..core import UserError, need_root, weakest_kind, write_text
 
 # %% ../../nbs/08k_batch.ipynb #d2351d60
@@ -172,7 +174,7 @@ class OneBook:
 
 @dataclass
 class Batch:
-    "Books that are run one after the other, then compared."
+    "Books that are run, then compared."
 
     out: Path
     books: list[OneBook]
@@ -214,16 +216,24 @@ def _label(given: dict[str, object]) -> str:
 # %% ../../nbs/08k_batch.ipynb #4033071b
 def run_batch(batch: Batch, console: Console) -> int:
     "Run the books, then compare them. The exit code: 0 when all chapters of all books are well."
-    codes = []
-    for number, book in enumerate(batch.books, 1):
-        _say(console, f"book {number} of {len(batch.books)}: {book.label}")
-        codes.append(run_report(book.plan, console))
-    _say(console, str(write_comparison(batch)))
+    order = batch.books[0].plan.order
+    with open_crew(order.jobs, order.scheduler, batch.out, console) as crew:
+        makers = ThreadPoolExecutor(crew.runner.jobs)
+        try:
+            jobs = [makers.submit(_make_one, batch, at, crew) for at in range(len(batch.books))]
+            codes = [job.result() for job in jobs]
+        finally:
+            crew.runner.stop()
+            makers.shutdown(cancel_futures=True)
+        crew.say(str(write_comparison(batch)))
     return max(codes)
 
 
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+def _make_one(batch: Batch, at: int, crew: Crew) -> int:
+    book = batch.books[at]
+    crew.say(f"book {at + 1} of {len(batch.books)}: {book.label}")
+    with book.plan.book.lock():
+        return make_book(book.plan, crew, book.label)
 
 # %% ../../nbs/08k_batch.ipynb #e40ecbed
 def write_comparison(batch: Batch) -> Path:

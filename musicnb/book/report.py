@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['select_stems', 'read_selection', 'needs', 'Order', 'Plan', 'run_or_reuse', 'run_anew', 'is_current', 'has_moved',
-           'unsound', 'is_whole', 'without_seconds', 'run_plan', 'Watch', 'versions', 'commit', 'write_results',
-           'compare_book', 'cover', 'write_page', 'page_or_failure', 'write_index', 'make_plan', 'read_order',
-           'order_values', 'open_book', 'find_data', 'why_twins', 'run_report']
+           'unsound', 'is_whole', 'without_seconds', 'run_plan', 'versions', 'commit', 'write_results', 'compare_book',
+           'cover', 'write_page', 'page_or_failure', 'write_index', 'make_plan', 'read_order', 'order_values',
+           'open_book', 'find_data', 'why_twins', 'run_report', 'make_book']
 
 # %% ../../nbs/08d_report.ipynb #a4bb939b
 import hashlib
@@ -16,18 +16,16 @@ import shlex
 import shutil
 import subprocess
 import sys
-import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import TextColumn, TimeElapsedColumn
 
 from .. import __version__
 from musicnb.book.chapter import (
@@ -43,7 +41,6 @@ from musicnb.book.chapter import (
     resolve,
     study_data,
 )
-from .execute import Interrupted
 from .folder import BATCH, Book, Result, no_results, relative_href
 from musicnb.book.reference import (
     QUESTIONS,
@@ -52,7 +49,7 @@ from musicnb.book.reference import (
     compare_run,
     read_reference,
 )
-from .runners import Runner, open_runner
+from .runners import Crew, Runner, Watch, open_crew
 from musicnb.core import (
     LEDGER_COLUMNS,
     SCORE_COLUMNS,
@@ -67,7 +64,6 @@ from musicnb.core import (
     write_csv,
     write_text,
 )
-from ..files import progress_bars
 
 # %% ../../nbs/08d_report.ipynb #b08e8dec
 def select_stems(
@@ -274,35 +270,18 @@ def without_seconds(results: dict) -> dict:
 # %% ../../nbs/08d_report.ipynb #1dac13ca
 def run_plan(
     plan: Plan,
-    watch: "Watch",
+    crew: Crew,
+    watch: Watch,
     finish: Callable,  # makes the page of a chapter that has run, while others run; its result
 ) -> dict[str, Result]:  # stem -> result, in the book's order
     "Run the chapters of a plan, each when what it waits for is done."
-    order = plan.order
-    runner = open_runner(order.jobs, order.scheduler, plan.book.state, watch.say)
-    pool = ThreadPoolExecutor(runner.jobs)
-    try:
-        return _run_in_order(plan, watch, finish, runner, pool)
-    except BaseException as e:
-        if not isinstance(e, KeyboardInterrupt):
-            raise
-        again = "run the same command again to finish what is left"
-        raise Interrupted(f"interrupted; {again}") from None
-    finally:  # without waiting for chapters that nobody will read
-        runner.stop()
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _run_in_order(
-    plan: Plan, watch: "Watch", finish: Callable, runner: Runner, pool: ThreadPoolExecutor
-) -> dict[str, Result]:
     done, finished, running = {}, {}, {}
     order = TopologicalSorter({s: needs(c, plan.chapters) for s, c in plan.chapters.items()})
     order.prepare()
     while len(finished) < len(plan.chapters):
         for stem in sorted(order.get_ready()):
-            job = pool.submit(run_or_reuse, plan, stem, done, watch.teller(stem), runner)
-            running[job] = stem
+            said = watch.teller(stem)
+            running[crew.pool.submit(run_or_reuse, plan, stem, done, said, crew.runner)] = stem
         for stem in sorted(done.keys() - finished.keys()):
             finished[stem] = finish(stem, done[stem])
             if finished[stem] is not done[stem]:  # its page could not be made
@@ -313,62 +292,6 @@ def _run_in_order(
             watch.finished(stem, done[stem])
             order.done(stem)
     return {s: finished[s] for s in plan.chapters}
-
-# %% ../../nbs/08d_report.ipynb #e6819f82
-class Watch:
-    "Tells how far the chapters are."
-
-    def __init__(self, console: Console, stems: list[str]):
-        self.console, self.stems, self.said = console, stems, {}
-        what = TextColumn("{task.fields[what]}")
-        bars = progress_bars(what, TimeElapsedColumn(), console=console)
-        self.bars = bars if console.is_terminal else None
-        self.tasks: dict[str, int] = {}
-
-    def __enter__(self):
-        if self.bars:
-            self.bars.start()
-        return self
-
-    def __exit__(self, *_):
-        if self.bars:
-            self.bars.stop()
-
-    def say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def _place(self, stem: str) -> str:
-        return f"[{self.stems.index(stem) + 1}/{len(self.stems)}] {stem}"
-
-    def teller(self, stem: str) -> Callable:
-        "A function that takes a chapter's messages."
-
-        def tell(message: dict) -> None:
-            if "cell" not in message:
-                return
-            what = f"cell {message['cell']} of {message['of']}"
-            if self.bars:
-                self._show(stem, message, what)
-            elif time.monotonic() - self.said.get(stem, 0) > 5:  # not a line for every cell
-                self.said[stem] = time.monotonic()
-                self.say(f"{self._place(stem)}: {what}")
-
-        return tell
-
-    def _show(self, stem: str, message: dict, what: str) -> None:
-        if stem not in self.tasks:
-            task = self.bars.add_task(self._place(stem), total=message["of"], what=what)
-            self.tasks[stem] = task
-        self.bars.update(self.tasks[stem], completed=message["cell"], what=what)
-
-    def finished(self, stem: str, result: Result) -> None:
-        if stem in self.tasks:
-            self.bars.remove_task(self.tasks.pop(stem))
-        took = f" in {result.seconds:.1f} s" if result.status in ("ok", "failed") else ""
-        memory = f", {result.peak_mb:,.0f} MB" if result.peak_mb and result.status == "ok" else ""
-        short = textwrap.shorten(result.reason, 300, placeholder=" …")
-        reason = f": {short}" if short else ""
-        self.say(f"{self._place(stem)}: {result.status}{took}{memory}{reason}")
 
 # %% ../../nbs/08d_report.ipynb #f0a9ebe7
 _NAMED = """jupyterlab keras lightgbm matplotlib nbconvert nbdev numpy pandas papermill scikit-learn
@@ -668,24 +591,37 @@ def why_twins(found: dict[str, str]) -> list[str]:  # lines for the console
     lacking = {n: s.split(": ")[0] for n, s in found.items() if s.startswith("twin, no ")}
     return [f"{why[6:]}: {name} is its synthetic twin" for name, why in lacking.items()]
 
-
+# %% ../../nbs/08d_report.ipynb #87041f85
 def run_report(plan: Plan, console: Console) -> int:
     "Run a plan and write its book. The exit code: 0 when all chapters are well, else 1."
+    order = plan.order
+    with plan.book.lock(), open_crew(order.jobs, order.scheduler, plan.book.state, console) as crew:
+        return make_book(plan, crew)
+
+
+def make_book(
+    plan: Plan,  # its folder is locked
+    crew: Crew,
+    label: str = "",  # the book's name, where there are many
+) -> int:  # as that of `run_report`
+    "Run the chapters of a plan and write its book."
     start, site = time.monotonic(), plan.root / "site"
     docs = site if (site / "index.html").is_file() else None
     seeds = {v["seed"] for v in plan.values.values() if "seed" in v}
-    with plan.book.lock(), Watch(console, list(plan.chapters)) as watch:
-        for line in plan.remarks:
-            watch.say(line)
-        facts = {"seed": seeds.pop() if len(seeds) == 1 else plan.order.seed}
-        facts |= {"versions": versions(), "commit": commit(plan.root)}
-        done = run_plan(
-            plan, watch, lambda s, result: page_or_failure(plan, s, result, facts, docs)
-        )
-        facts["created"] = time.strftime("%Y-%m-%d %H:%M %Z")
-        facts["seconds"] = round(time.monotonic() - start, 1)
+    facts = {"seed": seeds.pop() if len(seeds) == 1 else plan.order.seed}
+    facts |= {"versions": versions(), "commit": commit(plan.root)}
+
+    def finish(stem: str, result: Result) -> Result:
+        with crew.desk:
+            return page_or_failure(plan, stem, result, facts, docs)
+
+    for line in plan.remarks:
+        crew.say(line)
+    done = run_plan(plan, crew, crew.watch(list(plan.chapters), label), finish)
+    facts["created"] = time.strftime("%Y-%m-%d %H:%M %Z")
+    facts["seconds"] = round(time.monotonic() - start, 1)
+    with crew.desk:
         plan.book.remove_pages(done)
         ledger = write_results(plan, done, facts)
-        index = write_index(plan, done, facts, ledger, docs)
-    console.print(str(index), markup=False, highlight=False, soft_wrap=True)
+        crew.say(str(write_index(plan, done, facts, ledger, docs)))
     return 0 if all(r.status in ("ok", "cached") for r in done.values()) else 1

@@ -133,7 +133,7 @@ _QUESTION = re.compile(r"^#{2,6}\s+The question\b.*$\s*((?:^(?!#).*\S.*$\n?)+)",
 def _inline(markdown: str) -> Markup:
     "One paragraph of Markdown as clean HTML, without the paragraph and its links to notebooks."
     markdown = re.sub(r"\[([^\]]+)\]\([^)\s]+\.ipynb[^)]*\)", r"\1", markdown)
-    made = HTMLExporter().markdown2html({}, mathml(" ".join(markdown.split()))).strip()
+    made = _exporter(page_assets()).markdown2html({}, mathml(" ".join(markdown.split()))).strip()
     return Markup(clean_html(made.removeprefix("<p>").removesuffix("</p>")))
 
 
@@ -189,6 +189,30 @@ def _dressed(text: str) -> str:
     return dress_tables(undress(clean_html(text)))
 
 
+@functools.lru_cache(1)  # its templates are compiled once for all pages, which are made one by one
+def _exporter(assets: Path) -> HTMLExporter:
+    order = [
+        "text/html",
+        "text/markdown",
+        "image/svg+xml",
+        "image/png",
+        "image/jpeg",
+        "text/latex",
+        "text/plain",
+    ]
+    return HTMLExporter(
+        template_name="basic",
+        template_file="cells.html.j2",
+        extra_template_paths=[str(assets)],
+        sanitize_html=True,
+        exclude_anchor_links=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        filters={"clean_html": _dressed, "figure": str},
+        config=Config({"NbConvertBase": {"display_data_priority": order}}),
+    )
+
+
 def _cells_html(nb) -> tuple[str, list[str], list[dict]]:
     """The notebook's cells as HTML with a comment in the place of each figure; the figures; and
     the outputs that they are made from."""
@@ -204,26 +228,8 @@ def _cells_html(nb) -> tuple[str, list[str], list[dict]]:
         outputs.append(output)
         return f"<!--figure {len(figures) - 1}-->"
 
-    order = [
-        "text/html",
-        "text/markdown",
-        "image/svg+xml",
-        "image/png",
-        "image/jpeg",
-        "text/latex",
-        "text/plain",
-    ]
-    exporter = HTMLExporter(
-        template_name="basic",
-        template_file="cells.html.j2",
-        extra_template_paths=[str(page_assets())],
-        sanitize_html=True,
-        exclude_anchor_links=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        filters={"clean_html": _dressed, "figure": hold},
-        config=Config({"NbConvertBase": {"display_data_priority": order}}),
-    )
+    exporter = _exporter(page_assets())
+    exporter.register_filter("figure", hold)
     return exporter.from_notebook_node(nb)[0], figures, outputs
 
 # %% ../../nbs/08b_page.ipynb #4ce5f335

@@ -89,7 +89,7 @@ def in_turn(
 def tracks_file() -> Iterator[Path]:
     """The real tracks where they are, else 500,000 rows of their twin as tracks.csv.gz."""
     from musicnb.data import data_home, find_files
-    from musicnb.studies.popularity import POPULARITY
+    from musicnb.studies.popularity_files import POPULARITY
     from musicnb.studies.registry import make_twin
 
     found = find_files(POPULARITY, data_home())

@@ -16,7 +16,7 @@ import pytest
 
 from musicnb.core import find_root
 from musicnb.data import data_home, find_files
-from musicnb.studies.popularity import POPULARITY
+from musicnb.studies.popularity_files import POPULARITY
 
 ROOT = find_root(__file__)
 sys.path.insert(0, str(ROOT / "docs"))  # build, cells, readme, picture

@@ -26,7 +26,8 @@ from musicnb.core import DataError, UserError
 from musicnb.data import load_checked, read_file
 from musicnb.files import csv_writer, file_sha256
 from musicnb.models.predict import check_rows, read_rows, write_rows
-from musicnb.studies.registry import PREDICTS, check_file, load, make_twin, prepare
+from musicnb.studies.predictors import PREDICTS
+from musicnb.studies.registry import check_file, load, make_twin, prepare
 
 SONGS = DataSet(
     "songs",

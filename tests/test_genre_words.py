@@ -20,9 +20,10 @@ from musicnb.studies import genre_words
 from musicnb.studies.genre import FEATURES, GENRES, clean_genre, genre_codes
 from musicnb.studies.genre_predict import SoundWhereUnnamed
 from musicnb.studies.genre_words import STACKED, booster, words_model
-from musicnb.studies.registry import STUDIES, make_twin
+from musicnb.studies.predictors import PREDICTORS
+from musicnb.studies.registry import make_twin
 
-COLUMNS = [*STUDIES["genre"].predicts[0].dataset.columns]
+COLUMNS = [*PREDICTORS["genre"][0].dataset.columns]
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +62,7 @@ def folder(raw, tmp_path_factory) -> Path:
 
 def ask(table: pd.DataFrame, folder: Path, place: Path) -> tuple[pd.DataFrame, str]:
     table.to_csv(place / "songs.csv", index=False)
-    said = write_predictions(
-        STUDIES["genre"].predicts, place / "songs.csv", place / "out.csv", folder
-    )
+    said = write_predictions(PREDICTORS["genre"], place / "songs.csv", place / "out.csv", folder)
     names = dict.fromkeys(["artist_name", "track_name"], str)
     return pd.read_csv(place / "out.csv", keep_default_na=False, dtype=names), said
 

@@ -179,7 +179,7 @@ def test_cards_are_in_sync():
 
 ROOMS = """files executors core describe display plot maps copula twin columns data features intervals splits tasks evaluate
 models.estimators models.inference models.explain models.cluster models.tune models.networks
-models.tabular models.predict studies studies.registry book.chapter book.execute book.runners book.words book.markup book.page book.folder book.reference
+models.tabular models.predict studies studies.registry book.chapter book.execute book.words book.markup book.page book.folder book.runners book.reference
 book.index book.ledger book.report book.record book.compare book.batch book.cli""".split()  # noqa: E501
 
 

@@ -23,7 +23,8 @@ from test_files import MANY, damaged, damages, obeyed
 
 from musicnb.book import cli as report
 from musicnb.models.predict import read_rows
-from musicnb.studies.registry import PREDICTS, make_twin
+from musicnb.studies.predictors import PREDICTS
+from musicnb.studies.registry import make_twin
 
 COMMAND = [sys.executable, "-c", "from musicnb.book.cli import main; main()"]
 

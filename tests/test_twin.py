@@ -14,14 +14,14 @@ from sklearn.model_selection import train_test_split
 from musicnb import copula, twin
 from musicnb.copula import MIN_ROWS
 from musicnb.core import DataError, UserError
-from musicnb.studies import popularity, youtube_twin
+from musicnb.studies import popularity_files, youtube_twin
 from musicnb.studies.genre_twin import GENRE_TRACKS
-from musicnb.studies.popularity import TRACKS
+from musicnb.studies.popularity_files import TRACKS
 from musicnb.studies.registry import check_file, load, make_twin
-from musicnb.studies.youtube import VIDEOS, join_enriched
+from musicnb.studies.youtube_files import VIDEOS, join_enriched
 from musicnb.twin import CORRELATION_TOLERANCE, LEVEL_TOLERANCE, RMS_TOLERANCE
 
-FEATURES = ["year", "duration_ms", *popularity.TRACK_SOUND, "key", "mode"]
+FEATURES = ["year", "duration_ms", *popularity_files.TRACK_SOUND, "key", "mode"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,9 @@ def refitted(real_data, tmp_path_factory) -> dict:
     path = tmp_path_factory.mktemp("twins") / "popularity.json"
     return json.loads(
         twin.save_twin(
-            twin.fit_twin(popularity.measure_tracks(tracks), "popularity", popularity.TRACK_ROLES),
+            twin.fit_twin(
+                popularity_files.measure_tracks(tracks), "popularity", popularity_files.TRACK_ROLES
+            ),
             path,
         ).read_text()
     )
@@ -45,7 +47,7 @@ def refitted(real_data, tmp_path_factory) -> dict:
 
 def squared_errors(tracks: pd.DataFrame) -> pd.DataFrame:
     """Squared error of each held-out track, by model."""
-    table = popularity.measure_tracks(tracks)
+    table = popularity_files.measure_tracks(tracks)
     train, test = train_test_split(table, test_size=0.3, random_state=1)
     predictions = {"Mean": train["popularity"].mean()}
     for name, model in (
@@ -91,14 +93,14 @@ def test_quantiles_and_correlations_are_near_the_aggregates(seed):
 
 
 def test_columns_and_formats_are_those_of_the_file(rows):
-    assert list(rows.columns) == popularity.TRACK_COLUMNS and len(rows) == 20_000
+    assert list(rows.columns) == popularity_files.TRACK_COLUMNS and len(rows) == 20_000
     assert set(rows.dtypes.astype(str)) == {"str", "int64", "float64"}
     assert rows["id"].is_unique and rows.drop(columns="genres").notna().all().all()
     assert pd.to_datetime(rows["release_date"], format="%Y-%m-%d").notna().all()
 
 
 def test_faults_are_there(rows):
-    table, check = popularity.measure_tracks(rows), twin.read_twin(TRACKS)
+    table, check = popularity_files.measure_tracks(rows), twin.read_twin(TRACKS)
     assert (rows["tempo"] == 0).sum() > 0 and (
         rows.loc[rows["tempo"] == 0, "danceability"] == 0
     ).all()
@@ -116,7 +118,7 @@ def test_faults_are_there(rows):
 
 
 def test_groups_are_there(rows):
-    table = popularity.measure_tracks(rows).query("artist >= 0")
+    table = popularity_files.measure_tracks(rows).query("artist >= 0")
     sizes = table["artist"].value_counts()
     assert sizes.max() <= 20_000 * twin.GROUP_SHARE * 1.5 and 2_000 < len(sizes) < 8_000
     inside = table.groupby("artist")["popularity"].transform("var").mean()

@@ -355,8 +355,7 @@ def study_data(chapter: Chapter) -> set[str]:
     "The data sets of a chapter's study."
     from musicnb.studies.registry import STUDIES
 
-    study = STUDIES.get(chapter.stem.split("_")[1])
-    return {dataset.name for dataset in study.datasets} if study else set()
+    return {d.name for d in STUDIES.get(chapter.stem.split("_")[1], ())}
 
 
 def data_state(

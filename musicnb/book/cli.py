@@ -274,14 +274,13 @@ def predict(
     platform and its probability, too; of genres the likeliest and the probability of each.
     """
     from musicnb.models.predict import stored_model, write_predictions
-    from musicnb.studies.registry import STUDIES
+    from musicnb.studies.predictors import PREDICTORS
 
-    known = [name for name, brings in STUDIES.items() if brings.predicts]
-    if study not in known:
-        raise UserError(f"there is no prediction for {study!r}", "one of " + ", ".join(known))
+    if study not in PREDICTORS:
+        raise UserError(f"there is no prediction for {study!r}", "one of " + ", ".join(PREDICTORS))
     if output:
         _check_new(output)
-    models, folder = STUDIES[study].predicts, model or stored_model(study)
+    models, folder = PREDICTORS[study], model or stored_model(study)
     said = write_predictions(models, source, output, folder)
     print(f"musicnb: {said}", file=sys.stderr)
 

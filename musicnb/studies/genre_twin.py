@@ -11,8 +11,8 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ..columns import equal_rows
 from ..copula import MIN_ROWS, round_significant
-from ..features import equal_rows
 from ..twin import TRAPS, Recipe, Roles, invent_names
 
 # %% ../../nbs/30a_genre_twin.ipynb #1d61d9d4

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from ..columns import SOUND, UNITS
 from ..core import Provenance
-from ..plot import LABELS
+from ..describe import LABELS
 
 # %% ../../nbs/40h_playlists_tables.ipynb #da45c156
 SOUND_NAMES = [UNITS.get(c, c) for c in SOUND]  # as columns of the table of tracks

@@ -60,7 +60,9 @@ def _names() -> re.Pattern:
 def read_out(
     text: str,  # a claim, a caption, a cell of a table
 ) -> str:
-    "The text with names and numbers as a reader sees them."
+    "The text with names and numbers as a reader sees them; the whole text may be a name."
+    if text in WORDS:
+        return WORDS[text]
     return tidy_numbers(_names().sub(lambda name: word(name[0]), text))
 
 # %% ../../nbs/08g_words.ipynb #4074aa5a

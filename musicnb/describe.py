@@ -114,6 +114,10 @@ LABELS = {
     "n_train": "training rows", "n_test": "test rows",
     "fit_seconds": "time to fit (s)", "predict_seconds": "time to predict (s)",
     "const": "constant", "coef": "coefficient",
+    # hyperparameters
+    "n_estimators": "trees", "max_depth": "depth", "max_features": "features at a cut",
+    "min_samples_leaf": "rows in a leaf", "learning_rate": "learning rate",
+    "n_clusters": "clusters",
     # splits
     "artist-apart": "artists apart", "by-year": "later years",
     # features, as sources name them

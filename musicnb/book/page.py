@@ -31,7 +31,7 @@ from musicnb.book.markup import (  # noqa: F401  the docs site takes them from h
     mathml,
     undress,
 )
-from .words import KINDS, SPLITS, card_label, read_out, write_count
+from .words import KINDS, SPLITS, card_label, read_out, tidy_numbers, write_count
 from ..core import estimate, estimate_ends, need_root
 
 # %% ../../nbs/08b_page.ipynb #fef1afe4
@@ -328,7 +328,7 @@ def _interval(f: dict) -> str:
     "The interval of a finding, in the digits of its value."
     if f["low"] is None or f["high"] is None:
         return ""
-    return estimate_ends(f["low"], f["high"])
+    return tidy_numbers(estimate_ends(f["low"], f["high"]))
 
 
 def _seconds(value: float) -> str:

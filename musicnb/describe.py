@@ -103,7 +103,7 @@ def table_ledger(
 ) -> pd.DataFrame:  # index: id; published, ours, strict and verdict, then the further columns
     "The published figures that a chapter has judged."
     columns = ["published", "ours", "strict", "verdict", *more]
-    return pd.DataFrame(run.ledger).set_index("id")[columns]
+    return pd.DataFrame(run.ledger).set_index("id")[columns].rename_axis("published figure")
 
 # %% ../nbs/01a_describe.ipynb #83a1d14d
 LABELS = {
@@ -113,6 +113,11 @@ LABELS = {
     "r_precision": "R-precision", "r_precision_artist": "R-precision (artists)",
     "n_train": "training rows", "n_test": "test rows",
     "fit_seconds": "time to fit (s)", "predict_seconds": "time to predict (s)",
+    "const": "constant", "coef": "coefficient",
+    # hyperparameters
+    "n_estimators": "trees", "max_depth": "depth", "max_features": "features at a cut",
+    "min_samples_leaf": "rows in a leaf", "learning_rate": "learning rate",
+    "n_clusters": "clusters",
     # splits
     "artist-apart": "artists apart", "by-year": "later years",
     # features, as sources name them
@@ -156,7 +161,7 @@ def label(
         first, _, unit = name.rpartition("_")
         last = f"({_UNITS[unit]})" if unit in _UNITS else unit
         return f"{first.replace('_', ' ')} {last}"
-    return name
+    return re.sub(r"(?<= )[a-z][a-z0-9]*(_[a-z0-9]+)+", lambda part: label(part[0]), name)
 
 # %% ../nbs/01a_describe.ipynb #fea308b7
 def _as_number(text) -> float:
@@ -171,16 +176,22 @@ def _as_number(text) -> float:
     return float(found[1].replace("−", "-") + found[2].replace(",", "")) if found else math.nan
 
 
+_NOTHING = 1e-12  # what rounding leaves of zero
+
+
 def _say(x: float) -> str:
     "A number read aloud: three significant digits, years whole, millions as a word."
     if not math.isfinite(x):
         return "unknown"
-    x = x + 0.0  # no minus before zero
+    x = 0.0 if abs(x) < _NOTHING else x  # no minus before zero
     for size, word in ((1e9, " billion"), (1e6, " million")):
         if abs(x) >= size:
             return f"{x / size:.3g}{word}"
-    digits = f"{x:.3g}" if abs(x) < 1_000 else f"{x:.0f}" if abs(x) < 10_000 else f"{x:,.0f}"
-    return digits.replace("-", "−") if "e" not in digits else digits
+    if abs(x) < 1_000:
+        digits = np.format_float_positional(x, 3, unique=False, fractional=False, trim="-")
+    else:
+        digits = f"{x:.0f}" if abs(x) < 10_000 else f"{x:,.0f}"
+    return digits.replace("-", "−")
 
 
 def tick_names(axis: Axis) -> dict[float, str]:

@@ -453,8 +453,10 @@ def _figure_html(svg: str, caption: str, alt: str) -> str:
 
 
 def _is_large(axis: Axis) -> bool:
-    "Does a linear axis count by thousands? Years do not."
-    return np.abs(axis.get_view_interval()).max() >= 10_000 and axis.get_scale() == "linear"
+    "Does a linear axis count by thousands? Years do not: they start above a thousand."
+    ends = axis.get_view_interval()
+    years = 1_000 < min(ends) and max(ends) < 3_000
+    return np.abs(ends).max() >= 1_000 and not years and axis.get_scale() == "linear"
 
 
 def _name_axes(fig: Figure) -> None:
@@ -500,7 +502,8 @@ def _is_year(name) -> bool:
 def _format_column(table: pd.DataFrame, j: int) -> list[str]:
     "The cells of a column as they are read."
     name, column = table.columns[j], table.iloc[:, j]
-    if re.match(r"p\b(?!-)", str(name)):
+    levels = name if isinstance(name, tuple) else (name,)
+    if any(re.match(r"p\b(?!-)", str(level)) for level in levels):
         return [format_p(x) for x in column]
     plain = format_year if _is_year(name) else _whole if _counts(column) else _cell
     return [

@@ -8,6 +8,7 @@ __all__ = ['plot_lines', 'plot_panels', 'plot_learning_curves', 'pool_sparse', '
            'plot_stacked', 'plot_hexbin', 'plot_confusion', 'plot_roc', 'table_calibration', 'plot_calibration']
 
 # %% ../nbs/01c_plot.ipynb #21a192e0
+import re
 from collections.abc import Callable
 
 import matplotlib.pyplot as plt
@@ -377,6 +378,19 @@ def plot_histograms(
     return axes
 
 # %% ../nbs/01c_plot.ipynb #46889b4e
+def _cell_writer(
+    fmt,  # a function, or a format such as "{:.2f}"
+) -> Callable[[float], str]:
+    "How the number of a cell is written: with a minus that is one, and none before a zero."
+    write = fmt.format if isinstance(fmt, str) else fmt
+
+    def written(value: float) -> str:
+        text = write(float(value)).replace("-", "−")
+        return text if re.search("[1-9]", text) else text.lstrip("−+")
+
+    return written
+
+
 def plot_heatmap(
     table: pd.DataFrame,  # numbers; missing ones stay empty
     fmt=format_number,  # how a number is written: a function, or a format such as "{:.2f}"
@@ -394,14 +408,13 @@ def plot_heatmap(
     most = np.nanmax(np.abs(values)) if limit is None else limit
     look = {"cmap": DIVERGING, "vmin": -most} if signed else {"cmap": AMOUNT, "vmin": 0}
     ax.pcolormesh(np.ma.masked_invalid(values), vmax=most, edgecolors="none", **look)
-    write = fmt.format if isinstance(fmt, str) else fmt
+    write = _cell_writer(fmt)
     for (i, j), value in np.ndenumerate(values):
         if np.isfinite(value):
-            text = write(float(value)).replace("-", "−")
             ax.text(
                 j + 0.5,
                 i + 0.5,
-                text,
+                write(value),
                 ha="center",
                 va="center",
                 fontsize=8.25,
@@ -516,7 +529,7 @@ def plot_stacked(
 ) -> Axes:
     "Stacked horizontal bars with the number in each part that has room for it."
     ax = _axes(ax, figsize=(7.2, 1.1 + 0.42 * len(table)))
-    write = fmt.format if isinstance(fmt, str) else fmt
+    write = _cell_writer(fmt)
     left, room = np.zeros(len(table)), 0.05 * table.sum(axis=1).max()
     for k, part in enumerate(table):
         size = table[part].to_numpy(float)
@@ -529,7 +542,7 @@ def plot_stacked(
             label=label(part),
         )
         for row in np.flatnonzero(size > room):
-            at, text = left[row] + size[row] / 2, write(float(size[row]))
+            at, text = left[row] + size[row] / 2, write(size[row])
             ax.text(at, row, text, ha="center", va="center", fontsize=8.5, color=ON_LIGHT)
         left = left + np.nan_to_num(size)
     ax.set_yticks(range(len(table)), [label(r) for r in table.index])

@@ -31,7 +31,7 @@ from musicnb.book.markup import (  # noqa: F401  the docs site takes them from h
     mathml,
     undress,
 )
-from .words import KINDS, SPLITS, card_label, read_out, write_count
+from .words import KINDS, SPLITS, card_label, read_out, tidy_numbers, write_count
 from ..core import estimate, estimate_ends, need_root
 
 # %% ../../nbs/08b_page.ipynb #fef1afe4
@@ -57,13 +57,23 @@ def hide_folders(
     return _FOLDERS.sub("", text)
 
 
+_WARNING = re.compile(r"^\S+:\d+: \w*Warning: .*\n(?:  .*\n?)?", re.M)
+
+
+def _say_once(text: str) -> str:
+    "The text with each warning at its first place only."
+    seen = set()
+    return _WARNING.sub(lambda m: "" if m[0] in seen else seen.add(m[0]) or m[0], text)
+
+
 def _readable(text: str) -> str:
     """Plain text of an output: no colours that only one theme can show, no file that lives as long
-    as its kernel, not too long."""
+    as its kernel, no warning twice, no marks around a sentence, not too long."""
     more, text = len(text) - _TEXT_LIMIT, text[:_TEXT_LIMIT]
     text = re.sub(r"\x1b\[[\d;]*[34]8;[\d;]*m", "", text)
     text = re.sub(r"(?<!\S)\S*?ipykernel_\d+\S*?\.py:(\d+)", r"this cell, line \1", text)
-    text = hide_folders(text)
+    text = _say_once(hide_folders(text))
+    text = re.sub(r"\A(['\"])([^'\"\n]*)\1\Z", r"\2", text)
     rest = f"\n… {more:,} more characters are in the executed notebook" if more > 0 else ""
     return text + rest
 
@@ -324,7 +334,7 @@ def _interval(f: dict) -> str:
     "The interval of a finding, in the digits of its value."
     if f["low"] is None or f["high"] is None:
         return ""
-    return estimate_ends(f["low"], f["high"])
+    return tidy_numbers(estimate_ends(f["low"], f["high"]))
 
 
 def _seconds(value: float) -> str:

@@ -60,7 +60,9 @@ def _names() -> re.Pattern:
 def read_out(
     text: str,  # a claim, a caption, a cell of a table
 ) -> str:
-    "The text with names and numbers as a reader sees them."
+    "The text with names and numbers as a reader sees them; the whole text may be a name."
+    if text in WORDS:
+        return WORDS[text]
     return tidy_numbers(_names().sub(lambda name: word(name[0]), text))
 
 # %% ../../nbs/08g_words.ipynb #4074aa5a
@@ -70,9 +72,11 @@ _COUNTED = "split|row|song|track|figure|chapter|finding|score|artist|playlist|fo
 def tidy_numbers(
     text: str,  # prose with numbers in it
 ) -> str:
-    "“5%” is “5 %” with a no-break space, “−0.000” is “0.000”, “1 splits” is “1 split”."
+    """“5%” is “5 %” with a no-break space, “−0.000” is “0.000”, “10000” is “10,000” and
+    “1 splits” is “1 split”."""
     text = re.sub(r"(?<=\d) ?%", "\N{NO-BREAK SPACE}%", text)
     text = re.sub(r"(?<![\w.])[-−+](0(?:\.0+)?)(?![\d.]*\d)", r"\1", text)
+    text = re.sub(r"(?<![\w.,/-])\d{5,}(?![\w/]|[.,]\w)", lambda n: f"{int(n[0]):,}", text)
     return re.sub(rf"(?<![\d.,])1 ({_COUNTED})s\b", r"1 \1", text)
 
 

@@ -220,8 +220,9 @@ class BiasCorrectedTarget(TransformedTargetRegressor):
         self.factor_ = 1.0
         super().fit(X, y)
         predicted = self._predict_left_out(X, y, groups) if self.folds else self.predict(X)
-        smear, total = np.mean(y / predicted), y.sum() / predicted.sum()
-        self.factor_ = float(smear if self.factor == "smear" else total)
+        with np.errstate(divide="ignore", invalid="ignore"):  # the one that is not asked for
+            factors = {"smear": np.mean(y / predicted), "total": y.sum() / predicted.sum()}
+        self.factor_ = float(factors[self.factor])
         return self
 
     def _check_target(self, y: np.ndarray) -> None:

@@ -247,7 +247,10 @@
 
   // Only what scrolls takes focus, and says so.
   function scroller(box) {
-    const over = box.scrollWidth > box.clientWidth + 1;
+    const wide = () => box.scrollWidth > box.clientWidth + 1;
+    box.classList.remove("scrolls", "tight");
+    if (wide()) box.classList.add("tight");
+    const over = wide();
     box.classList.toggle("scrolls", over);
     if (!over) { for (const name of ["tabindex", "role", "aria-label"]) box.removeAttribute(name); return; }
     const caption = box.closest("figure")?.querySelector("figcaption");

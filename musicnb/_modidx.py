@@ -280,6 +280,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'musicnb/book/runners.py'),
                                       'musicnb.book.runners.ClusterRunner._outcome': ( 'runners.html#clusterrunner._outcome',
                                                                                        'musicnb/book/runners.py'),
+                                      'musicnb.book.runners.ClusterRunner._say_if_alone': ( 'runners.html#clusterrunner._say_if_alone',
+                                                                                            'musicnb/book/runners.py'),
                                       'musicnb.book.runners.ClusterRunner.run': ( 'runners.html#clusterrunner.run',
                                                                                   'musicnb/book/runners.py'),
                                       'musicnb.book.runners.ClusterRunner.stop': ( 'runners.html#clusterrunner.stop',

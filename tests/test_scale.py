@@ -232,17 +232,20 @@ def words(process: psutil.Process) -> list[str]:
         return []
 
 
-def test_a_chapter_that_ends_all_its_workers_fails_alone(cluster, clone):
+def test_a_chapter_that_ends_its_workers_fails_alone(cluster, clone):
+    """The next chapter waits for a worker, and that is said."""
     clone.add("10_test_one", KILLS_ITS_WORKER.replace('if tries.read_text() == "."', "if True"))
     clone.add("11_test_two", finding("11_test_two"))
-    done = clone.run("report", "--scheduler", cluster.address, "--jobs", "1")
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "several workers that ran it died" in done.stdout + done.stderr
-    assert (clone.root / "tries").read_text() == ".."
+    process = clone.popen("report", "--scheduler", cluster.address, "--jobs", "1")
+    said = iter(process.stdout.readline, "")
+    failed = next(line for line in said if "10_test_one: failed" in line)
+    assert "several workers that ran it died" in failed
+    assert next(line for line in said if f"dask worker {cluster.address}" in line)
     for _ in range(2):
         cluster.add_worker()
-    clone.run("report", "11_test_two", "--scheduler", cluster.address)
-    assert clone.statuses()["11_test_two"] == "ok"
+    process.communicate(timeout=120)
+    assert process.returncode == 1 and (clone.root / "tries").read_text() == ".."
+    assert clone.statuses() == {"10_test_one": "failed", "11_test_two": "ok"}
 
 
 def test_an_interrupt_ends_what_a_cluster_runs(cluster, clone):
@@ -263,19 +266,20 @@ def test_an_interrupt_ends_what_a_cluster_runs(cluster, clone):
     assert clone.statuses() == {"10_test_one": "cached", "11_test_two": "ok"}
 
 
-def test_an_interrupt_leaves_no_half_of_an_index(cluster, slices, tmp_path):
-    command = [*PROGRAM, "playlist", "index", "--data-dir", str(slices)]
+def test_an_interrupt_leaves_no_half_of_an_index(cluster, tmp_path):
+    write_slices(draw_playlists(3_000, random_state=6), tmp_path / "mine", size=100)
     process = subprocess.Popen(
-        [*command, "--scheduler", cluster.address],
+        [*PROGRAM, "playlist", "index", "--data-dir", "mine", "--scheduler", cluster.address],
+        cwd=tmp_path,
         env=cluster.env | {"MUSICNB_CACHE": str(tmp_path / "cache")},
-        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert "dashboard of the cluster" in process.stdout.readline()
+    said = iter(process.stderr.readline, "")
+    assert next(line for line in said if "dashboard of the cluster" in line)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and err.startswith("musicnb: interrupted")
+    last = process.communicate(timeout=60)[1].splitlines()[-1]
+    assert process.returncode == 130 and last.startswith("musicnb: interrupted")
     assert not list((tmp_path / "cache").rglob("index.json"))
 
 

@@ -64,6 +64,9 @@ def _threads(number: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(max(1, number))}
 
 # %% ../../nbs/08n_runners.ipynb #d1eaee53
+_PATIENCE = 10  # seconds until it is asked whether there are workers
+
+
 class ClusterRunner:
     "Runs chapters on the workers of a Dask scheduler, one on each of their threads."
 
@@ -118,12 +121,26 @@ class ClusterRunner:
         "What a chapter comes to; one that takes several workers down with it has failed."
         from distributed import KilledWorker
 
-        try:
-            return future.result()
-        except KilledWorker as e:
-            why = "several workers that ran it died, as the system lets them where memory runs out"
-            error = {"ename": "WorkersLost", "evalue": why, "traceback": str(e), "cell": None}
-            return {"seconds": time.monotonic() - start, "peak_mb": None, "error": error}
+        told = False
+        while True:
+            try:
+                return future.result(timeout=_PATIENCE)
+            except TimeoutError:
+                told = told or self._say_if_alone()
+            except KilledWorker as e:
+                why = (
+                    "several workers that ran it died, as the system lets them when memory is short"
+                )
+                error = {"ename": "WorkersLost", "evalue": why, "traceback": str(e), "cell": None}
+                return {"seconds": time.monotonic() - start, "peak_mb": None, "error": error}
+
+    def _say_if_alone(self) -> bool:
+        "Say that no worker is left, which a chapter waits for."
+        alone = not self.client.nthreads()
+        if alone:
+            do = f"start one with `dask worker {self.address}`"
+            self.say(f"the scheduler at {self.address} has no workers left; {do}")
+        return alone
 
     def stop(self) -> None:
         "Forget what runs, upon which the workers end it."

@@ -883,6 +883,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'musicnb.models.networks._optimizer': ('networks.html#_optimizer', 'musicnb/models/networks.py'),
                                          'musicnb.models.networks._split_validation': ( 'networks.html#_split_validation',
                                                                                         'musicnb/models/networks.py'),
+                                         'musicnb.models.networks._steps_at_once': ( 'networks.html#_steps_at_once',
+                                                                                     'musicnb/models/networks.py'),
                                          'musicnb.models.networks._train': ('networks.html#_train', 'musicnb/models/networks.py'),
                                          'musicnb.models.networks.batch_transformer': ( 'networks.html#batch_transformer',
                                                                                         'musicnb/models/networks.py'),

@@ -130,21 +130,28 @@ def embedded_net(
 # %% ../../nbs/06f_networks.ipynb #0028c930
 def _batches(
     X: np.ndarray, y: np.ndarray, size: int, random_state: int
-):  # tf.data.Dataset of one epoch, another each time; batches in it
+):  # tf.data.Dataset without end, batches an epoch
     "Batches in a new order each epoch."
     import tensorflow as tf
 
     size = min(size, len(y))
     steps, rng = len(y) // size, np.random.default_rng(random_state)
 
-    def epoch():
-        order = rng.permutation(len(y))[: steps * size]
-        yield X[order].reshape(steps, size, -1), y[order].reshape(steps, size, 1)
+    def epochs():
+        while True:
+            order = rng.permutation(len(y))[: steps * size]
+            yield X[order].reshape(steps, size, -1), y[order].reshape(steps, size, 1)
 
     kinds = tuple(tf.TensorSpec((steps, size, width), tf.float32) for width in (X.shape[1], 1))
-    rows = tf.data.Dataset.from_generator(epoch, output_signature=kinds).unbatch()
-    # of a dataset whose end it does not know, Keras takes whole executions: steps too many
-    return rows.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(8), steps
+    rows = tf.data.Dataset.from_generator(epochs, output_signature=kinds).unbatch()
+    return rows.prefetch(8), steps
+
+
+def _steps_at_once(steps: int, epochs: int) -> int:
+    """How many steps Keras makes in one call. Many spare calls, but take half a second more to
+    build; and they have to divide an epoch, which would else be longer than it is."""
+    few = steps * epochs < 400
+    return 1 if few else max(k for k in range(1, 17) if steps % k == 0)
 
 
 def _optimizer(schedule: str, rate: float, decay: float, steps: int):  # keras optimizer
@@ -198,8 +205,7 @@ def _train(net, table: tuple, watched: tuple, loss, settings: "_KerasNetwork") -
     rows, steps = _batches(*table, settings.batch_size, settings.random_state)
     schedule, rate, decay = settings.schedule, settings.learning_rate, settings.weight_decay
     optimizer = _optimizer(schedule, rate, decay, steps * settings.epochs)
-    # many steps at once spare calls, but take half a second more to build
-    together = 1 if steps * settings.epochs < 400 else min(16, steps)
+    together = _steps_at_once(steps, settings.epochs)
     net.compile(optimizer, loss, steps_per_execution=together)
     net.optimizer.build(net.trainable_variables)  # else the first step is traced twice
     seconds, watch = [], len(watched[1]) > 0
@@ -214,6 +220,7 @@ def _train(net, table: tuple, watched: tuple, loss, settings: "_KerasNetwork") -
     past = net.fit(
         rows,
         epochs=settings.epochs,
+        steps_per_epoch=steps,
         validation_data=watched if watch else None,
         validation_batch_size=16_384,
         callbacks=[clock, *stop],

@@ -26,8 +26,6 @@ from musicnb.studies.playlists_tables import (  # noqa: F401  passed on to chapt
     keep_playlists,
 )
 from musicnb.studies.playlists_twin import (  # noqa: F401  passed on
-    LIST_FIELDS,
-    TWIN,
     draw_playlists,
     slice_rows,
     song_rows,

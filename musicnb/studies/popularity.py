@@ -20,9 +20,6 @@ from ..models.predict import PredictionInput, needed_columns
 from musicnb.studies.popularity_files import (  # noqa: F401  passed on
     ARTISTS,
     POPULARITY,
-    TRACK_COLUMNS,
-    TRACK_SOUND,
-    measure_tracks,
 )
 
 # %% ../../nbs/20_popularity.ipynb #0fc2c593

@@ -181,6 +181,9 @@ def _kept(work: Callable, *facts) -> dict:
     return made
 
 # %% ../nbs/05d_evaluate.ipynb #dd6c10d8
+_FEW = 5_000  # rows, with which threads only wait for each other
+
+
 def _as_target(y, dtype: type) -> np.ndarray:
     if dtype is not object:
         return np.asarray(y, dtype=dtype)
@@ -199,7 +202,7 @@ def evaluate_models(
     draws: int = 1_000,  # of the bootstrap
     keep: tuple[str, ...] = (),  # models whose fitted copies are wanted
     task: Task = REGRESSION,
-    n_jobs: int = 1,  # splits at a time
+    n_jobs: int = 1,  # splits at a time; one where rows are few
     permuted: bool = True,  # permuted labels too? One of many feature sets is enough
 ) -> Evaluation:
     "Fit and score models on splits, always beside the baseline and permuted labels."
@@ -216,7 +219,8 @@ def evaluate_models(
         return _kept(work, about or work, split, shuffled, keep, task.name)
 
     jobs = [(split, rng.permutation(y[split[0]])) for split in splits]
-    done = joblib.Parallel(n_jobs, prefer="threads")(joblib.delayed(one)(*job) for job in jobs)
+    threads = n_jobs if len(y) > _FEW else 1
+    done = joblib.Parallel(threads, prefer="threads")(joblib.delayed(one)(*job) for job in jobs)
     rows = [{"model": m, "repeat": i} | part[m][0] for i, part in enumerate(done) for m in everyone]
     fitted = {m: [part[m][2] for part in done] for m in keep if m in everyone}
     drawn = _bootstrap(done, y, splits, draws, random_state, task)
@@ -353,7 +357,7 @@ class Experiment:
         metrics: tuple[str, ...] = ("mse", "mae", "r2"),
         test_share: float | str = "",  # share of the rows in the test part, for the record
         random_state: int = 1,  # of the permuted labels and the bootstrap
-        n_jobs: int = 1,  # splits at a time
+        n_jobs: int = 1,  # splits at a time; one where rows are few
         n_resamples: int = 1_000,  # of the bootstrap
     ):
         self.run, self.splits, self.y, self.task, self.groups = run, splits, y, task, groups

@@ -98,7 +98,7 @@ def book(real_data, tmp_path_factory):
                 "--profile",
                 "full",
                 "-p",
-                "apart=5",
+                "apart=1",
                 "--data-dir",
                 str(real_data),
                 "--out",
@@ -128,7 +128,7 @@ def test_later_chapters_on_a_part_of_the_tracks(real_data, tmp_path):
                 "--out",
                 str(tmp_path),
                 "-p",
-                "sample=30000",
+                "sample=20000",
             ]
         )
     assert stop.value.code == 0
@@ -160,7 +160,6 @@ def test_song_chapters_on_a_part_of_the_songs(real_data, tmp_path):
     """The YouTube study's models on real songs: what learns beats the mean, sound alone does not
     carry far, the model for predict is left."""
     chapters = [
-        "13_youtube_eda",
         "14_youtube_clusters",
         "15_youtube_regression",
         "16_youtube_networks",

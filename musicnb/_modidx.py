@@ -472,6 +472,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'musicnb.display._label_alone': ('display.html#_label_alone', 'musicnb/display.py'),
                                  'musicnb.display._label_once': ('display.html#_label_once', 'musicnb/display.py'),
                                  'musicnb.display._labelled': ('display.html#_labelled', 'musicnb/display.py'),
+                                 'musicnb.display._lay_out': ('display.html#_lay_out', 'musicnb/display.py'),
                                  'musicnb.display._legends_above': ('display.html#_legends_above', 'musicnb/display.py'),
                                  'musicnb.display._name_axes': ('display.html#_name_axes', 'musicnb/display.py'),
                                  'musicnb.display._narrow_legend': ('display.html#_narrow_legend', 'musicnb/display.py'),

@@ -246,13 +246,14 @@ def to_svg(
     laid_out: bool = False,  # all places are known, and kept
 ) -> str:  # an <svg> element, without XML head
     "The figure as an SVG element: reproducible, its text in the reader's own font."
-    out, engine = io.StringIO(), fig.get_layout_engine()
-    if laid_out and engine:  # it takes half of the time of a drawing
-        fig.set_layout_engine("none")
+    out, engine, within = io.StringIO(), fig.get_layout_engine(), "tight"
+    settings = {"svg.hashsalt": salt or "musicnb", "svg.fonttype": "none"}
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with matplotlib.rc_context({"svg.hashsalt": salt or "musicnb", "svg.fonttype": "none"}):
-        fig.savefig(out, format="svg", bbox_inches="tight", pad_inches=0.04, metadata=nothing)
-    if engine:
+    with matplotlib.rc_context(settings | {"figure.constrained_layout.use": False}):
+        if laid_out and engine:  # else matplotlib lays it out and draws it twice
+            fig.set_layout_engine(None)
+            within = fig.get_tightbbox().padded(0.04)
+        fig.savefig(out, format="svg", bbox_inches=within, pad_inches=0.04, metadata=nothing)
         fig.set_layout_engine(engine)
     svg = out.getvalue()
     svg = re.sub(r'<g id="[^"]*"', "<g", svg[svg.index("<svg") :])  # the same in every figure
@@ -374,9 +375,18 @@ def _label_once(panels: list[Axes]) -> None:
         axis.set_label_text("")
 
 
-def _fit_texts(fig: Figure) -> None:
+def _lay_out(fig: Figure) -> None:
+    "So that the places of everything are known."
+    if engine := fig.get_layout_engine():
+        engine.execute(fig)  # a drawing would take a quarter more
+    else:
+        fig.draw_without_rendering()
+
+
+def _fit_texts(
+    fig: Figure,  # laid out
+) -> None:
     "Break what is written around a panel so that it stays beside the panel; thin its numbers."
-    fig.draw_without_rendering()  # so that the places of everything are known
     width, changed = fig.get_figwidth(), False
     for ax in _panels(fig):
         left, right = ax.bbox.x0 / fig.dpi, ax.bbox.x1 / fig.dpi
@@ -422,6 +432,7 @@ def to_narrow(
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "constrained_layout not applied")
         try:
+            fig.draw_without_rendering()  # its ticks are others now
             _fit_texts(fig)
         except UserWarning:  # what stands around the panels leaves no room for them
             return False
@@ -602,6 +613,7 @@ def show(
     told |= {name: x for name, x in (("points", points), ("answer", answer)) if x}
     if isinstance(obj, Figure):
         _label_once(_panels(obj))
+        _lay_out(obj)
         _fit_texts(obj)
         svg = to_svg(obj, caption + alt, laid_out=True)
         if len(svg) < _HEAVY and to_narrow(obj):

@@ -14,6 +14,7 @@ import guard.sitecustomize  # noqa: F401  heeds what `loopback` sets
 import nbformat
 import pytest
 
+from musicnb.book.execute import cores
 from musicnb.core import find_root
 from musicnb.data import data_home, find_files
 from musicnb.studies.popularity_files import POPULARITY
@@ -34,6 +35,11 @@ os.environ.setdefault(
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_xdist_auto_num_workers(config):
+    "Of `-n auto`: one more than the cores, since many tests wait (for a kill, a limit, a service)."
+    return cores() + 1
 
 
 PROGRAM = [sys.executable, "-c", "from musicnb.book.cli import main; main()"]

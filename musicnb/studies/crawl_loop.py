@@ -7,299 +7,238 @@ __all__ = ['NAMES', 'plural', 'save_batch', 'save_page', 'Crawl', 'summary', 'mi
 
 # %% ../../nbs/09d_crawl_loop.ipynb #3d254139
 import contextlib
+import json
 import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from fastcore.basics import patch
-
-from musicnb.studies.crawl_services import (
-    Answer,
-    PermanentError,
-    Service,
-    Spotify,
-    TransientError,
-    YouTube,
-    in_words,
-    probe_spotify,
-    read_item,
-    with_retries,
-)
+from . import crawl_services as services
+from .crawl_services import Answer, PermanentError, TransientError
 from .crawl_store import CrawlStopped, Ledger, Store, observe, pending
 from .crawl_table import BATCH
 
 # %% ../../nbs/09d_crawl_loop.ipynb #eb1a8f6a
-_ORDER = "handle playlist video channel comments replies artist track".split()
-_LISTS = {"comments": "comment list", "replies": "list of replies"}
-NAMES = {kind: _LISTS.get(kind, kind) for kind in _ORDER}  # in the order in which they are asked
-_LEADS = {"handle": "channel", "playlist": "video", "video": "channel", "comments": "replies"}
+NAMES = {  # of the kinds of ids, in the order in which they are asked for
+    **{kind: kind for kind in ("handle", "playlist", "video", "channel")},
+    **{"comments": "comment list", "replies": "reply list", "artist": "artist", "track": "track"},
+}
+_PAGED = ("handle", "playlist", "comments", "replies")  # one id a question; the others are many
+_NEVER_EMPTY = ("handle", "playlist", "video", "channel")  # as far as anybody would name them
 
 
 def plural(n: int, name: str) -> str:
     "A number of things."
-    first, of, rest = name.partition(" of ")
-    return f"{n:,} {first}{'s' * (n != 1)}{of}{rest}"
+    return f"{n:,} {name}{'s' * (n != 1)}"
 
 
-def _save_links(db, kind: str, id: str, start: int, children: list[str]) -> None:
-    "Write what an id leads to, from a position on."
-    db.execute("DELETE FROM links WHERE kind = ? AND id = ? AND position >= ?", (kind, id, start))
-    rows = [(kind, id, start + i, _LEADS.get(kind), child) for i, child in enumerate(children)]
-    db.executemany("INSERT INTO links VALUES(?, ?, ?, ?, ?)", rows)
-
-
-def save_batch(store: Store, kind: str, ids: list[str], answer: Answer) -> int:
-    "Write one batch: an observation for each id that was asked for; how many."
+def save_batch(store: Store, kind: str, ids: list[str], answer: Answer) -> None:
+    "Write an observation for each id that was asked for."
     found, odd = {}, set()
     for item in answer.items:
         try:
-            seen = read_item(kind, item)
+            seen = services.read_item(kind, item)
             found.setdefault(seen.pop("id"), seen)
         except ValueError:
             odd.add(str(item.get("id", "")) if isinstance(item, dict) else "")
     with store.change() as db:
         for id in ids:
-            seen, state = found.get(id), ("done", "")
-            if not seen and odd & {id, ""}:
-                state = "failed", "an answer that cannot be read"
-            elif not seen:
-                state = "absent", "not returned: deleted, private, or never there"
-            observe(db, kind, id, *state, seen)
-            channel = (seen or {}).get("channelId")
-            _save_links(db, kind, id, 0, [channel] if channel else [])
-    return len(ids)
-
-# %% ../../nbs/09d_crawl_loop.ipynb #a251ccdf
-def _comment(item: dict, parent: str = "", replies: int = 0) -> tuple:
-    "A comment as a row: text, likes and replies, and not who wrote it."
-    s, id = item["snippet"], str(item["id"])
-    text, likes = s.get("textOriginal") or s.get("textDisplay") or "", int(s.get("likeCount") or 0)
-    return id, parent, str(s["publishedAt"]), likes, replies, str(text)
+            if seen := found.get(id):
+                leads = [seen["channelId"]] if seen.get("channelId") else []
+                observe(db, kind, id, "done", seen=seen, leads=leads)
+            elif odd & {id, ""}:
+                observe(db, kind, id, "failed", "an answer that cannot be read")
+            else:
+                observe(db, kind, id, "absent", "not returned: deleted, private, or never there")
 
 
-def _read_comments(kind: str, id: str, items: list) -> tuple[list[tuple], list[str]]:
-    """The comments of a page, and the threads with more replies than came along.
+def _read_comment(item: dict, replies: int = 0) -> tuple:  # and not who wrote it
+    s = item["snippet"]
+    text = str(s.get("textOriginal") or s.get("textDisplay") or "")
+    parent, likes = str(s.get("parentId") or ""), int(s.get("likeCount") or 0)
+    return str(item["id"]), parent, str(s["publishedAt"]), likes, replies, text
 
-    `id` is of a video (comments) or a thread (replies). One in another form is left out."""
-    rows, more = [], []
-    for item in items:
-        with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):
-            if kind == "replies":
-                rows.append(_comment(item, id))
-                continue
-            thread, inline = item["snippet"], (item.get("replies") or {}).get("comments", [])
-            there = int(thread.get("totalReplyCount") or 0)
-            rows.append(_comment(thread["topLevelComment"], "", there))
-            rows += [_comment(reply, str(item["id"])) for reply in inline]
-            more += [str(item["id"])] * (there > len(inline))
-    return rows, more
 
-# %% ../../nbs/09d_crawl_loop.ipynb #11935e83
-def save_page(store: Store, kind: str, id: str, answer: Answer) -> bool:
-    "Write a page, and where the next is; whether it is the last that is wanted."
-    rows, video = [], id
-    try:
-        if kind == "playlist":
-            children = [str(item["contentDetails"]["videoId"]) for item in answer.items]
-        elif kind == "handle":
-            children = [str(item["id"]) for item in answer.items]
-        else:
-            rows, children = _read_comments(kind, id, answer.items)
-    except (KeyError, TypeError):
-        raise TransientError("an answer that cannot be read") from None
+def _read_page(kind: str, item: dict) -> tuple[list[tuple], list[str]]:
+    "Comments of an item of a page, and what it leads to: a video, a channel, more replies."
+    if kind == "handle":
+        return [], [str(item["id"])]
+    if kind == "playlist":
+        return [], [str(item["contentDetails"]["videoId"])]
+    if kind == "replies":
+        return [_read_comment(item)], []
+    inline, there = item.get("replies", {}).get("comments", []), item["snippet"]["totalReplyCount"]
+    rows = [_read_comment(item["snippet"]["topLevelComment"], there), *map(_read_comment, inline)]
+    return rows, [item["id"]] * (there > len(inline))
+
+
+_COMMENT = """INSERT OR REPLACE INTO comments SELECT ?, round, c.id, ?, ?, ?, ?, ? FROM current c
+  WHERE kind = 'comments' AND id IN (?, (SELECT video FROM comments WHERE id = ?))"""
+
+
+def save_page(store: Store, kind: str, ids: list[str], answer: Answer) -> None:
+    "Write an observation of one id with what a page adds to it, and where the next page is."
+    found = []
+    for item in answer.items:
+        with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):  # left out
+            found.append(_read_page(kind, item))
+    if answer.items and not found:
+        raise TransientError("an answer that cannot be read")
+    before = "SELECT pages, leads FROM current WHERE kind = ? AND id = ? AND cursor != ''"
+    ((pages, leads),) = store.ask(before, kind, *ids) or [(0, "[]")]
+    leads = json.loads(leads) + [id for _, more in found for id in more]
+    there = leads or kind not in _NEVER_EMPTY
+    state = ("done", "") if there or answer.cursor else ("absent", "not there, or empty")
     with store.change() as db:
-        if kind == "replies":
-            ((video,),) = store.ask("SELECT MAX(video) FROM comments WHERE id = ?", id)
-        ((page,),) = store.ask("SELECT SUM(pages) FROM pages WHERE kind = ? AND id = ?", kind, id)
-        page = (page or 0) + 1
-        db.executemany(
-            "INSERT OR REPLACE INTO comments SELECT ?, round, ?, ?, ?, ?, ?, ? FROM now_round",
-            [(comment, video, *more) for comment, *more in rows],
-        )
-        _save_links(db, kind, id, page * 1_000, children)
-        db.execute("DELETE FROM pages WHERE kind = ? AND id = ?", (kind, id))
-        if answer.cursor:
-            db.execute("INSERT INTO pages VALUES(?, ?, ?, ?)", (kind, id, page, answer.cursor))
-        if last := not answer.cursor or kind == "comments" and page >= store.get("comment_pages"):
-            empty = kind in ("handle", "playlist") and not children and page == 1
-            observe(db, kind, id, *(("absent", "not there, or empty") if empty else ("done",)))
-    return last
+        observe(db, kind, *ids, *state, leads=leads, pages=pages + 1, cursor=answer.cursor)
+        rows = [(*row, *ids, *ids) for rows, _ in found for row in rows]
+        db.executemany(_COMMENT, rows)
 
 # %% ../../nbs/09d_crawl_loop.ipynb #f5b5d56e
-_GIVE_UP = 5  # batches in a row without a usable answer
-_REFUSALS = 20  # refused ids in a row: then it is not the ids
-
-
 @dataclass
 class Crawl:
     "One run over a state file."
 
     store: Store
     ledger: Ledger
-    progress: "Progress"
     jobs: int = 8  # questions at a time
     rate: float | None = None  # requests a second at most, to each service
-    lost: int = 0  # batches in a row without a usable answer
-    refused: int = 0  # ids in a row that were refused
-    vain: int = 0  # ids that were asked for in vain
+    progress: "Progress" = field(default_factory=lambda: Progress())
+    service: services.Service | None = None
+    vain: int = 0  # attempts in a row that brought nothing
 
     def run(self) -> None:
         "Ask for what is pending. Raises `CrawlStopped` where something is left or missing."
-        service = None
         for kind in NAMES:
-            if ids := pending(self.store, kind):
-                whose = Spotify if kind in ("artist", "track") else YouTube
-                if type(service) is not whose:
-                    service = whose(self.ledger, self.rate)
-                size = BATCH if kind in ("video", "channel") else 1
-                if size := self.probe(service, kind, ids) if whose is Spotify else size:
-                    self.work(service, kind, ids, size)
-        if self.vain:
-            left = f"{self.vain:,} ids got no usable answer and stay pending"
-            raise CrawlStopped(75, f"{left}; run again later: `musicnb crawl run` asks for them")
+            if not pending(self.store, kind):
+                continue
+            name = "Spotify" if kind in ("artist", "track") else "YouTube"
+            if not self.service or self.service.name != name:
+                self.service = services.Service(name, self.ledger, self.rate, tell)
+            size = 1 if kind in _PAGED else BATCH if name == "YouTube" else self.probe(kind)
+            while size and self.sweep(kind, size):
+                pass
+        if n := len(pending(self.store)):
+            left = f"no usable answer for {plural(n, 'id')}: pending still, nothing is lost"
+            raise CrawlStopped(75, f"{left}; run again later: `musicnb crawl run` asks again")
         if line := missing(self.store):
             raise CrawlStopped(1, line)
 
-# %% ../../nbs/09d_crawl_loop.ipynb #5a084645
-@patch
-def work(self: Crawl, service: Service, kind: str, ids: list[str], size: int) -> None:
-    "Ask for ids of a kind, some batches at a time."
-    self.progress.begin(kind, len(ids))
-    pool = ThreadPoolExecutor(self.jobs)
-    batches = [ids[i : i + size] for i in range(0, len(ids), size)]
-    running = [pool.submit(self.one, service, kind, batch) for batch in batches]
-    try:
-        for done in as_completed(running):
-            self.progress.step(done.result(), self.ledger.left())
-    except BaseException as e:  # the threads end at their next attempt
-        self.ledger.stopped = e if isinstance(e, CrawlStopped) else CrawlStopped(130, "interrupted")
-        pool.shutdown(wait=isinstance(e, CrawlStopped), cancel_futures=True)
-        wait(running, timeout=1)  # what is about to come is still written
-        raise
-    pool.shutdown()
-
-
-@patch
-def probe(self: Crawl, service: Spotify, kind: str, ids: list[str]) -> int:
-    "How many ids Spotify answers at once; 0 if this app gets nothing, which is then written."
-    try:
-        item, many = probe_spotify(service, kind, ids)
-    except (TransientError, PermanentError) as e:
-        line = f"Spotify gave no usable answer ({e}); nothing is lost: run again later"
-        raise CrawlStopped(75, line) from None
-    if item is None:
-        return 1
-    offered = [name for name, value in item.items() if value is not None]
-    hidden = [name for name in item if name not in offered]
-    parts = [", ".join(offered) or "nothing"] + [f"not offered: {', '.join(hidden)}"] * bool(hidden)
-    parts += [f"{BATCH if many else 1} a question"] * bool(offered)
-    self.progress.say(f"Spotify gives this app of {NAMES[kind]}s: {'; '.join(parts)}")
-    if offered:
-        return BATCH if many else 1
-    with self.store.change() as db:
-        for id in ids:
-            observe(db, kind, id, "not_offered", "not_offered")
-    return 0
-
-# %% ../../nbs/09d_crawl_loop.ipynb #b9ae89f0
-@patch
-def ask(self: Crawl, service: Service, kind: str, ids: list[str], cursor: str = "") -> Answer:
-    "Ask until there is an answer; where a service asks for a pause, all threads wait."
-
-    def attempt() -> Answer:
+    def sweep(self, kind: str, size: int) -> bool:
+        "Ask once for what is pending, so many ids a question; did one of the questions help?"
+        ids, pool = pending(self.store, kind), ThreadPoolExecutor(self.jobs)
+        self.progress.begin(kind, len(ids))
+        batches = [ids[i : i + size] for i in range(0, len(ids), size)]
+        running = {pool.submit(self.one, kind, batch): len(batch) for batch in batches}
         try:
-            return service.ask(kind, ids, cursor)
-        except TransientError as e:
-            if e.wait and service.limiter.hold(e.wait) and e.wait >= 5:
-                self.progress.say(f"{service.name} asks to wait {in_words(e.wait)} ({e})")
+            for done in as_completed(running):
+                done.result()
+                self.progress.step(running[done], self.ledger.left())
+        except BaseException as e:  # the threads end at their next attempt
+            ours = isinstance(e, CrawlStopped)
+            self.ledger.stopped = e if ours else CrawlStopped(130, "interrupted")
+            pool.shutdown(wait=ours, cancel_futures=True)
+            wait(running, timeout=1)  # what is about to come is still written
             raise
+        pool.shutdown()
+        return any(done.result() for done in running)
 
-    answer = with_retries(attempt)
-    if not answer.items and not cursor and kind in ("handle", "playlist", "video", "channel"):
-        answer = with_retries(attempt)  # nothing at all: perhaps a fault, so it is asked once more
-    self.lost = self.refused = 0
-    return answer
-
-
-@patch
-def one(self: Crawl, service: Service, kind: str, ids: list[str]) -> int:
-    "Ask for one batch and write what came; how many ids are settled."
-    try:
-        if kind in ("handle", "playlist", "comments", "replies"):
-            return self.pages(service, kind, ids[0])
-        return save_batch(self.store, kind, ids, self.ask(service, kind, ids))
-    except PermanentError as e:
-        if half := len(ids) // 2:
-            return self.one(service, kind, ids[:half]) + self.one(service, kind, ids[half:])
-        return self.refuse(service, kind, ids[0], e)
-    except TransientError as e:
-        self.lost += 1
-        self.vain += len(ids)
-        if self.lost >= _GIVE_UP:
-            line = f"{service.name} gave no usable answer {self.lost} times in a row ({e})"
-            raise CrawlStopped(75, f"{line}; nothing is lost: run again later") from None
-        return len(ids)
-
-
-@patch
-def pages(self: Crawl, service: Service, kind: str, id: str) -> int:
-    "All wanted pages of one id, each written as it comes."
-    this = "FROM pages WHERE kind = ? AND id = ?"
-    while True:
-        found = self.store.ask(f"SELECT cursor {this}", kind, id)
-        cursor = found[0][0] if found else ""
+    def one(self, kind: str, ids: list[str]) -> bool:
+        "Ask one question and write what comes; False if it is pending still."
+        known = "SELECT cursor FROM current WHERE kind = ? AND id = ?"
+        cursor = "".join(c for (c,) in self.store.ask(known, kind, ids[0]))
         try:
-            if save_page(self.store, kind, id, self.ask(service, kind, [id], cursor)):
-                return 1
+            answer = services.with_retries(self.service.ask, kind, ids, cursor)
+            if not answer.items and not cursor and kind in _NEVER_EMPTY:  # perhaps a fault
+                answer = services.with_retries(self.service.ask, kind, ids)
+            (save_page if kind in _PAGED else save_batch)(self.store, kind, ids, answer)
+            self.vain = 0
+        except TransientError as e:
+            self.in_vain(services.ATTEMPTS, f"gives no usable answer ({e})")
+            return False
         except PermanentError as e:
-            if not cursor or e.state != "failed":
+            if half := len(ids) // 2:
+                return self.one(kind, ids[:half]) | self.one(kind, ids[half:])
+            lost = cursor and e.state == "failed"  # a place in a list may be forgotten: begin anew
+            with self.store.change() as db:
+                observe(db, kind, *ids, "pending" if lost else e.state, str(e))
+            if e.state == "failed":
+                self.in_vain(1, f"refuses every question ({e})")
+            return not lost
+        return True
+
+    def in_vain(self, attempts: int, what: str) -> None:
+        "Raise `CrawlStopped` where so many questions failed in a row that it is not the ids."
+        self.vain += attempts
+        if self.vain >= services.ATTEMPTS * max(self.jobs, 4):
+            line = f"{self.service.name} {what}, {self.vain} times in a row; nothing is lost"
+            raise CrawlStopped(75, f"{line}: run again later") from None
+
+    def several(self, kind: str, ids: list[str]) -> bool:
+        "May this app ask Spotify for several ids at once?"
+        try:
+            return bool(services.with_retries(self.service.ask, kind, ids))
+        except (TransientError, PermanentError):
+            return False
+        except CrawlStopped as e:
+            if e.code != 78:
                 raise
-            with self.store.change() as db:  # a place in a list may be forgotten: begin anew
-                db.execute(f"DELETE {this}", (kind, id))
+            return False
 
-
-@patch
-def refuse(self: Crawl, service: Service, kind: str, id: str, error: PermanentError) -> int:
-    "Write that an id was refused. Raises `CrawlStopped` where everything is."
-    self.refused += error.state == "failed"
-    if self.refused >= _REFUSALS:
-        raise CrawlStopped(75, f"{service.name} refuses every question ({error}); run again later")
-    with self.store.change() as db:
-        observe(db, kind, id, error.state, str(error))
-    return 1
+    def probe(self, kind: str) -> int:
+        "How many ids Spotify answers at once; 0 if this app gets nothing, which is then written."
+        ids, names = pending(self.store, kind), services.TAKEN[kind]
+        for id in ids:  # until one is there
+            if not self.one(kind, [id]):
+                return 0
+            this = "SELECT seen FROM current WHERE kind = ? AND id = ?"
+            seen = json.loads(self.store.ask(this, kind, id)[0][0])
+            if names.keys() <= seen.keys():
+                break
+        else:
+            return 0
+        offered = [name for name in names if seen[name] is not None]
+        hidden = ", ".join(name for name in names if name not in offered)
+        size = BATCH if offered and self.several(kind, ids[:2]) else 1
+        parts = [", ".join(offered) or "nothing"] + [f"not offered: {hidden}"] * bool(hidden)
+        parts += [f"{size} a question"] * bool(offered)
+        tell(f"Spotify gives this app of {NAMES[kind]}s: {'; '.join(parts)}")
+        if offered:
+            return size
+        with self.store.change() as db:
+            for id in pending(self.store, kind):
+                observe(db, kind, id, "not_offered", "not_offered")
+        return 0
 
 # %% ../../nbs/09d_crawl_loop.ipynb #8b811db1
 def summary(store: Store) -> str:
     "How many ids are in which state."
-    found = dict.fromkeys(NAMES, "")
+    found: dict[str, list[str]] = {}
     for kind, state, n in store.ask(
-        "SELECT kind, state, COUNT(*) AS n FROM items GROUP BY kind, state ORDER BY "
+        "SELECT kind, state, COUNT(*) FROM items GROUP BY kind, state ORDER BY "
         "INSTR('done absent failed not_offered pending', state)"
     ):
-        found[kind] += f"{', ' * bool(found[kind])}{n:,} {state.replace('_', ' ')}"
-    said = [f"{plural(2, NAMES[kind])[2:]}: {text}" for kind, text in found.items() if text]
+        found.setdefault(kind, []).append(f"{n:,} {state.replace('_', ' ')}")
+    said = [f"{NAMES[kind]}s: {', '.join(found[kind])}" for kind in NAMES if kind in found]
     return "; ".join(said) or "nothing to ask"
 
 
 def missing(store: Store) -> str:
     "What a finished crawl lacks, and what to do about it; empty if it is nothing."
-    failed = store.ask(
+    if failed := store.ask(
         "SELECT COUNT(*) AS n, kind, reason FROM items WHERE state = 'failed' "
-        "GROUP BY kind, reason ORDER BY n DESC"
-    )
-    if failed:
-        what = ", ".join(f"{plural(n, NAMES[kind])} ({why})" for n, kind, why in failed[:3])
+        "GROUP BY kind, reason ORDER BY n DESC LIMIT 3"
+    ):
+        what = ", ".join(f"{plural(n, NAMES[kind])} ({why})" for n, kind, why in failed)
         return f"finished, but {what} failed; `musicnb crawl retry` asks again"
     for n, kind in store.ask(
         "SELECT COUNT(*), kind FROM items WHERE kind NOT IN ('channel', 'comments', 'replies') "
         "GROUP BY kind HAVING MIN(state) = 'absent' AND MAX(state) = 'absent'"
     ):
-        return (
-            f"finished, but not one of {plural(n, NAMES[kind])} is there: deleted, private, or "
-            "never there; is it the right column? `musicnb crawl retry --state absent` asks again"
-        )
+        none = f"finished, but not one of {plural(n, NAMES[kind])} is there: deleted, private, or"
+        do = "is it the right column? `musicnb crawl retry --state absent` asks again"
+        return f"{none} never there; {do}"
     return ""
 
 
@@ -312,33 +251,15 @@ def tell(line: str) -> None:
         sys.stdout = sys.stderr
         print(line, flush=True)
 
-# %% ../../nbs/09d_crawl_loop.ipynb #4d84c976
+
 class Progress:
-    "A bar with the units that are left where there is a terminal, else a line now and then."
-
-    def __init__(self):
-        from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bars
-
-        self.terminal, self.said = sys.stdout.isatty(), 0.0
-        columns = "{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[left]}"
-        self.bars = Bars(*columns, TimeRemainingColumn(), disable=not self.terminal)
-
-    def say(self, line: str) -> None:
-        if self.terminal:
-            self.bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
-        else:
-            tell(line)
+    "A line every few seconds: how many ids are done of a kind, how many units are left."
 
     def begin(self, kind: str, total: int) -> None:
-        self.bars.add_task(plural(2, NAMES[kind])[2:], total=total, left="")
+        self.kind, self.total, self.done, self.said = kind, total, 0, 0.0
 
     def step(self, n: int, units: int) -> None:
-        left, task = f"{units:,} units left today", self.bars.tasks[-1]
-        self.bars.update(task.id, advance=n, left=left)
-        to_go = task.time_remaining or 0
-        rarely = max(5, to_go / 5)  # seconds between two lines
-        if not self.terminal and (task.finished or time.monotonic() - self.said > rarely):
-            self.said = time.monotonic()
-            rest = f"; about {in_words(to_go)} to go" * bool(to_go)
-            self.say(f"{task.description}: {task.completed:,} of {task.total:,}; {left}{rest}")
+        self.done += n
+        if self.done == self.total or time.monotonic() - self.said > 5:
+            self.said, name = time.monotonic(), f"{NAMES[self.kind]}s"
+            tell(f"{name}: {self.done:,} of {self.total:,}; {units:,} units left today")

@@ -200,9 +200,6 @@ def crawl_run(
     if path.is_file():
         with open_store(path, write=False) as store:
             known = {key: store.get(key) for key in ("input", "columns", "spotify")}
-    if not file and not known:
-        do = "musicnb crawl run FILE"
-        raise UserError(f"there is no crawl in '{path}' yet", "a file with addresses", do)
     if file and known.get("input") == str(Path(file).resolve()):
         columns = columns or known["columns"] or {}
     table = Table(file, columns) if file else None
@@ -210,7 +207,7 @@ def crawl_run(
     if table and not plan_crawl(table).calls and not asked:
         seen = "the table has addresses of Spotify only, and Spotify is not asked by itself"
         raise UserError(seen, "", "add --spotify")
-    with _asking(path, emulator, new=True) as store:
+    with _asking(path, emulator, new=bool(file)) as store:
         if table:
             state.set_table(store, table)
             tell(table.told())

@@ -14,9 +14,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,14 +117,13 @@ def _read_reasons(body: bytes) -> list[str]:
     return []
 
 
-def _read_wait(headers: Mapping[str, str]) -> float:
+def _read_wait(text: str) -> float:
     "Retry-After in seconds, whether it is that or a date; 0 for none."
-    text, seconds = headers.get("Retry-After", ""), 0.0
-    with contextlib.suppress(ValueError, TypeError):
-        seconds = (parsedate_to_datetime(text) - now()).total_seconds()
-    with contextlib.suppress(ValueError):
-        seconds = float(text)
-    return min(max(0.0, seconds), 1e7)
+    from requests.adapters import Retry
+
+    with contextlib.suppress(Exception):  # it is neither
+        return min(Retry().parse_retry_after(text), 1e7)
+    return 0.0
 
 
 def classify_error(
@@ -143,6 +141,8 @@ def classify_error(
             return TransientError("the token has ended" if ended else why)
         line = f"{service} asks to wait {in_words(wait)} ({why})"
         return CrawlStopped(75, line, now() + timedelta(seconds=wait))
+    if about == "several" and status == 403:
+        return PermanentError("this app may ask about one id at a time only")
     if about == "token" and status in (400, 401, 403):
         check = "check SPOTIFY_CLIENT_ID and SPOTIFY_CLIENT_SECRET"
         return CrawlStopped(78, f"Spotify refuses the app; {check}")
@@ -186,7 +186,7 @@ def with_retries(ask: Callable, *about):
     "Call until nothing fails in passing. Raises `TransientError` after the last attempt."
     import stamina
 
-    stamina.instrumentation.set_on_retry_hooks([])  # Progress says what its log would
+    stamina.instrumentation.set_on_retry_hooks([])  # the sweep's line says enough
     waits = dict(wait_initial=FIRST_WAIT, wait_jitter=FIRST_WAIT, wait_max=20)
     return stamina.RetryingCaller(ATTEMPTS, None, **waits)(TransientError, ask, *about)
 
@@ -255,7 +255,10 @@ class Service:
         "What an error answer means. A pause that is asked for holds all threads, and is said once."
         if answer.status_code == 401:
             self.token = ""  # it has ended; the next attempt brings another
-        wait, reasons = _read_wait(answer.headers), _read_reasons(answer.content)
+        wait, reasons = (
+            _read_wait(answer.headers.get("Retry-After", "")),
+            _read_reasons(answer.content),
+        )
         error = classify_error(self.name, answer.status_code, reasons, wait, about)
         if isinstance(error, TransientError) and self.limiter.hold(wait) and wait >= 5:
             self.say(f"{self.name} asks to wait {in_words(wait)} ({error})")
@@ -282,7 +285,8 @@ class Service:
         asked = asked | {name: ",".join(ids).removeprefix("user/"), "pageToken": cursor or None}
         if alone := self.name == "Spotify" and len(ids) == 1:
             path, asked = f"{path}/{ids[0]}", {}
-        found = self.send(kind, "GET", f"{self.root}/{path}", auth=self.put_key, params=asked)
+        about = kind if alone or self.name == "YouTube" else "several"
+        found = self.send(about, "GET", f"{self.root}/{path}", auth=self.put_key, params=asked)
         listed = found.get("items", []) if str(found.get("kind")).endswith("ListResponse") else None
         items = [found] if alone else found.get(path, listed)
         if not isinstance(items, list):

@@ -148,8 +148,8 @@ _TROUBLES = {  # words of SQLite: what was seen, what to do
 def open_store(path: Path, write: bool = True, new: bool = False) -> Iterator[Store]:
     "The state file, closed at the end. Raises `UserError` for one that cannot be used."
     if not new and not path.is_file():
-        wanted = "one that `musicnb crawl run FILE` made"
-        raise UserError(f"there is no state file '{path}'", wanted, "name it with --db")
+        seen = f"there is no crawl in '{path}', and no state file"
+        raise UserError(seen, "one that `musicnb crawl run FILE` made", "name it with --db")
     if path.exists() and path.stat().st_nlink > 1:
         seen = f"the state file '{path}' has a second name (a hard link)"
         raise UserError(seen, "one name", "copy the file instead: two names are two locks")

@@ -10,11 +10,12 @@ import csv
 import gzip
 import io
 import itertools
+import json
 import re
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -109,24 +110,28 @@ def _read_cell(cell: str, column: str) -> Found:
     return Found("", "", why or f"the address is of a {kind}; the column is for: {column}")
 
 # %% ../../nbs/09a_crawl_table.ipynb #f1a54a22
-def _read_content(path: str) -> bytes:
-    "What a file, or standard input (-), holds as text. Raises `ValueError` for what is no table."
+csv.field_size_limit(2**31 - 1)
+_END = "\x04"
+
+
+def _read_bytes(path: str) -> bytes:
+    "What a file, or standard input (-), holds, unpacked; Parquet becomes CSV."
     data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     if data.startswith(b"\x1f\x8b"):
-        data = gzip.decompress(data)
-    elif data.startswith(b"PK"):
-        with zipfile.ZipFile(io.BytesIO(data)) as packed:
-            names = [n for n in packed.namelist() if n[-1] != "/" and n[:8] != "__MACOSX"]
-            if len(names) != 1 or names[0].startswith("xl/"):
-                raise ValueError("it is an Excel workbook, or several files in one")
-            data = packed.read(names[0])
+        return gzip.decompress(data)
     if data.startswith(b"PAR1"):
         import pandas as pd
 
         frame = pd.read_parquet(io.BytesIO(data), dtype_backend="pyarrow")
         # with \r in the line's end, cells that hold one are quoted
-        data = frame.to_csv(index=bool(frame.index.name), lineterminator="\r\n").encode()
-    return data
+        return frame.to_csv(index=bool(frame.index.name), lineterminator="\r\n").encode()
+    if not data.startswith(b"PK"):
+        return data
+    with zipfile.ZipFile(io.BytesIO(data)) as packed:
+        names = [n for n in packed.namelist() if n[-1] != "/" and n[:8] != "__MACOSX"]
+        if len(names) != 1 or names[0].startswith("xl/"):
+            raise ValueError("it is an Excel workbook, or several files in one")
+        return packed.read(names[0])
 
 
 def _lines(data: bytes, encoding: str) -> io.TextIOWrapper:
@@ -134,36 +139,31 @@ def _lines(data: bytes, encoding: str) -> io.TextIOWrapper:
 
 
 def _find_encoding(data: bytes) -> str:
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "utf-16"
-    if b"\0" in data[:2]:
-        return "utf-16-le" if data[0] else "utf-16-be"
-    if not data.strip() or b"\0" in data[:2_000]:
-        no_text = "it is no text; perhaps it is an Excel workbook"
-        raise ValueError(no_text if data else "it is empty")
+    "The encoding of a text. Raises `ValueError` for what is none."
+    encoding = json.detect_encoding(data)  # UTF-8, or what its first bytes say
     try:
-        for _ in _lines(data, "utf-8"):  # a line at a time: the whole would be large in memory
-            pass
-        return "utf-8-sig"
+        text = data.decode(encoding)
     except UnicodeDecodeError:
-        return "latin-1"
-
-# %% ../../nbs/09a_crawl_table.ipynb #cbc525fe
-csv.field_size_limit(2**31 - 1)
-_END = "\x04"
+        encoding, text = "latin-1", data.decode("latin-1")
+    if not text.strip("\ufeff \t\r\n"):
+        raise ValueError("it is empty")
+    if "\0" in text:
+        raise ValueError("it is no text; perhaps it is an Excel workbook")
+    return encoding
 
 
 def _read_rows(data: bytes, encoding: str, sign: str) -> Iterator[list[str]]:
     "Rows of cells that a sign parts. Raises `ValueError` for a quote that is never closed."
-    records = csv.reader(itertools.chain(_lines(data, encoding), [_END]), delimiter=sign)
-    width, start, line = 0, 1, 1
+    lines, width, start = itertools.chain(_lines(data, encoding), [_END]), 0, 1
+    records = csv.reader(lines, delimiter=sign)
     for cells in records:
         if cells == [_END]:
             return
-        width, start, line = width or len(cells), line, records.line_num + 1
+        if cells and cells[-1].endswith(_END):
+            raise ValueError(f"the quote that opens in line {start} is never closed")
+        width, start = width or len(cells), records.line_num + 1
         if cells or width == 1:  # an empty line among single cells is a blank cell
             yield cells or [""]
-    raise ValueError(f"the quote that opens in line {start} is never closed")
 
 
 def _find_sign(data: bytes, encoding: str) -> str:
@@ -194,30 +194,27 @@ def _is_id(cell: str) -> bool:
 
 
 def _find_columns(header: list[str], head: list[list[str]]) -> dict[str, str]:
-    "Which column holds what: by its usual name, else by its cells in the first rows."
-    rows = [dict(zip(header, cells, strict=False)) for cells in head]
-    columns = {name: [row[name] for row in rows if row.get(name, "").strip()] for name in header}
+    "Which column holds what: the one with a usual name, or with most cells of that kind."
+    columns = itertools.zip_longest(*head, fillvalue="")
+    cells = dict(zip(header, ([c for c in col if c.strip()] for col in columns), strict=False))
 
-    def surely(name: str, what: str) -> tuple:  # its name, addresses; a channel's may be a video's
-        cells, usual = columns[name], name.lower() in _NAMES[what]
-        addresses = [c for c in cells if what != "channel" and re.search("[.:@]", c)]
-        hits = sum(read_address(c).kind in _TAKES[what] for c in addresses)
-        return usual and any(_read_cell(c, what).kind for c in cells), hits
+    def speaks(cell: str, what: str) -> bool:  # of itself, whatever its column is called
+        address = what != "channel" and re.search("[.:@]", cell)  # a channel leads to no video
+        return bool(address) or what == "video" and _is_id(cell)
 
-    def perhaps(name: str, what: str) -> tuple:  # bare ids, addresses in texts, its name alone
-        cells = columns[name]
-        texts = [c for c in cells if _LINK.search(c) and re.search("youtu|spotify", c)]
-        return sum(map(_is_id, cells)) > 0.9 * len(cells), len(texts), *called(name, what)
+    def fit(name: str, what: str) -> tuple:
+        "Has it a usual name, how many cells are of use, how many only mention an address?"
+        usual = name.lower() in _NAMES[what]
+        hits = [c for c in cells[name] if usual or speaks(c, what)]
+        hits = [c for c in hits if _read_cell(c, what).kind]
+        enough = len(hits) > (0 if usual else len(cells[name]) / 2)
+        return (usual, sum(" " not in c.strip() for c in hits), len(hits)) * enough
 
-    def called(name: str, what: str) -> tuple:
-        return (name.lower() in _NAMES[what],)
-
-    def best(fit: Callable, *whats: str) -> dict[str, str]:
-        found = {what: max(header, key=partial(fit, what=what)) for what in whats}
-        return {what: name for what, name in found.items() if any(fit(name, what))}
-
-    found = best(surely, *_TAKES) or best(perhaps, "video")
-    return found | best(called, "channel name", "row")
+    best = {what: max(header, key=partial(fit, what=what)) for what in _TAKES}
+    found = {what: name for what, name in best.items() if fit(name, what)}
+    named = {w: n for w, names in _NAMES.items() for n in header[::-1] if n.lower() in names}
+    also = ["channel name", "row"] + ["video"] * (not found)
+    return found | {what: named[what] for what in also if what in named}
 
 
 def _find_header(head: list[list[str]]) -> tuple[list[str], int]:
@@ -251,7 +248,7 @@ class Table:
         "A file, or - for standard input; what -> name of its column, where the user says so."
         self.path, self.name = path, "standard input" if path == "-" else f"'{Path(path).name}'"
         try:
-            data = _read_content(path)
+            data = _read_bytes(path)
             self.encoding = _find_encoding(data)
             self.cells = partial(_read_rows, data, self.encoding, _find_sign(data, self.encoding))
             head = [cells for i, cells in enumerate(self.cells()) if i <= 1_000]
@@ -280,8 +277,8 @@ class Table:
             cell = {what: own.get(name, "") for what, name in self.at.items()}
             found = {what: _read_cell(cell[what], what) for what in _TAKES if what in cell}
             ids = {f.kind: f.id for f in found.values() if f.kind}
-            refused = {what: f.why for what, f in found.items() if f.why}
-            refused = {what: w for what, w in refused.items() if what == "video" or w != "blank"}
+            why = {what: f.why for what, f in found.items() if what == "video" or f.why != "blank"}
+            refused = {what: reason for what, reason in why.items() if reason}
             number = re.fullmatch(r"(\d{1,15})(\.0+)?", cell.get("row", "").strip())
             yield Row(int(number[1]) if number else place, own, ids, refused)
 

@@ -40,25 +40,19 @@ _COUNTS = {  # a count that may be hidden or not offered, and the column of its 
 }
 _EXPORT = """
 WITH seen AS MATERIALIZED (SELECT * FROM series WHERE ? BETWEEN round AND until),
-  members AS MATERIALIZED (SELECT seen.id AS list, item, m.key AS place, m.value AS video_id
+  members AS MATERIALIZED (SELECT seen.id AS list, m.key AS place, m.value AS video
     FROM seen LEFT JOIN json_each(leads) m WHERE kind = 'playlist'),
-  known AS (SELECT r.*, p.item AS playlist, h.item AS handle, place,
-      COALESCE(json_extract(r.ids, '$.video'), p.video_id) AS video_id,
-      COALESCE(json_extract(r.ids, '$.channel'), json_extract(h.leads, '$[0]')) AS named_id
-    FROM rows r
-    LEFT JOIN members p ON p.list = json_extract(r.ids, '$.playlist')
-    LEFT JOIN seen h ON h.kind = 'handle' AND h.id = json_extract(r.ids, '$.handle')),
-  whole AS (SELECT k.*, v.item AS video,
-      COALESCE(json_extract(v.leads, '$[0]'), named_id) AS channel_id FROM known k
-    LEFT JOIN seen v ON v.kind = 'video' AND v.id = video_id)
-SELECT row, own, refused, json_patch(ids, json_object('video', video_id,
-    'channel', channel_id)) AS ids, json_object('video', json(video), 'playlist', json(playlist),
-    'channel', json(c.item), 'handle', json(handle), 'artist', json(a.item),
-    'track', json(t.item)) AS known FROM whole w
-LEFT JOIN seen c ON c.kind = 'channel' AND c.id = channel_id
-LEFT JOIN seen a ON a.kind = 'artist' AND a.id = json_extract(ids, '$.artist')
-LEFT JOIN seen t ON t.kind = 'track' AND t.id = json_extract(ids, '$.track')
-ORDER BY pos, place
+  named AS (SELECT r.*, place, COALESCE(ids->>'video', m.video) AS video,
+      COALESCE(ids->>'channel', h.leads->>0) AS channel FROM rows r
+    LEFT JOIN members m ON list = ids->>'playlist'
+    LEFT JOIN seen h ON h.kind = 'handle' AND h.id = ids->>'handle'),
+  whole AS (SELECT pos, place, row, own, refused, json_patch(ids, json_object('video', video,
+      'channel', COALESCE(v.leads->>0, channel))) AS ids FROM named
+    LEFT JOIN seen v ON v.kind = 'video' AND v.id = video)
+SELECT row, own, refused, ids,
+  json_group_object(i.key, json(s.item)) FILTER (WHERE i.key IS NOT NULL) FROM whole
+LEFT JOIN json_each(ids) i LEFT JOIN seen s ON s.kind = i.key AND s.id = i.value
+GROUP BY pos, place ORDER BY pos, place
 """
 _UNKNOWN = {"state": "pending", "reason": "not asked yet", "seen": {}, "before": None}
 

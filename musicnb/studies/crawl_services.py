@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,10 +120,9 @@ def _read_reasons(body: bytes) -> list[str]:
 
 def _read_wait(text: str) -> float:
     "Retry-After in seconds, whether it is that or a date; 0 for none."
-    from requests.adapters import Retry
-
-    with contextlib.suppress(Exception):  # it is neither
-        return min(Retry().parse_retry_after(text), 1e7)
+    for read in (float, lambda date: (parsedate_to_datetime(date) - now()).total_seconds()):
+        with contextlib.suppress(ValueError, TypeError):
+            return min(max(0.0, read(text)), 1e7)
     return 0.0
 
 

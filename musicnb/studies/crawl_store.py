@@ -109,7 +109,8 @@ class Store:
             self.db.executescript(_SCHEMA)
         if (version := self.get("schema_version")) != 4:
             seen = f"the state file '{path}' is of version '{version}'"
-            raise UserError(seen, "version '4'", "use the musicnb that made it, or another --db")
+            do = "finish or export it with the musicnb that made it, or take another --db"
+            raise UserError(seen, "version '4'", do)
         self.db.execute("PRAGMA secure_delete = ON")
 
     @contextlib.contextmanager

@@ -194,27 +194,33 @@ def _is_id(cell: str) -> bool:
 
 
 def _find_columns(header: list[str], head: list[list[str]]) -> dict[str, str]:
-    "Which column holds what: the one with a usual name, or with most cells of that kind."
+    "Which column holds what: by its usual name, or by what most of its cells are."
     columns = itertools.zip_longest(*head, fillvalue="")
     cells = dict(zip(header, ([c for c in col if c.strip()] for col in columns), strict=False))
 
-    def speaks(cell: str, what: str) -> bool:  # of itself, whatever its column is called
-        address = what != "channel" and re.search("[.:@]", cell)  # a channel leads to no video
-        return bool(address) or what == "video" and _is_id(cell)
-
-    def fit(name: str, what: str) -> tuple:
-        "Has it a usual name, how many cells are of use, how many only mention an address?"
+    def surely(name: str, what: str) -> tuple:
+        "Has it a usual name, how many cells are an address, how many only mention one?"
         usual = name.lower() in _NAMES[what]
-        hits = [c for c in cells[name] if usual or speaks(c, what)]
+        if not usual and what == "channel":  # it may be the column of what is asked for
+            return ()
+        hits = [c for c in cells[name] if usual or re.search("[.:@]", c)]
         hits = [c for c in hits if _read_cell(c, what).kind]
         enough = len(hits) > (0 if usual else len(cells[name]) / 2)
         return (usual, sum(" " not in c.strip() for c in hits), len(hits)) * enough
 
-    best = {what: max(header, key=partial(fit, what=what)) for what in _TAKES}
-    found = {what: name for what, name in best.items() if fit(name, what)}
-    named = {w: n for w, names in _NAMES.items() for n in header[::-1] if n.lower() in names}
-    also = ["channel name", "row"] + ["video"] * (not found)
-    return found | {what: named[what] for what in also if what in named}
+    def perhaps(name: str) -> tuple:
+        "Are its cells bare ids, how many have to do with a service, has it a usual name?"
+        near = [c for c in cells[name] if re.search("youtu|spotify", c)]
+        ids = sum(map(_is_id, cells[name])) > 0.9 * len(cells[name])
+        return ids, len(near), name.lower() in _NAMES["video"]
+
+    best = {what: max(header, key=partial(surely, what=what)) for what in _TAKES}
+    found = {what: name for what, name in best.items() if surely(name, what)}
+    likely = max(header, key=perhaps)
+    if not found and any(perhaps(likely)):
+        found = {"video": likely}
+    other = ("channel name", "row")
+    return found | {what: n for what in other for n in header[::-1] if n.lower() in _NAMES[what]}
 
 
 def _find_header(head: list[list[str]]) -> tuple[list[str], int]:

@@ -110,8 +110,9 @@ class Crawl:
     def run(self) -> None:
         "Ask for what is pending. Raises `CrawlStopped` where something is left or missing."
         for kind in NAMES:
-            if not pending(self.store, kind):
+            if not (ids := pending(self.store, kind)):
                 continue
+            tell(f"asking for {plural(len(ids), NAMES[kind])}")
             name = "Spotify" if kind in ("artist", "track") else "YouTube"
             if not self.service or self.service.name != name:
                 self.service = services.Service(name, self.ledger, self.rate, tell)
@@ -126,12 +127,15 @@ class Crawl:
 
     def sweep(self, kind: str, size: int) -> bool:
         "Ask once for what is pending, so many ids a question; did one of the questions help?"
-        ids, pool = pending(self.store, kind), ThreadPoolExecutor(self.jobs)
+        from rich.progress import TimeRemainingColumn
+
+        if not (ids := pending(self.store, kind)):
+            return False
+        pool, counts = ThreadPoolExecutor(self.jobs), "{task.completed:,} of {task.total:,}"
         batches = [ids[i : i + size] for i in range(0, len(ids), size)]
         running = {pool.submit(self.one, kind, batch): len(batch) for batch in batches}
-        tell(f"asking for {plural(len(ids), NAMES[kind])}")
         try:
-            with progress_bars("{task.completed:,} of {task.total:,}") as bars:
+            with progress_bars(counts, TimeRemainingColumn()) as bars:
                 asked = bars.add_task(f"{NAMES[kind]}s", total=len(ids))
                 for done in as_completed(running):
                     done.result()

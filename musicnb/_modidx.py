@@ -1115,6 +1115,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'musicnb.studies.crawl._db_path': ('crawl.html#_db_path', 'musicnb/studies/crawl.py'),
                                        'musicnb.studies.crawl._option': ('crawl.html#_option', 'musicnb/studies/crawl.py'),
                                        'musicnb.studies.crawl._plan_lines': ('crawl.html#_plan_lines', 'musicnb/studies/crawl.py'),
+                                       'musicnb.studies.crawl._read_table': ('crawl.html#_read_table', 'musicnb/studies/crawl.py'),
                                        'musicnb.studies.crawl._stop': ('crawl.html#_stop', 'musicnb/studies/crawl.py'),
                                        'musicnb.studies.crawl._written': ('crawl.html#_written', 'musicnb/studies/crawl.py'),
                                        'musicnb.studies.crawl.crawl_export': ('crawl.html#crawl_export', 'musicnb/studies/crawl.py'),

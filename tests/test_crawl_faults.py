@@ -92,6 +92,9 @@ def test_spotify_and_columns_are_remembered(musicnb, server):  # noqa: F811
     assert musicnb("run", "a.csv")[0] == 0
     assert sql("SELECT id FROM items WHERE kind = 'video'") == [(IDS[1],)]
     assert sql("SELECT state FROM items WHERE kind = 'artist'") == [("done",)]
+    table(*urls(3), name="b.csv")
+    codes = [musicnb("run", "b.csv")[0] for _ in range(2)]
+    assert codes == [0, 0], "columns are those of one table"
 
 
 def test_replies_and_details(musicnb, server, talked):  # noqa: F811

@@ -174,6 +174,22 @@ def _crawl(store: Store, ledger: Ledger, jobs: int, rate: float | None, wait: bo
     raise typer.Exit(stop.code if stop else 0)
 
 
+def _read_table(file: str, columns: dict, path: Path, spotify: bool | None) -> Table:
+    "The table to crawl; what is not said of its columns and of Spotify, the state file may know."
+    known = {}
+    if path.is_file():
+        with open_store(path, write=False) as store:
+            known = {key: store.get(key) for key in ("input", "columns", "spotify")}
+    if known.get("input") == str(Path(file).resolve()):
+        columns = columns or known["columns"]
+    table = Table(file, columns)
+    asked = known.get("spotify") if spotify is None else spotify
+    if not plan_crawl(table).calls and not asked:
+        seen = "the table has addresses of Spotify only, and Spotify is not asked by itself"
+        raise UserError(seen, "", "add --spotify")
+    return table
+
+
 @crawl_app.command("run")
 def crawl_run(
     file: _File = "",
@@ -195,24 +211,14 @@ def crawl_run(
     """Ask for what is not known yet. May be stopped at any time; what was asked for is remembered.
 
     Without FILE the crawl goes on with what it has."""
-    path, columns, chosen = _db_path(db, emulator), _columns(column), _chosen(comments)
-    known = {}
-    if path.is_file():
-        with open_store(path, write=False) as store:
-            known = {key: store.get(key) for key in ("input", "columns", "spotify")}
-    if file and known.get("input") == str(Path(file).resolve()):
-        columns = columns or known["columns"] or {}
-    table = Table(file, columns) if file else None
-    asked = known.get("spotify") if spotify is None else spotify
-    if table and not plan_crawl(table).calls and not asked:
-        seen = "the table has addresses of Spotify only, and Spotify is not asked by itself"
-        raise UserError(seen, "", "add --spotify")
+    path, chosen = _db_path(db, emulator), _chosen(comments)
+    table = _read_table(file, _columns(column), path, spotify) if file else None
     with _asking(path, emulator, new=bool(file)) as store:
         if table:
             state.set_table(store, table)
             tell(table.told())
-        store.set(spotify=spotify, comment_pages=comment_pages, replies=replies)
-        store.set(columns=columns or None, comments=chosen or None)
+        wishes = dict(spotify=spotify, comment_pages=comment_pages, replies=replies)
+        store.set(**wishes, comments=chosen or None)
         for line in _TERMS[: 1 + store.get("spotify")] if table or spotify else ():
             tell(line)
         if (again or older_than is not None) and (why := state.start_round(store, older_than)):
@@ -238,7 +244,7 @@ def crawl_retry(
         tell(f"to ask again: {plural(state.ask_again(store, state_), 'id')}")
         _crawl(store, Ledger(store, max_units, daily_units), jobs, qps, wait)
 
-
+# %% ../../nbs/09f_crawl.ipynb #cfe7179a
 @crawl_app.command("status")
 def crawl_status(
     db: _Db = "", daily_units: _Daily = DAILY_UNITS, emulator: _Emulator = False

@@ -180,7 +180,7 @@ def set_table(store: Store, table: Table) -> None:
         twice = "(SELECT COUNT(DISTINCT row) < COUNT(*) FROM rows)"
         db.execute(f"UPDATE rows SET row = pos - 1 WHERE {twice}")  # then it is no number of rows
         store.set(comments=None if store.get("input") == path else [])
-        store.set(input=path, header=table.header, takes=table.at)
+        store.set(input=path, header=table.header, takes=table.at, columns=table.columns)
 
 
 def keep_source(store: Store, source: str) -> None:

@@ -252,7 +252,8 @@ class Table:
 
     def __init__(self, path: str, columns: dict[str, str] | None = None):
         "A file, or - for standard input; what -> name of its column, where the user says so."
-        self.path, self.name = path, "standard input" if path == "-" else f"'{Path(path).name}'"
+        self.path, self.columns = path, columns or {}
+        self.name = "standard input" if path == "-" else f"'{Path(path).name}'"
         try:
             data = _read_bytes(path)
             self.encoding = _find_encoding(data)
@@ -266,13 +267,13 @@ class Table:
         if len(head) == self.skip:
             raise UserError(f"{self.name} has a header and no row", "a row with an address")
         known = ", ".join(repr(name[:30]) for name in self.header[:12])
-        for what, name in (columns or {}).items():
+        for what, name in self.columns.items():
             if what not in _TAKES or not name:
                 takes = ", ".join(f"{k}=NAME" for k in _TAKES)
                 raise UserError(f"--column {what}={name}", f"WHAT=NAME, one of {takes}")
             if name not in self.header:
                 raise UserError(f"{self.name} has no column {name!r}", f"one of {known}")
-        self.at = _find_columns(self.header, head[self.skip :]) | (columns or {})
+        self.at = _find_columns(self.header, head[self.skip :]) | self.columns
         if not self.at.keys() & _TAKES.keys():
             seen = f"no column of addresses among {known}"
             raise UserError(seen, "YouTube or Spotify addresses", _NAME_IT)

@@ -92,6 +92,9 @@ def test_spotify_and_columns_are_remembered(musicnb, server):  # noqa: F811
     assert musicnb("run", "a.csv")[0] == 0
     assert sql("SELECT id FROM items WHERE kind = 'video'") == [(IDS[1],)]
     assert sql("SELECT state FROM items WHERE kind = 'artist'") == [("done",)]
+    table(*urls(3), name="b.csv")
+    codes = [musicnb("run", "b.csv")[0] for _ in range(2)]
+    assert codes == [0, 0], "columns are those of one table"
 
 
 def test_replies_and_details(musicnb, server, talked):  # noqa: F811
@@ -409,7 +412,7 @@ def test_each_signal_ends_with_a_line_and_a_written_run(musicnb, server, name): 
 def test_a_link_does_not_defeat_the_lock(musicnb, capsys):  # noqa: F811
     musicnb("run", table(*urls(3)))
     Path("link.sqlite").symlink_to("crawl.sqlite")
-    with crawl_store.only_writer(Path("crawl.sqlite").resolve()):
+    with crawl_store.open_store(Path("crawl.sqlite").resolve()):
         with pytest.raises(SystemExit) as end:
             crawl_cli("retry", "--db", "link.sqlite")
     assert end.value.code == 2 and "in use by another process" in capsys.readouterr().err
@@ -596,14 +599,15 @@ def test_wait_goes_on_after_the_reset(musicnb, server, monkeypatch):  # noqa: F8
     ) > 2
 
 
-def test_a_state_file_of_the_first_version_is_refused_in_one_line(musicnb):  # noqa: F811
+@pytest.mark.parametrize("version", ["1", "3"])
+def test_a_state_file_of_an_earlier_version_is_refused_in_one_line(musicnb, version):  # noqa: F811
     import sqlite3
 
     with sqlite3.connect("crawl.sqlite") as db:
         db.execute("CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT)")
-        db.execute("INSERT INTO meta VALUES('schema_version', '1')")
+        db.execute("INSERT INTO meta VALUES('schema_version', ?)", (version,))
     for command in (["run", table(*urls(1))], ["status"], ["export"], ["retry"], ["purge"]):
-        one_line(musicnb(*command), 2, "version '1'", "another --db")
+        one_line(musicnb(*command), 2, f"version '{version}'", "another --db")
 
 
 def test_example_of_the_readme_runs_as_pasted(tmp_path):

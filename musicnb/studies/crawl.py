@@ -7,12 +7,10 @@ __all__ = ['crawl_app', 'crawl_plan', 'crawl_run', 'crawl_retry', 'crawl_status'
 
 # %% ../../nbs/09f_crawl.ipynb #ef36ef12
 import contextlib
-import itertools
 import os
 import runpy
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,10 +21,10 @@ import typer
 
 from ..core import UserError, find_root, need_root
 from . import crawl_store as state
-from .crawl_export import as_text, write_export, write_rows
-from .crawl_loop import NAMES, Crawl, Progress, plural, summary, tell
+from .crawl_export import write_comments, write_export
+from .crawl_loop import NAMES, Crawl, plural, summary, tell
 from .crawl_services import crawl_source
-from .crawl_store import CrawlStopped, Ledger, Store, pending, stamp
+from .crawl_store import CrawlStopped, Ledger, Store, open_store, pending
 from .crawl_table import BATCH, DAILY_UNITS, CrawlPlan, Table, plan_crawl
 
 # %% ../../nbs/09f_crawl.ipynb #405f6be8
@@ -38,35 +36,30 @@ _TERMS = (
 )
 
 # %% ../../nbs/09f_crawl.ipynb #c533ac91
+def _stop(number, _frame):
+    raise KeyboardInterrupt(number)
+
+
 class _Commands(typer.core.TyperGroup):
     def invoke(self, context):
         "Ctrl+C, SIGTERM and SIGHUP end each of the commands with one line."
-        came, before = [signal.SIGINT], {}
-
-        def stop(number, _frame):
-            came[0] = number
-            raise KeyboardInterrupt
-
-        if threading.current_thread() is threading.main_thread():
-            for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
-                if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores it on purpose
-                    before[number] = signal.signal(number, stop)
+        for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+            if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores it on purpose
+                signal.signal(number, _stop)
         try:
             return super().invoke(context)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as e:
             line = "musicnb: interrupted; nothing is lost: the same command goes on"
             print(line, file=sys.stderr)
             sys.stdout.flush()
-            os._exit(128 + came[0])  # threads that wait for an answer hold it for minutes
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            # threads that wait for an answer hold a process for minutes
+            os._exit(128 + (e.args or [signal.SIGINT])[0])
 
 
 _WORDS = "Bring a table of YouTube and Spotify addresses up to date."
 crawl_app = typer.Typer(cls=_Commands, no_args_is_help=True, rich_markup_mode=None, help=_WORDS)
 
-# %% ../../nbs/09f_crawl.ipynb #49a5935e
+
 def _option(kind: type, words: str, *names: str, **more):
     return Annotated[kind, typer.Option(*names, help=words, show_default=False, **more)]
 
@@ -87,11 +80,6 @@ _Pages = _option(int | None, "Pages of 100 comments for each of them; 1 at first
 _Replies = _option(bool | None, "Replies too; off at first.", "--replies/--no-replies")
 _Again = _option(bool, "Ask everything once more, when the last round is finished.", "--again")
 _Older = _option(float | None, "Ask once more for what is older.", min=0, metavar="DAYS")
-_State = _option(str, "failed, or absent. Default: failed.", "--state")
-_Out = _option(str, ".csv or .parquet. Default: beside the state.", "-o", "--out", metavar="FILE")
-_Comments = _option(str, "Write the comments too, as CSV.", metavar="FILE")
-_Round = _option(int | None, "Default: the last that is finished.", "--round", min=1)
-_Days = _option(float, "What is older goes. Default: 30.", min=0, max=36_500)
 
 # %% ../../nbs/09f_crawl.ipynb #6df1d396
 def _db_path(db: str, emulator: bool) -> Path:
@@ -100,67 +88,42 @@ def _db_path(db: str, emulator: bool) -> Path:
 
 
 @contextlib.contextmanager
-def _opened(db: str, emulator: bool, write: bool = True, new: bool = False) -> Iterator[Store]:
-    "The state file, closed at the end; SQLite's errors in one line each."
-    path = _db_path(db, emulator)
-    if not new and not path.is_file():
-        wanted = "one that `musicnb crawl run FILE` made"
-        raise UserError(f"there is no state file '{path}'", wanted, "name it with --db")
-    lock = state.only_writer(path) if write else contextlib.nullcontext()
-    with state.sqlite_in_words(path), lock:
-        store = Store(path, new)
-        with contextlib.closing(store.db):
-            yield store
-
-
-@contextlib.contextmanager
-def _service(emulator: bool) -> Iterator[None]:
-    "The emulator of the tests, for as long as a command runs; else the services themselves."
-    if not emulator:
-        yield
-        return
-    made = runpy.run_path(str(need_root() / "tests" / "emulator.py"))["Emulator"]
-    with made(profile="development") as server, patch.dict(os.environ, server.env()):
-        yield
-
-
-def _remembered(db: Path, key: str):
-    "What a crawl that may be there was asked for."
-    if not db.is_file():
-        return None
-    with state.sqlite_in_words(db):
-        store = Store(db, new=False)
-        with contextlib.closing(store.db):
-            return store.get(key)
+def _asking(path: Path, emulator: bool, new: bool = False) -> Iterator[Store]:
+    "The state file and the services; in their place the tests' emulator, as long as this runs."
+    with contextlib.ExitStack() as opened:
+        if emulator:
+            made = runpy.run_path(str(need_root() / "tests" / "emulator.py"))["Emulator"]
+            server = opened.enter_context(made(profile="development"))
+            opened.enter_context(patch.dict(os.environ, server.env()))
+        store = opened.enter_context(open_store(path, new=new))
+        state.keep_source(store, crawl_source())
+        yield store
 
 
 def _columns(asked: list[str]) -> dict[str, str]:
-    "What the user says of the columns."
-    for text in asked:
-        if "=" not in text:
-            raise UserError(f"--column {text}", "WHAT=NAME, such as video=link")
-    return dict(text.split("=", 1) for text in asked)
+    "What the user says of the columns, each as WHAT=NAME."
+    return dict(text.partition("=")[::2] for text in asked)
 
 
 def _chosen(file: str) -> list[str]:
     "Ids of the videos in a list."
     return sorted({r.ids["video"] for r in Table(file) if "video" in r.ids}) if file else []
 
-# %% ../../nbs/09f_crawl.ipynb #c9721b2e
+
 def _plan_lines(plan: CrawlPlan, daily: int) -> Iterator[str]:
     "What a plan says."
-    refused = sorted((f"refused, {column}: {why}", row) for row, column, why in plan.refused)
-    for reason, cells in itertools.groupby(refused, key=lambda cell: cell[0]):
-        rows = [f"row {row}" for _, row in cells]
-        more = " …" * (len(rows) > 20)
-        yield f"{reason}: {plural(len(rows), 'row')}: {', '.join(rows[:20])}{more}"
+    rows: dict[str, list[str]] = {}
+    for row, column, why in plan.refused:
+        rows.setdefault(f"refused, {column}: {why}", []).append(f"row {row}")
+    for reason, found in sorted(rows.items()):
+        more = " …" * (len(found) > 20)
+        yield f"{reason}: {plural(len(found), 'row')}: {', '.join(found[:20])}{more}"
     yield f"{plural(plan.rows, 'row')}; {plural(len(plan.refused), 'cell')} refused"
-    at_most = "at most, and those of playlists" if plan.playlists else "at most"
     parts = {  # ids in a call, a note
         "handles": (1, ""),
         "playlists": (1, "or more: one for 50 videos, and theirs"),
         "videos": (BATCH, "each id once"),
-        "channels": (BATCH, "" if plan.sure else at_most),
+        "channels": (BATCH, "" if plan.sure else "at most, but for those of playlists"),
         "comments": (1, "a page each; --replies costs more"),
     }
     for name, (size, note) in parts.items():
@@ -179,22 +142,26 @@ def crawl_plan(
     column: _Column = (),
     comments: _Chosen = "",
     daily_units: _Daily = DAILY_UNITS,
-    emulator: _Emulator = False,
 ) -> None:
     "Print which columns are taken, what is refused and what a crawl costs; nothing is asked yet."
     table = Table(file, _columns(column))
-    for line in [
-        table.told(),
-        *_plan_lines(plan_crawl(table, len(_chosen(comments))), daily_units),
-    ]:
+    tell(table.told())
+    for line in _plan_lines(plan_crawl(table, len(_chosen(comments))), daily_units):
         tell(line)
 
 # %% ../../nbs/09f_crawl.ipynb #be154b4f
-def _crawl(store: Store, max_units, daily_units, jobs: int, rate, wait: bool) -> None:
-    "Run what is pending. Ends the process with 0, 1, 75 or 78."
-    ledger = Ledger(store, max_units, daily_units)
+def _crawl(store: Store, ledger: Ledger, jobs: int, rate: float | None, wait: bool) -> None:
+    "Run what is pending, and once more after each wait. Ends the process with 0, 1, 75 or 78."
     while True:
-        stop = _one_run(store, ledger, jobs, rate)
+        start, stop, end = state.stamp(state.now()), None, "interrupted"
+        store.set(run=f"{start}: running, or cut off")
+        try:
+            Crawl(store, ledger, jobs, rate).run()
+            end = "finished"
+        except CrawlStopped as e:
+            stop = end = e
+        finally:
+            store.set(run=f"{start}: {end}")
         tell(summary(store))
         if not (stop and stop.until and wait):
             break
@@ -207,22 +174,22 @@ def _crawl(store: Store, max_units, daily_units, jobs: int, rate, wait: bool) ->
     raise typer.Exit(stop.code if stop else 0)
 
 
-def _one_run(store: Store, ledger: Ledger, jobs: int, rate: float | None) -> CrawlStopped | None:
-    "One run, written down as such; why it stopped."
-    start, stop, progress = stamp(state.now()), None, Progress()
-    store.set(run=f"{start}: running, or cut off")
-    try:
-        with progress.bars:
-            Crawl(store, ledger, progress, jobs, rate).run()
-    except KeyboardInterrupt:
-        store.set(run=f"{start}: interrupted")
-        raise
-    except CrawlStopped as e:
-        stop = e
-    store.set(run=f"{start}: {stop or 'finished'}")
-    return stop
+def _read_table(file: str, columns: dict, path: Path, spotify: bool | None) -> Table:
+    "The table to crawl; what is not said of its columns and of Spotify, the state file may know."
+    known = {}
+    if path.is_file():
+        with open_store(path, write=False) as store:
+            known = {key: store.get(key) for key in ("input", "columns", "spotify")}
+    if known.get("input") == str(Path(file).resolve()):
+        columns = columns or known["columns"]
+    table = Table(file, columns)
+    asked = known.get("spotify") if spotify is None else spotify
+    if not plan_crawl(table).calls and not asked:
+        seen = "the table has addresses of Spotify only, and Spotify is not asked by itself"
+        raise UserError(seen, "", "add --spotify")
+    return table
 
-# %% ../../nbs/09f_crawl.ipynb #518e3b9b
+
 @crawl_app.command("run")
 def crawl_run(
     file: _File = "",
@@ -244,36 +211,24 @@ def crawl_run(
     """Ask for what is not known yet. May be stopped at any time; what was asked for is remembered.
 
     Without FILE the crawl goes on with what it has."""
-    path, columns = _db_path(db, emulator), _columns(column)
-    if not file and not path.is_file():
-        do = "musicnb crawl run FILE"
-        raise UserError(f"there is no crawl in '{path}' yet", "a file with addresses", do)
-    if file and not columns and _remembered(path, "input") == str(Path(file).resolve()):
-        columns = _remembered(path, "columns") or {}
-    table, chosen = Table(file, columns) if file else None, _chosen(comments)
-    asked = _remembered(path, "spotify") if spotify is None else spotify
-    if table and not plan_crawl(table).calls and not asked:
-        seen = "the table has addresses of Spotify only, and Spotify is not asked by itself"
-        raise UserError(seen, "", "add --spotify")
-    with _service(emulator), _opened(db, emulator, new=True) as store:
-        state.keep_source(store, crawl_source())
+    path, chosen = _db_path(db, emulator), _chosen(comments)
+    table = _read_table(file, _columns(column), path, spotify) if file else None
+    with _asking(path, emulator, new=bool(file)) as store:
         if table:
             state.set_table(store, table)
             tell(table.told())
-        if comments:
-            state.set_comments(store, chosen)
-        store.set(spotify=spotify, comment_pages=comment_pages, replies=replies)
-        store.set(columns=columns or None)
+        wishes = dict(spotify=spotify, comment_pages=comment_pages, replies=replies)
+        store.set(**wishes, comments=chosen or None)
         for line in _TERMS[: 1 + store.get("spotify")] if table or spotify else ():
             tell(line)
         if (again or older_than is not None) and (why := state.start_round(store, older_than)):
             tell(why)
-        _crawl(store, max_units, daily_units, jobs, qps, wait)
+        _crawl(store, Ledger(store, max_units, daily_units), jobs, qps, wait)
 
-# %% ../../nbs/09f_crawl.ipynb #b08b6be7
+
 @crawl_app.command("retry")
 def crawl_retry(
-    state_: _State = "failed",
+    state_: _option(str, "failed, or absent. Default: failed.", "--state") = "failed",
     db: _Db = "",
     max_units: _Max = None,
     daily_units: _Daily = DAILY_UNITS,
@@ -285,19 +240,17 @@ def crawl_retry(
     "Ask again for the ids that are in a state."
     if state_ not in ("failed", "absent"):
         raise UserError(f"--state is {state_!r}", "failed or absent")
-    with _service(emulator), _opened(db, emulator) as store:
-        state.keep_source(store, crawl_source())
-        n = state.ask_again(store, state_)
-        tell(f"{plural(n, 'id')} {'is' if n == 1 else 'are'} asked again")
-        _crawl(store, max_units, daily_units, jobs, qps, wait)
+    with _asking(_db_path(db, emulator), emulator) as store:
+        tell(f"to ask again: {plural(state.ask_again(store, state_), 'id')}")
+        _crawl(store, Ledger(store, max_units, daily_units), jobs, qps, wait)
 
-
+# %% ../../nbs/09f_crawl.ipynb #cfe7179a
 @crawl_app.command("status")
 def crawl_status(
     db: _Db = "", daily_units: _Daily = DAILY_UNITS, emulator: _Emulator = False
 ) -> None:
     "What is done, what it cost, and why something is missing."
-    with _opened(db, emulator, write=False) as store:
+    with open_store(_db_path(db, emulator), write=False) as store:
         ((rows,),) = store.ask("SELECT COUNT(*) FROM rows")
         tell(f"{plural(rows, 'row')}; round {store.get('round')}; {summary(store)}")
         on = {k: "on" if store.get(k) else "off" for k in ("replies", "spotify")}
@@ -314,7 +267,7 @@ def crawl_status(
             tell(f"quota of {day} (California): {used:,} of {daily_units:,} units{note}")
         tell(f"last run {store.get('run')}")
 
-# %% ../../nbs/09f_crawl.ipynb #9bc52389
+
 @contextlib.contextmanager
 def _written(store: Store, path: str, *endings: str) -> Iterator[Path]:
     "A file to write. Raises `UserError` for one that must not be lost, or cannot be written."
@@ -331,49 +284,40 @@ def _written(store: Store, path: str, *endings: str) -> Iterator[Path]:
         raise UserError(seen, wanted, "name another file") from e
 
 
-_COMMENTS = "video, id, parent, published_at, likes, replies, text"
-
-
-def _write_comments(store: Store, path: Path, number: int) -> None:
-    rows = store.ask(
-        f"SELECT {_COMMENTS} FROM comments WHERE round = ? AND (parent = '' OR ?) "
-        "ORDER BY video, published_at, id",
-        number,
-        store.get("replies"),
-    )
-    write_rows(path, [_COMMENTS.split(", "), *([*row, as_text(text)] for *row, text in rows)])
-    tell(f"{path}: {plural(len(rows), 'comment')}")
-
-
 @crawl_app.command("export")
 def crawl_export(
-    out: _Out = "",
-    comments: _Comments = "",
-    number: _Round = None,
+    out: _option(str, ".csv or .parquet. Default: beside the state.", "-o", "--out") = "",
+    comments: _option(str, "Write the comments too, as CSV.", metavar="FILE") = "",
+    number: _option(int | None, "Default: the last that is finished.", "--round", min=1) = None,
     db: _Db = "",
     emulator: _Emulator = False,
 ) -> None:
     "Write the table: its own columns, the ids, the numbers of one round, a status for each row."
-    with _opened(db, emulator, write=False) as store:
-        number, last = number or state.finished_round(store), store.get("round")
+    with open_store(_db_path(db, emulator), write=False) as store:
+        last, left = store.get("round"), len(pending(store))
+        number = number or max(last - bool(left), 1)  # the last that is finished
         if number > last:
             raise UserError(f"--round is {number}", f"1 to {last}")
-        name = out or str(store.path.with_suffix(".csv"))
-        with _written(store, name, ".csv", ".parquet") as path:
+        out = out or str(store.path.with_suffix(".csv"))
+        with _written(store, out, ".csv", ".parquet") as path:
             states = write_export(store, path, number)
         said = ", ".join(f"{n:,} {s}" for s, n in states.most_common())
         tell(f"{path}: {plural(states.total(), 'row')}; {said}")
         if number < last:
-            left = f"round {last} is not finished: {plural(len(pending(store)), 'id')} to go"
-            tell(f"these are the numbers of round {number}; {left}")
+            to_go = f"round {last} is not finished: {plural(left, 'id')} to go"
+            tell(f"these are the numbers of round {number}; {to_go}")
         if comments:
             with _written(store, comments, ".csv") as path:
-                _write_comments(store, path, number)
+                tell(f"{path}: {plural(write_comments(store, path, number), 'comment')}")
 
 
 @crawl_app.command("purge")
-def crawl_purge(days: _Days = 30, db: _Db = "", emulator: _Emulator = False) -> None:
+def crawl_purge(
+    days: _option(float, "What is older goes. Default: 30.", min=0, max=36_500) = 30,
+    db: _Db = "",
+    emulator: _Emulator = False,
+) -> None:
     "Delete numbers and comments older than the terms allow; the next run asks for them again."
-    with _opened(db, emulator) as store:
+    with open_store(_db_path(db, emulator)) as store:
         gone = plural(state.purge(store, days), "observation")
         tell(f"deleted: {gone} older than {days:g} day{'s' * (days != 1)}")

@@ -645,6 +645,8 @@ def plot_calibration(
 ) -> Axes:
     "Observed over predicted frequency with intervals; on the diagonal both agree."
     ax = plot_lines(tables, whiskers=True, ax=_axes(ax, figsize=(4.6, 4.2)))
+    if isinstance(tables, dict) and len(tables) > 2:  # in one row they would be wider than the axes
+        legend_above(ax, ncols=2)
     ax.set(
         xlabel="predicted probability",
         ylabel="observed share",

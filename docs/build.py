@@ -188,6 +188,8 @@ def relink(
             page = PAGE_OF.get(name) or page_at(target, folder)
         elif "docs/images/" in target:
             page = f"images/{name}"
+        elif target.startswith("reference/"):  # a chart of the reference run
+            page = target
         else:
             return text
         return f"[{text}]({os.path.relpath(page, folder or '.')}{fragment})"

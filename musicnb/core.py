@@ -534,10 +534,12 @@ class LedgerRow(dict):
 
     @property
     def sentence(self) -> str:
-        figures = {k: self[k] for k in ("published", "ours") if self[k] is not None}
-        if "ours" in figures:
+        row, figures = read_published()[self["id"]], {}
+        if self["published"] is not None:
+            figures["published"] = f"{self['published']:,.{row['decimals']}f}"
+        if self["ours"] is not None:
             figures["ours"] = Interval(self["ours"], self["low"], self["high"])
-        what = read_published()[self["id"]]["what"]
+        what = row["what"]
         said = ", ".join(f"{name} {figure}" for name, figure in figures.items())
         ended = f": {said}. {self['verdict'].capitalize()}" if said else f": {self['verdict']}"
         return typographic_minus(f"{what}{ended}" + (f" ({self['reason']})" * bool(self["reason"])))

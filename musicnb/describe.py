@@ -109,7 +109,8 @@ def table_ledger(
 LABELS = {
     # scores and what they rest on
     "mse": "MSE", "mae": "MAE", "rmse": "RMSE", "nrmse": "NRMSE", "r2": "R²", "f1": "F1",
-    "auroc": "AUROC", "brier": "Brier score", "ari": "adjusted Rand index", "ndcg": "NDCG",
+    "auroc": "AUROC", "auroc_macro": "macro AUROC", "brier": "Brier score",
+    "ari": "adjusted Rand index", "ndcg": "NDCG",
     "r_precision": "R-precision", "r_precision_artist": "R-precision (artists)",
     "n_train": "training rows", "n_test": "test rows",
     "fit_seconds": "time to fit (s)", "predict_seconds": "time to predict (s)",
@@ -117,9 +118,18 @@ LABELS = {
     # hyperparameters
     "n_estimators": "trees", "max_depth": "depth", "max_features": "features at a cut",
     "min_samples_leaf": "rows in a leaf", "learning_rate": "learning rate",
-    "n_clusters": "clusters",
+    "n_clusters": "clusters", "batch_size": "rows in a batch",
+    "num_leaves": "leaves of a tree", "min_child_samples": "rows in a leaf",
+    "colsample_bytree": "share of columns", "subsample": "share of rows",
+    "reg_lambda": "L2 penalty", "extra_trees": "cuts at random",
+    "n_d": "width of a decision", "n_a": "width of attention", "n_steps": "decisions",
+    "gamma": "reuse of columns", "lambda_sparse": "penalty on masks",
+    "virtual_batch": "rows in a virtual batch",
     # splits
     "artist-apart": "artists apart", "by-year": "later years",
+    # definitions of a view
+    "until-2026-07": "until July 2026", "2026-08-either": "August 2026, either one",
+    "since-2026-09": "since September 2026",
     # features, as sources name them
     "Danceability": "danceability", "Energy": "energy", "Key": "key", "Valence": "valence",
     "Loudness": "loudness (dB)", "Speechiness": "speechiness", "Liveness": "liveness",

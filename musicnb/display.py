@@ -506,6 +506,14 @@ def _whole(x) -> str:
     return format_number(x if pd.isna(x) else int(x))
 
 
+def _count_rows(table: pd.DataFrame) -> list[bool]:
+    "Which rows have whole numbers only, in a table with a number of another kind in each row?"
+    cells = table.to_numpy(dtype=object)
+    mixed = table.shape[1] > 1 and all(isinstance(x, float) for x in cells.flat)
+    mixed = mixed and not any(_counts(pd.Series(column)) for column in cells.T)
+    return [mixed and _counts(pd.Series(row)) for row in cells]
+
+
 def _is_year(name) -> bool:
     return re.fullmatch(r"(year|decade)( of \w+)?", label(name)) is not None
 
@@ -518,8 +526,8 @@ def _format_column(table: pd.DataFrame, j: int) -> list[str]:
         return [format_p(x) for x in column]
     plain = format_year if _is_year(name) else _whole if _counts(column) else _cell
     return [
-        (format_year if _is_year(row) and plain is not _whole else plain)(x)
-        for row, x in column.items()
+        (format_year if _is_year(row) and plain is not _whole else _whole if whole else plain)(x)
+        for (row, x), whole in zip(column.items(), _count_rows(table), strict=True)
     ]
 
 
@@ -533,11 +541,25 @@ def _labelled(table: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
+_NOT_RUN = "not run: "
+
+
+def _reason_once(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    "The table without a reason that several cells repeat, and that reason."
+    texts = [x for j in range(table.shape[1]) for x in table.iloc[:, j] if isinstance(x, str)]
+    reasons = [x.removeprefix(_NOT_RUN) for x in texts if x.startswith(_NOT_RUN)]
+    if len(reasons) < 2 or len(set(reasons)) > 1:
+        return table, ""
+    return table.replace(_NOT_RUN + reasons[0], _NOT_RUN[:-2]), reasons[0]
+
+
 def _frame_html(table: pd.DataFrame) -> str:
+    table, reason = _reason_once(table)
     made = _labelled(table)
     for j in range(table.shape[1]):
         made.isetitem(j, _format_column(table, j))
-    return made.to_html(escape=True, border=0, na_rep="")
+    page = made.to_html(escape=True, border=0, na_rep="")
+    return page + (f'<p class="note">Not run: {html.escape(reason)}.</p>' if reason else "")
 
 
 def _summary_html(obj) -> str:

@@ -644,7 +644,9 @@ def plot_calibration(
     ax: Axes | None = None,
 ) -> Axes:
     "Observed over predicted frequency with intervals; on the diagonal both agree."
-    ax = plot_lines(tables, whiskers=True, ax=_axes(ax, figsize=(4.6, 4.2)))
+    ax = plot_lines(tables, whiskers=True, ax=_axes(ax, figsize=(5.4, 4.4)))
+    if isinstance(tables, dict) and len(tables) > 2:  # in one row they would be wider than the axes
+        legend_above(ax, ncols=2)
     ax.set(
         xlabel="predicted probability",
         ylabel="observed share",

@@ -336,6 +336,8 @@ def test_links_between_notebooks_become_links_between_pages():
         build.relink("[changes](../CHANGELOG.md) [how](../docs/pages/how-to/index.md)", "")
         == "[changes](changelog.md) [how](how-to/index.md)"
     )
+    chart = "![What was found.](reference/24_x.svg)"
+    assert build.relink(chart, "") == chart
 
 
 MADE = {"api/index.md", "chapters/index.md", "tools/index.md", "cli.md", "cite.md"}

@@ -18,8 +18,6 @@ WORDS = LABELS | {
     # parts of feature sets
     "streams": "streams", "size": "size", "followers": "followers", "genres": "genres",
     "likes": "likes", "comments": "comments", "licensed": "licence", "kinds": "kind of video",
-    # metrics of earlier work
-    "auroc_macro": "macro AUROC",
 }  # fmt: skip
 SPLITS = {
     "random": "random split", "deduplicated": "copies left out", "artist-apart": "artists apart",
@@ -33,7 +31,11 @@ KINDS = {"real": "real data", "sample": "a sample of the data", "twin": "synthet
 def _published() -> dict[str, str]:
     "The published figures in words, by id."
     rows = read_published().items()
-    return {id: f"{row['what']} ({label(row['metric'])})" for id, row in rows}
+    measured = {id: row["metric"] for id, row in rows if row["metric"] not in ("", "claim")}
+    return {
+        id: f"{row['what']} ({label(measured[id])})" if id in measured else row["what"]
+        for id, row in rows
+    }
 
 
 def word(

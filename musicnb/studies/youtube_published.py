@@ -16,6 +16,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 
 from ..core import Interval, NotRun, Run
+from ..describe import label
 from ..evaluate import Experiment
 from musicnb.studies.youtube_classes import (
     KEPT,
@@ -145,7 +146,8 @@ def table_tops(
 ) -> pd.DataFrame:  # index: model; published difference, features that the first split chose
     "What was published, and which features are the strongest here."
     fits = {m: exp.fitted(top_name(m), features=features)[0] for m in TOP_IDS}
-    chosen = {m: ", ".join(fit[-1][0].get_feature_names_out()) for m, fit in fits.items()}
+    names = {m: fit[-1][0].get_feature_names_out() for m, fit in fits.items()}
+    chosen = {m: ", ".join(map(label, features)) for m, features in names.items()}
     table = pd.DataFrame({"published difference (points)": losses, "chosen features": chosen})
     return table.round(2).rename_axis("model")
 

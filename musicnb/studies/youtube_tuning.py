@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['class_models', 'with_settings', 'fold_scores', 'standard_errors', 'table_grid', 'name_settings', 'describe_grid',
            'Costs', 'boosting_curve', 'stop_round', 'elbow_settings', 'class_grids', 'boosting_space', 'tabnet_space',
-           'table_space', 'BoostingSearch', 'TabNetSearch', 'share_saved', 'completed', 'plot_scores', 'plot_reports',
-           'setting_importances', 'plot_settings', 'check_trials', 'TrialStore', 'search_boosting', 'search_tabnet',
-           'search_figures', 'boosting_of_trial', 'tabnet_of_trial', 'predict_candidates', 'predict_rounds',
-           'bootstrap_p', 'auroc_rows', 'measure_optimism']
+           'table_grids', 'table_space', 'BoostingSearch', 'TabNetSearch', 'share_saved', 'completed', 'plot_scores',
+           'plot_reports', 'setting_importances', 'plot_settings', 'check_trials', 'TrialStore', 'search_boosting',
+           'search_tabnet', 'search_figures', 'boosting_of_trial', 'tabnet_of_trial', 'predict_candidates',
+           'predict_rounds', 'bootstrap_p', 'auroc_rows', 'measure_optimism']
 
 # %% ../../nbs/10j_youtube_tuning.ipynb #cd718905
 import contextlib
@@ -30,6 +30,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from ..core import UserError
+from ..describe import format_number
 from ..evaluate import paired_difference
 from ..models.networks import encode_columns
 from ..models.tabular import TabNetRegressor
@@ -277,6 +278,24 @@ def tabnet_space() -> tuple[dict, dict]:  # name -> distribution, and pytorch-ta
     return space, library | {"learning_rate": 0.02, "batch_size": 256, "virtual_batch": 128}
 
 # %% ../../nbs/10j_youtube_tuning.ipynb #c972431a
+def _setting(value) -> str:
+    "A value of a hyperparameter as a reader sees it: 0.000001, 1, sqrt, yes."
+    if isinstance(value, float):
+        return np.format_float_positional(value, trim="-")
+    return "no limit" if value is None else format_number(value)
+
+
+def table_grids(
+    grids: dict[str, dict[str, list]],  # model -> hyperparameter -> values
+) -> pd.DataFrame:  # index: hyperparameter; the values of each model
+    "The values that each grid tries."
+    listed = {
+        model: {name: ", ".join(map(_setting, values)) for name, values in grid.items()}
+        for model, grid in grids.items()
+    }
+    return pd.DataFrame(listed).fillna("").rename_axis("hyperparameter")
+
+
 def table_space(
     space: dict,  # name -> optuna distribution
     first: dict,  # setting of the first trial
@@ -285,9 +304,10 @@ def table_space(
     rows = {}
     for name, way in space.items():
         listed = hasattr(way, "choices")
-        values = ", ".join(map(str, way.choices)) if listed else f"{way.low:g} to {way.high:g}"
+        ends = way.choices if listed else (way.low, way.high)
+        values = (", " if listed else " to ").join(map(_setting, ends))
         scale = "listed" if listed else "logarithmic" if way.log else "even"
-        rows[name] = {"values": values, "scale": scale, "first trial": str(first[name])}
+        rows[name] = {"values": values, "scale": scale, "first trial": _setting(first[name])}
     return pd.DataFrame(rows).T.rename_axis("hyperparameter")
 
 # %% ../../nbs/10j_youtube_tuning.ipynb #0a2fbeeb
@@ -393,14 +413,6 @@ def share_saved(
     return float(1 - trials["steps"].sum() / (trials["steps"].max() * len(trials)))
 
 # %% ../../nbs/10j_youtube_tuning.ipynb #f16b0002
-_SETTINGS = {
-    "num_leaves": "leaves of a tree", "min_child_samples": "rows that a leaf needs",
-    "colsample_bytree": "share of columns", "subsample": "share of rows",
-    "reg_lambda": "L2 penalty", "extra_trees": "cuts at random", "n_d": "width of a decision",
-    "n_a": "width of attention", "n_steps": "decisions", "gamma": "reuse of columns",
-    "lambda_sparse": "penalty on masks", "batch_size": "songs in a batch",
-    "virtual_batch": "songs in a virtual batch",
-}  # fmt: skip
 _ENOUGH = 8  # completed trials behind an importance
 
 
@@ -471,10 +483,10 @@ def plot_settings(
         at = [t.params[name] for t in done]
         listed = hasattr(way, "choices")
         look = {"color": BLUE, "alpha": 0.7, "lw": 0, "s": 22}
-        ax.scatter(list(map(str, at)) if listed else at, [t.value for t in done], **look)
+        ax.scatter(list(map(_setting, at)) if listed else at, [t.value for t in done], **look)
         if getattr(way, "log", False):
             log_axis(ax.xaxis)
-        ax.set(xlabel=_SETTINGS.get(name, name), ylabel="score" if ax is axes[0] else "")
+        ax.set(xlabel=label(name), ylabel="score" if ax is axes[0] else "")
         ax.margins(x=0.3 if listed else 0.1)
     return axes
 
@@ -559,7 +571,7 @@ def search_figures(
     if len(completed(study)) < _ENOUGH:
         return
     weight = setting_importances(study, random_state)
-    told = weight.rename(index=_SETTINGS).rename(index=label)
+    told = weight.rename(index=label)
     bars = plot_bars(told, xlabel="share of the score's variance")
     yield f"What the score depends on most: {told.index[0]}, {told.iloc[0]:.0%}.", bars
     most = plot_settings(study, list(weight.index[:4]))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METRICS', 'question_rows', 'counting_models', 'latent_models', 'playlist_experiment', 'paired_ratio',
            'join_playlists', 'evaluate_playlists', 'ask_playlists', 'score_by_given', 'table_by_given', 'score_growth',
-           'score_fewer']
+           'table_by_frequency', 'score_fewer', 'count_ceiling']
 
 # %% ../../nbs/40e_playlists_evaluate.ipynb #pe40e004
 from collections.abc import Callable
@@ -362,6 +362,31 @@ def score_growth(
         for m in models
     }
 
+# %% ../../nbs/40e_playlists_evaluate.ipynb #dd58d641
+_FREQUENCY = {"0": 0, "1": 1, "2–5": 5, "6–20": 20, "21–100": 100, "more": np.inf}
+
+
+def table_by_frequency(
+    exp: Experiment,  # asked with one song, alone or with a title; has kept the re-ranker
+    features: str = "first",  # name of these questions
+) -> pd.DataFrame:  # index: training playlists with the song
+    "R-precision of co-occurrence and of the re-ranker for rare and for frequent songs."
+    rows, (train, test) = exp.tables[features], exp.splits["random"][0]
+    asked, truth = rows.iloc[test], rows["truth"].iloc[test]
+    reranker = exp.fitted("re-ranker", features=features)[0]
+    known = reranker.counts_.popularity
+    plain = CoOccurrence(reranker.catalogue).fit(rows.iloc[train], rows["truth"].iloc[train])
+    lists = {"co-occurrence": plain.predict(asked), "re-ranker": reranker.predict(asked)}
+    found = {m: score_lists(best, truth)["r_precision"].to_numpy() for m, best in lists.items()}
+    pairs = list(zip(lists["re-ranker"], truth, strict=True))
+    found["among its candidates"] = [np.isin(t, best).mean() for best, t in pairs]
+    found["in any training playlist"] = [(known[t] > 0).mean() for t in truth]
+    number = [known[given[0]] for given in asked["given"]]
+    group = pd.cut(number, [-1, *_FREQUENCY.values()], labels=list(_FREQUENCY))
+    grouped = pd.DataFrame(found).groupby(group, observed=True)
+    made = pd.concat([grouped.size().rename("questions"), grouped.mean()], axis=1)
+    return made.rename_axis("training playlists with the song")
+
 # %% ../../nbs/40e_playlists_evaluate.ipynb #a7c4cd8c
 def score_fewer(
     p: Playlists,
@@ -372,16 +397,56 @@ def score_fewer(
     least: int = 20,  # questions; sizes that fewer songs reach are left out
 ) -> pd.DataFrame:  # index: question; column: playlists counted, the last one all (their median)
     "R-precision of co-occurrence for frequent songs, when fewer of their playlists are counted."
-    rows, split = question_rows(p, train, test, "first", random_state)
-    known, asked = (rows.iloc[part] for part in split)
-    counts = Counts(whole_lists(known, known["truth"]), make_catalogue(p))
-    number = np.array([counts.popularity[given[0]] for given in asked["given"]], dtype="int64")
+    counts, asked = _count_and_ask(p, train, test, random_state)
+    number = _song_counts(counts, asked)
     reached = [size for size in sizes if (number >= size).sum() >= least] or [0]
     often = number >= reached[-1]
     asked, median = asked[often], int(np.median(number[often]))
-    limits = {size: size for size in reached} | {max(median, reached[-1] + 1): len(known)}
+    every = len(counts.length)
+    limits = {size: size for size in reached} | {max(median, reached[-1] + 1): every}
     found = {}
     for size, limit in limits.items():
         lists = rank_with_fewer(counts, asked["given"], limit, random_state)
         found[size] = score_lists(lists, asked["truth"])["r_precision"].to_numpy()
     return pd.DataFrame(found)
+
+
+def _count_and_ask(p: Playlists, train, test, random_state: int) -> tuple[Counts, pd.DataFrame]:
+    "What is counted over training playlists, and the questions with one song."
+    rows, split = question_rows(p, train, test, "first", random_state)
+    known, asked = (rows.iloc[part] for part in split)
+    return Counts(whole_lists(known, known["truth"]), make_catalogue(p)), asked
+
+
+def _song_counts(counts: Counts, asked: pd.DataFrame) -> np.ndarray:
+    "In how many training playlists the song of each question stands."
+    return np.array([counts.popularity[given[0]] for given in asked["given"]], dtype="int64")
+
+# %% ../../nbs/40e_playlists_evaluate.ipynb #be631e6b
+def count_ceiling(
+    p: Playlists,
+    train: np.ndarray,  # codes of the training playlists
+    test: np.ndarray,  # codes of the playlists that are asked about
+    fewer: pd.DataFrame,  # from `score_fewer`
+    random_state: int = 1,  # draws the given tracks where the order is not known, and the bootstrap
+    draws: int = 1_000,
+) -> Interval:  # 1: nothing is lost by counting too few playlists
+    "How many times as much co-occurrence would find if every song were as often counted."
+    number = np.maximum(_song_counts(*_count_and_ask(p, train, test, random_state)), 1)
+    sizes = np.log(np.maximum(fewer.columns.to_numpy(float), 0.5))
+    rng = np.random.default_rng(random_state)
+
+    def ratio(curve: np.ndarray, weights: np.ndarray) -> float:
+        told = weights @ np.interp(np.log(number), sizes, curve)
+        return curve[-1] / max(told, 1e-12)
+
+    drawn = [_drawn_shares(rng, len(fewer), draws), _drawn_shares(rng, len(number), draws)]
+    ratios = [ratio(songs @ fewer.to_numpy(), asked) for songs, asked in zip(*drawn, strict=True)]
+    value = ratio(fewer.mean().to_numpy(), np.full(len(number), 1 / len(number)))
+    made = bootstrap_interval(value, np.array(ratios))
+    return Interval(*made, n=len(number), split="random", metric="ratio of r_precision")
+
+
+def _drawn_shares(rng: np.random.Generator, n: int, draws: int) -> np.ndarray:  # (draws, n)
+    "How often each of n is drawn in a bootstrap, as a share."
+    return rng.multinomial(n, np.full(n, 1 / n), draws) / n

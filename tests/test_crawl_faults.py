@@ -566,7 +566,7 @@ def test_an_export_never_goes_over_its_input(musicnb):  # noqa: F811
 
 
 def test_a_reader_that_leaves_does_not_end_the_crawl(musicnb, server):  # noqa: F811
-    server.script(latency=0.1)
+    server.script(latency=3)
     program = subprocess.Popen(
         [*PROGRAM, "crawl", "run", str(table(*urls(200))), "--db", "crawl.sqlite"],
         stdout=subprocess.PIPE,
@@ -576,6 +576,7 @@ def test_a_reader_that_leaves_does_not_end_the_crawl(musicnb, server):  # noqa: 
     )
     assert program.stdout.readline().startswith("columns of"), "lines come at once"
     program.stdout.close()
+    server.script(latency=0)
     err = program.stderr.read()
     assert (
         program.wait(60) == 0

@@ -355,10 +355,11 @@ def test_killed_among_comments_and_artists(tmp_path):
 
 
 def test_second_process_stops_with_one_line(crawl):
-    crawl.server.script(latency=0.5)
+    crawl.server.script(latency=6)
     with crawl.start("run", str(crawl.table)) as first:
         wait_for(crawl.server, first, 1, 0)
         one_line(crawl.run(), 2, "crawl.sqlite")
+        crawl.server.script(latency=0)
         first.communicate(timeout=60)
     assert first.returncode == 0
     check_whole(crawl, made_up_rows(120))
@@ -368,10 +369,12 @@ def test_second_process_stops_with_one_line(crawl):
 
 
 def test_status_may_look_while_another_runs(crawl):
-    crawl.server.script(latency=0.5)
+    crawl.server.script(latency=6)
     with crawl.start("run", str(crawl.table)) as first:
         wait_for(crawl.server, first, 1, 0)
         assert crawl("status").returncode == 0
+        assert first.poll() is None, "it still runs"
+        crawl.server.script(latency=0)
         first.communicate(timeout=60)
     assert first.returncode == 0
 

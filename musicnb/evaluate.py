@@ -26,13 +26,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from threadpoolctl import threadpool_limits
 
 from .core import Interval, NotRun, Run, atomic_path
-from musicnb.intervals import (
-    MIN_REPEATS,
-    _draw_sums,
-    _unit_sums,
-    pool_units,
-    wider_interval,
-)
+from .intervals import MIN_REPEATS, _draw_sums, _unit_sums, pool_units, wider_interval
 from .plot import plot_forest, table_intervals
 from musicnb.splits import (  # noqa: F401  passed on to chapters
     Split,

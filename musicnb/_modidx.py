@@ -482,6 +482,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'musicnb.display._panels': ('display.html#_panels', 'musicnb/display.py'),
                                  'musicnb.display._plain': ('display.html#_plain', 'musicnb/display.py'),
                                  'musicnb.display._reason_once': ('display.html#_reason_once', 'musicnb/display.py'),
+                                 'musicnb.display._room': ('display.html#_room', 'musicnb/display.py'),
                                  'musicnb.display._rounded': ('display.html#_rounded', 'musicnb/display.py'),
                                  'musicnb.display._styler_html': ('display.html#_styler_html', 'musicnb/display.py'),
                                  'musicnb.display._summary_html': ('display.html#_summary_html', 'musicnb/display.py'),

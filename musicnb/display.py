@@ -534,7 +534,7 @@ def _count_rows(table: pd.DataFrame) -> list[bool]:
 
 
 def _digits(column: pd.Series) -> list[int] | None:
-    "Digits after the point, for each cell of a column that was rounded."
+    "Digits after the point for each cell of a column that was rounded: four significant at most."
     known = column.dropna()
     if len(known) < 3 or not all(isinstance(x, float) and np.isfinite(x) for x in known):
         return None
@@ -543,9 +543,13 @@ def _digits(column: pd.Series) -> list[int] | None:
     sizes = known.abs()[known != 0]
     if None in needed or max(needed) == 0:
         return None
-    if sizes.max() >= 1_000 * min(sizes.min(), 1):  # numbers of many kinds, each for itself
-        return needed
-    return [max(needed)] * len(column)
+    if sizes.max() < 1_000 * min(sizes.min(), 1):
+        return [min(max(needed), _room(sizes.max()))] * len(column)
+    return [min(d, _room(abs(x))) for d, x in zip(needed, values, strict=True)]  # of many kinds
+
+
+def _room(size: float) -> int:
+    return 3 if size < 1 else max(0, 3 - int(np.log10(size)))
 
 
 def _is_year(name) -> bool:

@@ -102,7 +102,9 @@ def table_ledger(
     *more: str,  # further columns, such as low, high or reason
 ) -> pd.DataFrame:  # index: id; published, ours, strict and verdict, then the further columns
     "The published figures that a chapter has judged."
-    columns = ["published", "ours", "strict", "verdict", *more]
+    ends = [name for name in more if name in ("low", "high")]  # these stand beside their value
+    others = [name for name in more if name not in ends]
+    columns = ["published", "ours", *ends, "strict", "verdict", *others]
     return pd.DataFrame(run.ledger).set_index("id")[columns].rename_axis("published figure")
 
 # %% ../nbs/01a_describe.ipynb #83a1d14d
@@ -110,7 +112,7 @@ LABELS = {
     # scores and what they rest on
     "mse": "MSE", "mae": "MAE", "rmse": "RMSE", "nrmse": "NRMSE", "r2": "R²", "f1": "F1",
     "auroc": "AUROC", "auroc_macro": "macro AUROC", "brier": "Brier score",
-    "ari": "adjusted Rand index", "ndcg": "NDCG",
+    "ari": "adjusted Rand index", "ndcg": "NDCG", "corr": "correlation",
     "r_precision": "R-precision", "r_precision_artist": "R-precision (artists)",
     "n_train": "training rows", "n_test": "test rows",
     "fit_seconds": "time to fit (s)", "predict_seconds": "time to predict (s)",
@@ -147,7 +149,7 @@ LABELS = {
     "published-13": "13 published features", "published-14": "14 published features",
     "published-21": "21 published features",
 }  # fmt: skip
-_UNITS = {"ms": "ms", "db": "dB", "bpm": "BPM", "seconds": "s", "mb": "MB"}
+_UNITS = {"ms": "ms", "db": "dB", "bpm": "BPM", "seconds": "s", "mb": "MB", "min": "min"}
 
 # %% ../nbs/01a_describe.ipynb #4551c368
 def label(

@@ -160,6 +160,20 @@ def log_axis(
     return axis
 
 
+_LETTER = 0.076  # inches, of a letter in the mean
+_MARK = 0.5  # inches, of a mark in a legend with the space around it
+
+
+def _columns_that_fit(
+    names: list[str],  # of a legend
+    inches: float,  # there is for it
+) -> int:
+    "All names in one row where they fit, else as many in a row as the longest one allows."
+    if sum(len(name) * _LETTER + _MARK for name in names) <= inches:
+        return max(len(names), 1)
+    return max(int(inches / (max(map(len, names)) * _LETTER + _MARK)), 1)
+
+
 def legible_marks(legend: Legend) -> None:
     "Points in a legend: large enough that their colour can be told."
     for part in legend.legend_handles:
@@ -173,13 +187,14 @@ def legend_above(
     axes,  # Axes, or an array of Axes that share one legend
     **options,  # of Axes.legend
 ) -> None:
-    "One legend in one row: above the panel, or above the figure, titles included, for an array."
+    "One legend, in one row where it fits: above the panel, or above the figure for an array."
     panels_ = np.atleast_1d(axes).ravel()
     handles, names = panels_[0].get_legend_handles_labels()
     for ax in panels_:
         if ax.get_legend():
             ax.get_legend().remove()
-    options = {"ncols": max(len(names), 1), "handletextpad": 0.4} | options
+    room = panels_[0].figure.get_figwidth()
+    options = {"ncols": _columns_that_fit(names, room), "handletextpad": 0.4} | options
     if isinstance(axes, np.ndarray):
         where = {"loc": "outside upper left"}
         legible_marks(panels_[0].figure.legend(handles, names, **where | options))
@@ -262,7 +277,6 @@ def to_svg(
 # %% ../nbs/01b_display.ipynb #f16a0002
 _PHONE = 3.62  # inches: what a screen of 390 pixels leaves for a figure
 _LEAST = 1.3  # inches between the axes of a panel that can still be read
-_LETTER = 0.076  # inches, of a letter in the mean
 
 
 def _panels(fig: Figure) -> list[Axes]:
@@ -506,12 +520,36 @@ def _whole(x) -> str:
     return format_number(x if pd.isna(x) else int(x))
 
 
+def _rounded(x: float, digits: int) -> str:
+    "A number with so many digits after the point, and no sign before a zero."
+    return "" if pd.isna(x) else typographic_minus(f"{round(x, digits) + 0.0:,.{digits}f}")
+
+
 def _count_rows(table: pd.DataFrame) -> list[bool]:
     "Which rows have whole numbers only, in a table with a number of another kind in each row?"
     cells = table.to_numpy(dtype=object)
     mixed = table.shape[1] > 1 and all(isinstance(x, float) for x in cells.flat)
     mixed = mixed and not any(_counts(pd.Series(column)) for column in cells.T)
     return [mixed and _counts(pd.Series(row)) for row in cells]
+
+
+def _digits(column: pd.Series) -> list[int] | None:
+    "Digits after the point for each cell of a column that was rounded: four significant at most."
+    known = column.dropna()
+    if len(known) < 3 or not all(isinstance(x, float) and np.isfinite(x) for x in known):
+        return None
+    values = [0.0 if pd.isna(x) else x for x in column]
+    needed = [next((d for d in range(4) if round(x, d) == x), None) for x in values]
+    sizes = known.abs()[known != 0]
+    if None in needed or max(needed) == 0:
+        return None
+    if sizes.max() < 1_000 * min(sizes.min(), 1):
+        return [min(max(needed), _room(sizes.max()))] * len(column)
+    return [min(d, _room(abs(x))) for d, x in zip(needed, values, strict=True)]  # of many kinds
+
+
+def _room(size: float) -> int:
+    return 3 if size < 1 else max(0, 3 - int(np.log10(size)))
 
 
 def _is_year(name) -> bool:
@@ -524,6 +562,10 @@ def _format_column(table: pd.DataFrame, j: int) -> list[str]:
     levels = name if isinstance(name, tuple) else (name,)
     if any(re.match(r"p\b(?!-)", str(level)) for level in levels):
         return [format_p(x) for x in column]
+    digits = None if any(map(_is_year, (name, *column.index))) else _digits(column)
+    if digits:
+        cells = zip(column, digits, _count_rows(table), strict=True)
+        return [_rounded(x, 0 if whole else d) for x, d, whole in cells]
     plain = format_year if _is_year(name) else _whole if _counts(column) else _cell
     return [
         (format_year if _is_year(row) and plain is not _whole else _whole if whole else plain)(x)

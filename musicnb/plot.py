@@ -136,6 +136,8 @@ def plot_lines(
         ax.plot(x, table["value"], **look)
     _log_x(ax, logx)
     first = next(iter(named.values()))
+    if pd.api.types.is_integer_dtype(first.index) and ax.get_xscale() == "linear":
+        ax.xaxis.get_major_locator().set_params(integer=True)  # there are no two and a half groups
     own = tables.name if isinstance(tables, pd.Series) else ""
     ax.set(xlabel=xlabel or label(first.index.name), ylabel=ylabel or label(own))
     if len(named) > 1:

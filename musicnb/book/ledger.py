@@ -119,7 +119,7 @@ def claim_table(
 def findings_that_matter(
     findings: list[dict],  # of this run
     reference: Reference,
-) -> pd.DataFrame:  # index: question; what was found, n, run
+) -> pd.DataFrame:  # index: question; study, what was found, n, run
     "The questions of the book with their answers from real data; those without one are left out."
     own = {(f["chapter"], f["id"]): f for f in findings if f["data"] == "real"}
     rows = []
@@ -130,10 +130,11 @@ def findings_that_matter(
             rows.append(
                 {
                     "question": q.text,
+                    "study": q.study,
                     "what was found": known["claim"],
                     "n": known["n"],
                     "run": "this one" if mine else "reference",
                 }
             )
-    columns = ["question", "what was found", "n", "run"]
+    columns = ["question", "study", "what was found", "n", "run"]
     return pd.DataFrame(rows, columns=columns).set_index("question")

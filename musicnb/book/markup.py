@@ -107,9 +107,12 @@ def _is_number(text: str) -> bool:
     )
 
 
+_NEUTRAL = re.compile(r"not run(: .{1,20})?")  # stands in a column of numbers, and is none
+
+
 def _merge_header(table):
     "pandas gives the index's name a header row of its own; put it beside the names of the columns."
-    rows = [row.find_all("th") for row in table.select("thead tr")]
+    rows = [row.find_all("th") for row in table.select("thead tr")][-2:]
     if (
         len(rows) == 2
         and len(rows[0]) == len(rows[1])
@@ -135,6 +138,7 @@ def dress_tables(
         for j in range(max(map(len, rows), default=0)):
             column = [row[j] for row in rows if j < len(row)]
             texts = [cell.get_text() for cell in column if cell.name == "td"]
+            texts = [text for text in texts if not _NEUTRAL.fullmatch(text)]
             if all(map(_is_number, texts)) and any(c.isdigit() for c in "".join(texts)):
                 for i, cell in enumerate(column):
                     if cell.name == "td" or i == 0 or cell.find_parent("thead"):

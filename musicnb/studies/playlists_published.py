@@ -595,7 +595,9 @@ def wide_sweep(
         row=sweep.apply(
             lambda r: f"{r['n_clusters']:.0f} clusters, {r['taken']:.0f} taken", axis=1
         ),
-        column=sweep.apply(lambda r: f"{r['share']:.0%} similar, {r['step']:.0f} a step", axis=1),
+        column=sweep.apply(
+            lambda r: f"{100 * r['share']:.0f} % similar, {r['step']:.0f} a step", axis=1
+        ),
     )
     return named.pivot_table("found", "row", "column", sort=False).rename_axis(
         index="groups", columns="similar songs"

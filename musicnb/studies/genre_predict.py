@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
+from threadpoolctl import threadpool_limits
 
 from ..columns import UNITS
 from ..core import Provenance, UserError
@@ -162,6 +163,7 @@ def table_confidence(
     return table_calibration(said["predicted"].eq(said["actual"]), sure, bins)
 
 # %% ../../nbs/30g_genre_predict.ipynb #e82fc3bc
+@threadpool_limits.wrap(limits=1, user_api="blas")  # more threads round otherwise
 def fit_answer(
     X: pd.DataFrame,  # published-13+names
     y: np.ndarray,

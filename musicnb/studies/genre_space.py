@@ -180,6 +180,7 @@ def encode_key(
     return rest
 
 # %% ../../nbs/30c_genre_space.ipynb #d30f8ffc
+@threadpool_limits.wrap(limits=1)
 def principal_components(
     X: pd.DataFrame,  # features without gaps
     keep: float = 0.95,  # share of the variance, above 0 and below 1
@@ -189,6 +190,7 @@ def principal_components(
     return make_pipeline(StandardScaler(), PCA(keep, random_state=random_state)).fit_transform(X)
 
 
+@threadpool_limits.wrap(limits=1)  # sums of more threads are rounded otherwise
 def place_tsne(
     Z: np.ndarray,  # from `principal_components`
     n_components: int = 2,  # 2 or 3
@@ -206,6 +208,7 @@ def place_tsne(
     return np.asarray(openTSNE.TSNE(2, **rounds, **settings).fit(Z))
 
 
+@threadpool_limits.wrap(limits=1)
 def place_tsne_twice(
     Z: np.ndarray,  # from `principal_components`
     perplexities: tuple[int, int] = (30, 50),  # the smaller one first

@@ -209,7 +209,7 @@ def state(
     missing = [v for v in (estimate, *more.values()) if isinstance(v, NotRun)]
     if not missing:
         return run.finding(id, claim, estimate, *args, **more)
-    print(f"No finding “{id}”, {missing[0]}.")
+    print(f"No finding here ({missing[0]}).")
 
 # %% ../../nbs/20_popularity.ipynb #9b439e0b
 PREDICTS = {

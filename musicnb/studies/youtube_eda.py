@@ -533,7 +533,7 @@ def _plot_by_fitted(ax: Axes, fitted, y, ylabel: str) -> None:
     means = pd.DataFrame({"x": fitted, "y": y}).groupby(groups.to_numpy()).mean()
     _hexagons(ax, fitted, y)
     ax.plot(means["x"], means["y"], "o-", color=VERMILLION, ms=3, lw=1.4)
-    ax.set(xlabel="fitted value", ylabel=ylabel)
+    ax.set(ylabel=ylabel)
     ax.xaxis.get_major_locator().set_params(nbins=5)
 
 
@@ -566,6 +566,8 @@ def plot_diagnostics(
     _hexagons(axes[3], lever, z)
     axes[3].set(xlabel="leverage (1: the row alone sets its value)", ylabel="residual (SD)")
     axes[3].margins(0.08)
+    for ax in (axes[0], axes[2]):
+        ax.set_xlabel(f"fitted {fit.model.endog_names.lower()}")
     if len(names):
         top = np.argsort(influence.cooks_distance[0])[::-1][:8]
         plot_names(axes[3], lever[top], z[top], np.asarray(names)[top])

@@ -348,7 +348,7 @@ def draw_maps(
     rows: np.ndarray,  # a few thousand, on one scale
     names: list[str],  # of MAPS
     random_state: int = 1,
-    rounds: int = 750,  # of t-SNE, 250 or more
+    rounds: int = 750,  # of t-SNE, 300 or more; the first 250 only gather the rows
     n_jobs: int = 1,
 ) -> dict[str, np.ndarray]:  # name -> (rows, 2)
     "The rows on maps. Raises `UserError` for an unknown map."

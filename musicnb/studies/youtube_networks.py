@@ -196,7 +196,7 @@ def table_trained(
     rows = {
         name: {
             "epochs": len(networks[name].history_),
-            "mean prediction (million)": p.mean() / 1e6,
+            "mean prediction (million)": round(float(p.mean()) / 1e6, 3) + 0.0,
             "R²": r2_score(views, p),
         }
         for name, p in said.items()

@@ -133,9 +133,18 @@ def _prefixed(settings: dict, prefix: str, remove: bool = False) -> dict:
     return {prefix + name: value for name, value in settings.items()}
 
 
+def _setting(value) -> str:
+    "A value of a hyperparameter as a reader sees it: 0.000001, 1, square root, yes."
+    if isinstance(value, float):
+        return np.format_float_positional(value, trim="-")
+    if value == "sqrt":
+        return "square root"
+    return "no limit" if value is None else format_number(value)
+
+
 def name_settings(settings: dict) -> str:
     "Hyperparameters in words."
-    words = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in settings.values())
+    words = (f"{v:.3g}" if isinstance(v, float) else _setting(v) for v in settings.values())
     return ", ".join(f"{name} {word}" for name, word in zip(settings, words, strict=True))
 
 
@@ -278,13 +287,6 @@ def tabnet_space() -> tuple[dict, dict]:  # name -> distribution, and pytorch-ta
     return space, library | {"learning_rate": 0.02, "batch_size": 256, "virtual_batch": 128}
 
 # %% ../../nbs/10j_youtube_tuning.ipynb #c972431a
-def _setting(value) -> str:
-    "A value of a hyperparameter as a reader sees it: 0.000001, 1, sqrt, yes."
-    if isinstance(value, float):
-        return np.format_float_positional(value, trim="-")
-    return "no limit" if value is None else format_number(value)
-
-
 def table_grids(
     grids: dict[str, dict[str, list]],  # model -> hyperparameter -> values
 ) -> pd.DataFrame:  # index: hyperparameter; the values of each model
@@ -567,7 +569,9 @@ def search_figures(
 ) -> Iterator[tuple[str, Axes]]:  # caption and what is drawn
     "The figures of a search; importances need eight completed trials."
     yield "Score of each completed trial, and the best so far.", plot_scores(study)
-    yield "What each trial reported on its way; short ones were pruned.", plot_reports(study)
+    pruned = any(trial.state.name == "PRUNED" for trial in study.trials)
+    way = "What each trial reported on its way" + ("; short ones were pruned." if pruned else ".")
+    yield way, plot_reports(study)
     if len(completed(study)) < _ENOUGH:
         return
     weight = setting_importances(study, random_state)

@@ -511,8 +511,8 @@ def table_errors(
     )
     groups = errors.groupby(_size_band(actual), observed=True)
     squared = ((predicted - actual) ** 2).groupby(_size_band(actual), observed=True).sum()
-    table = groups.median().assign(**{"of squared error": squared / squared.sum()})
-    table.insert(0, "of songs", groups.size() / len(actual))
+    table = groups.median().assign(**{"share of squared error": squared / squared.sum()})
+    table.insert(0, "share of songs", groups.size() / len(actual))
     return table.rename_axis("views of the song")
 
 # %% ../../nbs/10e_youtube_views.ipynb #views046

@@ -11,7 +11,7 @@ report: $(STAMP)  ## the book in the quick profile; ends with the path of index.
 	$(BIN)/musicnb report
 
 test: lint  ## everything, on the twin; tests marked `real` run too where real data is
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: $(STAMP)  ## format and faults of code and notebooks
 	$(BIN)/ruff format --check

@@ -215,10 +215,13 @@ def write_csv(
 # %% ../nbs/00a_files.ipynb #b1948430
 def progress_bars(
     *columns,  # of rich.progress, to the right of the bar
-    console=None,  # rich.console.Console; that of standard output by default
+    console=None,  # rich.console.Console; that of standard error by default
 ):  # rich.progress.Progress
     "Bars of one look, which leave no trace when they end."
+    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
+    console = console or Console(stderr=True)  # Rich ends the program when standard output closes
     name, bar = TextColumn("{task.description}"), BarColumn(bar_width=24)
-    return Progress(name, bar, *columns, console=console, transient=True)
+    unseen = not (console.is_terminal or console.is_jupyter)
+    return Progress(name, bar, *columns, console=console, transient=True, disable=unseen)

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -565,7 +566,8 @@ def test_an_export_never_goes_over_its_input(musicnb):  # noqa: F811
     assert Path("rows.csv").read_bytes() == before
 
 
-def test_a_reader_that_leaves_does_not_end_the_crawl(musicnb, server):  # noqa: F811
+@pytest.mark.parametrize("seconds", [0, 0.5], ids=["at once", "in the middle"])
+def test_a_reader_that_leaves_does_not_end_the_crawl(musicnb, server, seconds):  # noqa: F811
     server.script(latency=3)
     program = subprocess.Popen(
         [*PROGRAM, "crawl", "run", str(table(*urls(200))), "--db", "crawl.sqlite"],
@@ -575,6 +577,7 @@ def test_a_reader_that_leaves_does_not_end_the_crawl(musicnb, server):  # noqa: 
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert program.stdout.readline().startswith("columns of"), "lines come at once"
+    time.sleep(seconds)
     program.stdout.close()
     server.script(latency=0)
     err = program.stderr.read()

@@ -27,6 +27,8 @@ from musicnb.book.cli import app
 from musicnb.book.reference import QUESTIONS, Reference
 from musicnb.core import UserError
 
+pytestmark = pytest.mark.xdist_group("docs")  # one process builds the site, not each
+
 EVIL = "<script>window.hacked = 1</script>"
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36">'

@@ -49,7 +49,7 @@ def test_without_a_crawl_what_needs_it_is_not_run(songs, report):
     ].startswith("not run: no Spotify_Youtube_enriched.csv")
     assert {r["features"] for r in scores if r["value"]} == {"audio+streams"}
     page = (out / f"{CHAPTER}.html").read_text(encoding="utf-8")
-    assert "ot run: nobody counted these videos again" in page  # in its cell, or under the table
+    assert "Not run: nobody counted these videos again" in page  # once, under the table
 
 
 def test_a_crawl_of_other_songs_is_one_line(songs):
